@@ -1,0 +1,180 @@
+"""The batch plan: every window once, the same gradient however a step is cut, orders that only seed and epoch decide."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ner_batches import BatchDataset, EvaluationBatches, MicroBatch, plan_epoch
+from ner_data import IGNORED, Split
+
+plans = st.fixed_dictionaries(
+    {
+        "seed_of_lengths": st.integers(0, 10_000),
+        "count": st.integers(1, 200),
+        "global_batch_size": st.integers(1, 40),
+        "micro_batches": st.integers(1, 6),
+        "seed": st.integers(0, 5),
+        "epoch": st.integers(0, 3),
+        "group_by_length": st.booleans(),
+    }
+)
+
+
+def make_plan(case):
+    rng = np.random.default_rng(case["seed_of_lengths"])
+    lengths = rng.integers(3, 60, case["count"])
+    words = rng.integers(1, 50, case["count"])
+    names = ("global_batch_size", "micro_batches", "seed", "epoch", "group_by_length")
+    return lengths, words, plan_epoch(lengths, words, **{name: case[name] for name in names})
+
+
+@given(plans)
+@settings(max_examples=300, deadline=None)
+def test_every_window_is_trained_once_an_epoch(case):
+    lengths, _, plan = make_plan(case)
+    seen = [w for micro_batch in plan for w in micro_batch.windows]
+    assert sorted(seen) == list(range(len(lengths)))
+
+
+@given(plans)
+@settings(max_examples=300, deadline=None)
+def test_every_step_has_as_many_micro_batches_and_none_is_empty_without_need(case):
+    lengths, _, plan = make_plan(case)
+    sizes = [len(m.windows) for m in plan]
+    parts, size = case["micro_batches"], case["global_batch_size"]
+    steps = -(-len(lengths) // size)
+    assert len(sizes) == steps * parts
+    totals = [sum(sizes[i : i + parts]) for i in range(0, len(sizes), parts)]
+    assert sorted(totals, reverse=True)[: steps - 1] == [size] * (steps - 1)
+    for i, total in enumerate(totals):
+        assert sum(s > 0 for s in sizes[i * parts : (i + 1) * parts]) == min(parts, total)
+
+
+@given(plans)
+@settings(max_examples=200, deadline=None)
+def test_the_weighted_loss_does_not_depend_on_how_a_step_is_cut(case):
+    """Mean over M micro-batches of weight × sum of word losses, for word losses of the window's own number."""
+    lengths, words, plan = make_plan(case)
+    _, _, whole = make_plan({**case, "micro_batches": 1})
+    loss = words * np.random.default_rng(1).random(len(words))
+
+    def steps(plan):
+        batches = list(plan)
+        parts = plan.micro_batches
+        values = [m.loss_weight * loss[list(m.windows)].sum() / parts for m in batches]
+        return [sum(values[i : i + parts]) for i in range(0, len(values), parts)]
+
+    np.testing.assert_allclose(steps(plan), steps(whole), rtol=1e-12)
+
+
+@given(plans)
+@settings(max_examples=200, deadline=None)
+def test_in_random_order_the_loss_is_the_mean_over_the_words_of_the_step(case):
+    lengths, words, plan = make_plan({**case, "group_by_length": False, "micro_batches": 1})
+    for micro_batch in plan:
+        assert micro_batch.loss_weight == pytest.approx(1 / words[list(micro_batch.windows)].sum())
+
+
+@given(plans)
+@settings(max_examples=100, deadline=None)
+def test_grouped_by_length_every_word_of_the_epoch_weighs_the_same(case):
+    _, words, plan = make_plan({**case, "group_by_length": True})
+    weights = {m.loss_weight for m in plan}
+    steps = len(list(plan)) // case["micro_batches"]
+    assert weights == {case["micro_batches"] / (words.sum() / steps)}
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    lengths = np.random.default_rng(0).integers(3, 60, 500)
+
+    def order(seed, epoch, grouped):
+        return plan_epoch(lengths, lengths, 8, 1, seed, epoch, grouped).order.tolist()
+
+    for grouped in (False, True):
+        assert order(1, 2, grouped) == order(1, 2, grouped)
+        assert order(1, 2, grouped) != order(1, 3, grouped)
+        assert order(1, 2, grouped) != order(2, 2, grouped)
+
+
+def test_grouped_batches_are_shuffled_and_hold_little_padding():
+    lengths = np.random.default_rng(0).integers(3, 120, 4000)
+    plan = plan_epoch(lengths, lengths, 16, 1, 0, 0, True)
+    batches = [lengths[list(m.windows)] for m in plan]
+    padded = sum(len(b) * b.max() for b in batches)
+    assert 1 - lengths.sum() / padded < 0.05
+    means = np.array([b.mean() for b in batches])
+    assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.2
+
+
+def test_micro_batches_are_balanced():
+    lengths = np.random.default_rng(0).integers(3, 120, 1024)
+    plan = plan_epoch(lengths, lengths, 64, 4, 0, 0, False)
+    padded = np.array([len(m.windows) * lengths[list(m.windows)].max() for m in plan]).reshape(-1, 4)
+    assert (padded.max(1) / padded.mean(1)).mean() < 1.1
+
+
+def make_split(sizes, label_every=2):
+    """A split whose windows are sentences of one-piece words; piece i of the split has id 10 + i."""
+    total = sum(sizes)
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    tags = (np.arange(total) % 3).astype(np.int16)
+    return Split(
+        name="train",
+        ids=np.arange(10, 10 + total, dtype=np.int32),
+        labels=tags,
+        first=np.ones(total, np.bool_),
+        windows=starts,
+        words=starts,
+        tags=tags,
+        sentences=starts,
+        counts={},
+    )
+
+
+class Specials:
+    prefix, suffix, pad_id = (1,), (2, 3), 0
+
+
+def test_collating_pads_to_the_longest_window():
+    batch = BatchDataset(make_split([2, 4, 1]), Specials())[MicroBatch((1, 2), 0.5)]
+    assert batch["input_ids"].tolist() == [[1, 12, 13, 14, 15, 2, 3], [1, 16, 2, 3, 0, 0, 0]]
+    assert batch["attention_mask"].tolist() == [[1] * 7, [1, 1, 1, 1, 0, 0, 0]]
+    x = IGNORED
+    assert batch["labels"].tolist() == [[x, 2, 0, 1, 2, x, x], [x, 0, x, x, x, x, x]]
+    assert batch["first"].sum() == 5
+    assert batch["windows"].tolist() == [1, 2]
+    assert batch["loss_weight"].item() == 0.5
+    assert next(iter(batch)) == "input_ids"  # Determined counts records by the first entry
+
+
+def test_collating_pads_to_a_given_length():
+    batch = BatchDataset(make_split([2, 4, 1]), Specials(), pad_to=12)[MicroBatch((0,))]
+    assert batch["input_ids"].shape == (1, 12) and batch["attention_mask"].sum() == 5
+
+
+def test_an_empty_micro_batch_takes_part_without_a_word():
+    batch = BatchDataset(make_split([2, 4, 1]), Specials())[MicroBatch(())]
+    assert batch["input_ids"].shape == (1, 5)
+    assert (batch["labels"] == IGNORED).all() and not batch["first"].any() and len(batch["windows"]) == 0
+
+
+@pytest.mark.parametrize("slots", [1, 2, 5])
+def test_evaluation_takes_every_window_once_and_gives_every_slot_a_batch(slots):
+    split = make_split([3, 5, 2])
+    batches = [b[0] for b in EvaluationBatches(split, 3, slots)]
+    assert sorted(w for b in batches for w in b.windows) == [0, 1, 2]
+    assert len(batches) >= slots
+
+
+def test_evaluation_batches_are_the_same_for_any_number_of_slots():
+    split = make_split(np.random.default_rng(0).integers(1, 400, 300).tolist())
+    one, four = ([b[0].windows for b in EvaluationBatches(split, 3, slots)] for slots in (1, 4))
+    assert one == four and len(one) > 4
+
+
+def test_batches_are_plain_tensors_with_int64_ids():
+    batch = BatchDataset(make_split([2]), Specials())[MicroBatch((0,))]
+    assert all(isinstance(value, torch.Tensor) for value in batch.values())
+    assert batch["input_ids"].dtype == batch["labels"].dtype == torch.int64
