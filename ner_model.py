@@ -1,0 +1,196 @@
+"""The model, its optimizer and its learning rate; precision is chosen here and nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import transformers
+
+from ner_errors import UserError
+from ner_hparams import HyperparameterError, Hyperparameters
+from ner_tokenizer import check_local_model, first_line
+
+logger = logging.getLogger("ner")
+
+
+def load_config(hparams: Hyperparameters) -> Any:
+    """The encoder's config.
+
+    Raises:
+        UserError: there is none.
+    """
+    name = hparams.config_name or hparams.pretrained_model_name_or_path
+    check_local_model(name)
+    try:
+        return transformers.AutoConfig.from_pretrained(name, **_hub(hparams))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"hyperparameters.pretrained_model_name_or_path: no model config can be loaded from {name!r}: "
+            f"{first_line(error)}"
+        ) from None
+
+
+def longest_window(config: Any, hparams: Hyperparameters, tokenizer_limit: int) -> int:
+    """Pieces that the encoder takes at most, special ones included; at most a million where nothing limits it.
+
+    Position embeddings tell: those with a padding row (RoBERTa's) begin after it.
+    """
+    limits = [min(tokenizer_limit, 1_000_000)]
+    with torch.device("meta"):  # shapes only
+        skeleton = transformers.AutoModel.from_config(config, trust_remote_code=hparams.trust_remote_code)
+    for name, module in skeleton.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            reserved = module.padding_idx + 1 if module.padding_idx is not None else 0
+            limits.append(module.num_embeddings - reserved)
+    return min(limits)
+
+
+def window_size(asked: int | None, limit: int) -> int:
+    """``max_seq_length`` in pieces: as asked, else what the model takes, at most 512.
+
+    Raises:
+        HyperparameterError: asked for more than the model takes.
+    """
+    if asked is None:
+        return min(limit, 512)
+    if asked > limit:
+        raise HyperparameterError(
+            f"data.max_seq_length: {asked} is more than the {limit} pieces that this model takes; "
+            f"write at most {limit} (longer texts are read through overlapping windows, nothing is lost)"
+        )
+    return asked
+
+
+def build_model(config: Any, hparams: Hyperparameters, label_names: tuple[str, ...], seed: int | None) -> Any:
+    """The encoder with a new token classification head, label map included.
+
+    Args:
+        seed: of the initialisation of what is new, the same on every slot; None where weights are loaded afterwards.
+
+    Raises:
+        UserError: no weights, weights of another architecture, or a head of another task.
+    """
+    config.num_labels = len(label_names)
+    config.id2label = dict(enumerate(label_names))
+    config.label2id = {name: i for i, name in enumerate(label_names)}
+    if seed is not None:
+        torch.manual_seed(seed)
+    if not hparams.use_pretrained_weights or seed is None:
+        return transformers.AutoModelForTokenClassification.from_config(
+            config, trust_remote_code=hparams.trust_remote_code
+        ).float()
+    name = hparams.pretrained_model_name_or_path
+    with _quiet():
+        try:
+            model, info = transformers.AutoModelForTokenClassification.from_pretrained(
+                name, config=config, ignore_mismatched_sizes=True, output_loading_info=True, **_hub(hparams)
+            )
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise UserError(
+                f"hyperparameters.pretrained_model_name_or_path: no weights can be loaded from {name!r}: "
+                f"{first_line(error)}; set use_pretrained_weights: false to train from random ones"
+            ) from None
+    _check_loaded(model, info, name, hparams)
+    return model.float()
+
+
+def _check_loaded(model: Any, info: dict[str, Any], name: str, hparams: Hyperparameters) -> None:
+    """Only the head may be new: an encoder that was not found is no fine-tuning."""
+    encoder = model.base_model_prefix + "."
+    missing = sorted(key for key in info["missing_keys"] if key.startswith(encoder))
+    mismatched = sorted(str(item[0]) for item in info["mismatched_keys"])
+    broken = missing + [key for key in mismatched if key.startswith(encoder)]
+    if broken:
+        raise UserError(
+            f"hyperparameters.pretrained_model_name_or_path: {name!r} lacks {len(broken)} weights of the encoder "
+            f"{type(model).__name__}, such as {broken[0]}; its architecture is another one, or its files are incomplete"
+        )
+    if mismatched and not hparams.ignore_mismatched_sizes:
+        raise UserError(
+            f"hyperparameters.pretrained_model_name_or_path: {name!r} has a head for other labels ({mismatched[0]}); "
+            f"set ignore_mismatched_sizes: true to replace it by a new one"
+        )
+
+
+def _hub(hparams: Hyperparameters) -> dict[str, Any]:
+    return {
+        "revision": hparams.revision,
+        "cache_dir": hparams.cache_dir,
+        "trust_remote_code": hparams.trust_remote_code,
+    }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's table of new weights (that the head is new is the point) and its bar (a second long)."""
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)
+        transformers.logging.enable_progress_bar()
+
+
+def build_optimizer(model: torch.nn.Module, hparams: Hyperparameters) -> torch.optim.AdamW:
+    """AdamW as ``run_ner.py`` sets it up: no decay of biases and layer norms."""
+    decayed: list[torch.nn.Parameter] = []
+    plain: list[torch.nn.Parameter] = []
+    norms = {id(p) for m in model.modules() if isinstance(m, torch.nn.LayerNorm) for p in m.parameters()}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (plain if id(parameter) in norms or name.endswith("bias") else decayed).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": hparams.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=hparams.learning_rate,
+        betas=(hparams.adam_beta1, hparams.adam_beta2),
+        eps=hparams.adam_epsilon,
+        fused=_fused(decayed),
+    )
+
+
+def _fused(parameters: list[torch.nn.Parameter]) -> bool:
+    """One kernel for the whole update: on CUDA, and on the CPU since torch 2.4."""
+    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    return parameters[0].is_cuda or version >= (2, 4)
+
+
+def build_schedule(optimizer: torch.optim.Optimizer, hparams: Hyperparameters, optimizer_steps: int) -> Any:
+    """The learning rate over ``optimizer_steps`` steps.
+
+    Raises:
+        HyperparameterError: warm-up longer than the training.
+    """
+    warmup = hparams.num_warmup_steps or math.ceil(hparams.warmup_ratio * optimizer_steps)
+    if warmup > optimizer_steps:
+        raise HyperparameterError(
+            f"hyperparameters.num_warmup_steps: {warmup} is more than the {optimizer_steps} steps of the training"
+        )
+    return transformers.get_scheduler(
+        hparams.lr_scheduler_type, optimizer, num_warmup_steps=warmup, num_training_steps=optimizer_steps
+    )
+
+
+def autocast(hparams: Hyperparameters, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Around every forward pass."""
+    if hparams.precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def word_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross entropy summed over labelled pieces.
+
+    Args:
+        logits: (B, L, K) of any float type.
+        labels: (B, L) int64, -100 where nothing is learnt.
+    """
+    return torch.nn.functional.cross_entropy(
+        logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum"
+    )

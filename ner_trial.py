@@ -1,0 +1,364 @@
+"""The trial: wires the rooms to Determined's training loop, on the cluster and off it.
+
+    python3 ner_trial.py [CONFIG] [--config KEY=VALUE ...] [--output-dir DIR] [--resume]
+
+As the entrypoint of an experiment the same command takes everything from the cluster; ``ner_trial:NERTrial``, the
+older form of an entrypoint, gives the same results.
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    from ner_experiment import parse_arguments
+
+    parse_arguments()  # --help and a mistyped option answer before the imports below, which take seconds
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import determined as det
+import numpy as np
+import torch
+from determined import pytorch
+
+import ner_model
+from ner_batches import BatchDataset, EvaluationBatches, TrainingBatches, only_item
+from ner_data import Corpus, Labels, load_corpus
+from ner_errors import UserError
+from ner_experiment import LEGACY_METRICS, REPORTING_BATCHES, Span, make_plan, parse_arguments
+from ner_hparams import HyperparameterError, parse_settings
+from ner_metrics import EvaluationMetrics, TrainingMetrics
+from ner_tokenizer import load_tokenizer
+from ner_utils import Scheme
+
+logger = logging.getLogger("ner")
+T = TypeVar("T")
+
+SETTINGS_FILE = "ner_settings.json"
+"""In every checkpoint: settings, labels and tag scheme."""
+
+
+def allow_numpy_random_state() -> None:
+    """Let torch's safe loader read the NumPy random state that Determined keeps in its checkpoints.
+
+    Determined 0.38.1 loads with torch's defaults, which from torch 2.6 on refuse it, and with it every resume. These
+    three types are all it takes; code is as little loaded as before.
+    """
+    if not hasattr(torch.serialization, "add_safe_globals"):
+        return  # torch before 2.4 has no list to add to
+    state: Any = np.random.get_state(legacy=True)
+    keys = state[1]  # of the generator: (624,) uint32
+    rebuild = keys.__reduce__()[0]
+    torch.serialization.add_safe_globals([rebuild, np.ndarray, np.dtype, type(keys.dtype)])
+
+
+allow_numpy_random_state()
+
+
+class NERTrial(pytorch.PyTorchTrial):
+    """Token classification with any Hugging Face encoder, built from the context alone."""
+
+    cache_dir = Path("~/.cache/determined_ner").expanduser()
+    """Where tokenized data is kept unless ``data.cache_dir`` says otherwise; a local run keeps it in its folder."""
+
+    def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+        """
+        Raises:
+            det.InvalidHP: a hyperparameter point that cannot work; a search goes on with its other points.
+            UserError: anything else that the user can mend.
+        """
+        self.context = context
+        try:
+            config = context.get_experiment_config()
+            self.settings = parse_settings(context.get_hparams(), config.get("data"))
+            self.plan = make_plan(config, self.settings)
+            if context._managed_training:
+                self._build()
+            else:
+                self._build_for_weights()
+        except HyperparameterError as error:
+            logger.error(str(error))
+            raise det.InvalidHP(str(error)) from error
+
+    def _build(self) -> None:
+        hparams = self.settings.hparams
+        slots = self.context.distributed.size
+        # Asked of the context: det's local test mode does not pass the config's value on.
+        self.micro_steps = self.context._aggregation_frequency
+        check_batch_size(hparams.global_batch_size, slots)
+        seed = self.context._trial_seed
+        self.seed = self.plan.seed if seed is None else seed
+
+        model_config = ner_model.load_config(hparams)
+        self.tokenizer = load_tokenizer(hparams)
+        limit = ner_model.longest_window(model_config, hparams, self.tokenizer.tokenizer.model_max_length)
+        self.max_seq_length = ner_model.window_size(self.settings.data.max_seq_length, limit)
+        self.corpus = self._one_slot_first(self._load_corpus)
+        self.labels = self.corpus.labels
+        self._check_searcher_metric()
+
+        bare = ner_model.build_model(model_config, hparams, self.labels.names, self.seed)
+        self.model_config = bare.config
+        self.model = self.context.wrap_model(bare)
+        self.optimizer = self.context.wrap_optimizer(ner_model.build_optimizer(bare, hparams))
+        self.train_batches = TrainingBatches(
+            self.corpus.splits["train"],
+            self.tokenizer.specials,
+            hparams.global_batch_size,
+            slots * self.micro_steps,
+            self.seed,
+            hparams.group_by_length,
+        )
+        self.epoch_batches = len(self.train_batches) // slots
+        optimizer_steps = self.in_batches(self.plan.length) // self.micro_steps
+        self.schedule = self.context.wrap_lr_scheduler(
+            ner_model.build_schedule(self.optimizer, hparams, max(1, optimizer_steps)),
+            step_mode=pytorch.LRScheduler.StepMode.STEP_EVERY_OPTIMIZER_STEP,
+        )
+        self.training_metrics = self.context.wrap_reducer(TrainingMetrics(), for_validation=False)
+        self.validation_metrics = self.context.wrap_reducer(self.make_metrics("validation"), for_training=False)
+        if self.context.distributed.rank == 0:
+            self._tell(optimizer_steps)
+
+    def _build_for_weights(self) -> None:
+        """Only what weights are loaded into: Determined rebuilds a trial from a checkpoint, where no data is needed."""
+        folder = Path(__file__).resolve().parent.parent  # the checkpoint, of which this file is code/ner_trial.py
+        try:
+            saved = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+        except OSError:
+            raise UserError(
+                f"{folder / SETTINGS_FILE}: not found; load a checkpoint without trial_class, "
+                f"so that the code beside its label map is used"
+            ) from None
+        self.labels = Labels(tuple(saved["labels"]), Scheme(saved["scheme"]))
+        config = ner_model.load_config(
+            self.settings.hparams.model_copy(update={"config_name": str(folder), "revision": "main"})
+        )
+        bare = ner_model.build_model(config, self.settings.hparams, self.labels.names, seed=None)
+        self.model_config = bare.config
+        self.model = self.context.wrap_model(bare)
+
+    def _load_corpus(self) -> Corpus:
+        data = self.settings.data
+        cache = Path(data.cache_dir).expanduser() if data.cache_dir else self.cache_dir
+        return load_corpus(data, self.settings.hparams.finetuning_task, self.tokenizer, self.max_seq_length, cache)
+
+    def _one_slot_first(self, action: Callable[[], T]) -> T:
+        """Run ``action`` on one slot of each machine, then on the others, which find its work in the cache.
+
+        An error of one slot is raised on all: none waits for another that has ended.
+        """
+        distributed = self.context.distributed
+        result, error = None, None
+        for turn in (True, False):
+            if (distributed.local_rank == 0) == turn:
+                try:
+                    result = action()
+                except UserError as mistake:
+                    error = mistake
+            for other in distributed.allgather(error):
+                if other is not None:
+                    raise other
+        assert result is not None
+        return result
+
+    def make_metrics(self, split: str) -> EvaluationMetrics:
+        """Scores of one split, also under the name of earlier examples if the searcher asks for it."""
+        aliases = {self.plan.metric: LEGACY_METRICS[self.plan.metric]} if self.plan.metric in LEGACY_METRICS else {}
+        return EvaluationMetrics(self.corpus.splits[split], self.labels, aliases)
+
+    def _check_searcher_metric(self) -> None:
+        names = self.make_metrics("validation").names()
+        if self.plan.metric not in names:
+            raise UserError(
+                f"searcher.metric: {self.plan.metric!r} is not reported for this data; it reports {', '.join(names)}"
+            )
+
+    def in_batches(self, span: Span) -> int:
+        """A span of the experiment config in calls of ``train_batch``."""
+        return span.batches(self.epoch_batches, self.settings.hparams.global_batch_size, self.micro_steps)
+
+    def in_determined_units(self, span: Span) -> pytorch.TrainUnit:
+        return pytorch.Epoch(span.value) if span.unit == "epochs" else pytorch.Batch(self.in_batches(span))
+
+    # ----- what Determined calls
+
+    def build_training_data_loader(self) -> pytorch.DataLoader:
+        return self._loader("train", self.train_batches)
+
+    def build_validation_data_loader(self) -> pytorch.DataLoader:
+        return self.evaluation_loader("validation", self.context.distributed.size)
+
+    def evaluation_loader(self, split: str, slots: int) -> pytorch.DataLoader:
+        return self._loader(split, EvaluationBatches(self.corpus.splits[split], self.tokenizer.specials, slots))
+
+    def _loader(self, split: str, batches: Any) -> pytorch.DataLoader:
+        pad_to = self.max_seq_length if self.settings.data.pad_to_max_length else None
+        return pytorch.DataLoader(
+            BatchDataset(self.corpus.splits[split], self.tokenizer, pad_to),
+            batch_sampler=batches,
+            collate_fn=only_item,
+            pin_memory=self.context.device.type == "cuda",
+        )
+
+    def train_batch(self, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
+        # Dropout is a function of (seed, micro-batch): a resumed run draws the same masks without having to restore a
+        # generator on each slot, and N slots draw those of N accumulation steps.
+        torch.manual_seed(_mix(self.seed, batch_idx * self.context.distributed.size + self.context.distributed.rank))
+        loss = ner_model.word_loss(self._logits(batch), batch["labels"])
+        self.context.backward(loss * batch["loss_weight"])
+        self.context.step_optimizer(self.optimizer, clip_grads=self._clip())
+        self.training_metrics.update(loss, batch)
+        # A plain float: a tensor here would cost a device synchronization a step.
+        return {"learning_rate": self.schedule.get_last_lr()[0]}
+
+    def evaluate_batch(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        self.score(batch, self.validation_metrics)
+        return {}
+
+    def score(self, batch: Any, metrics: EvaluationMetrics) -> None:
+        if len(batch["windows"]):
+            metrics.update(self._logits(batch), batch)
+
+    def _logits(self, batch: Any) -> torch.Tensor:
+        with ner_model.autocast(self.settings.hparams, self.context.device):
+            return self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+
+    def _clip(self) -> Callable[[Any], Any] | None:
+        norm = self.settings.hparams.max_grad_norm
+        return (lambda parameters: torch.nn.utils.clip_grad_norm_(parameters, norm)) if norm else None
+
+    def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
+        return {"self_contained": _SelfContained(self)}
+
+    def describe(self, folder: Path) -> None:
+        """Write to a checkpoint what its reader needs beside weights: config, label map, tokenizer, settings."""
+        self.model_config.save_pretrained(folder)
+        self.tokenizer.tokenizer.save_pretrained(folder)
+        described = {
+            "hyperparameters": self.settings.hparams.model_dump(),
+            "data": self.settings.data.model_dump(),
+            "labels": list(self.labels.names),
+            "scheme": self.labels.scheme.value,
+            "max_seq_length": self.max_seq_length,
+            "seed": self.seed,
+        }
+        (folder / SETTINGS_FILE).write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
+
+    def _tell(self, optimizer_steps: int) -> None:
+        """Say what was found and what is going to happen."""
+        for warning in (*self.settings.warnings, *self.plan.warnings):
+            logger.warning(warning)
+        for split in self.corpus.splits.values():
+            logger.info(
+                f"{split.name}: {len(split.sentences) - 1:,} sentences, {len(split.tags):,} words, "
+                f"{len(split.windows) - 1:,} windows of at most {self.max_seq_length} pieces"
+            )
+            for count, what in (
+                ("unknown_words", f"words without a piece are read as piece {self.tokenizer.unknown_id}"),
+                ("cut_words", "words are longer than a window and are read by their beginning"),
+                ("repaired_tags", "tags continue no entity and begin one"),
+            ):
+                if split.counts[count]:
+                    logger.warning(f"{split.name}: {split.counts[count]:,} {what}")
+        logger.info(f"tags: {self.labels.scheme.value}, {len(self.labels.names)} labels: {' '.join(self.labels.names)}")
+        parameters = sum(p.numel() for p in self.model.parameters())
+        hparams, slots = self.settings.hparams, self.context.distributed.size
+        logger.info(
+            f"model: {hparams.pretrained_model_name_or_path}, {parameters / 1e6:.1f} M parameters, "
+            f"{hparams.precision} on {slots} × {self.context.device.type}"
+        )
+        logger.info(
+            f"training: {self.plan.length.value} {self.plan.length.unit} = {optimizer_steps:,} optimizer steps of "
+            f"{hparams.global_batch_size} sentences"
+            + (f" ({slots} slots × {self.micro_steps} accumulation steps)" if slots * self.micro_steps > 1 else "")
+            + f", seed {self.seed}"
+        )
+
+
+class _SelfContained(pytorch.PyTorchCallback):
+    def __init__(self, trial: NERTrial) -> None:
+        self._trial = trial
+
+    def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
+        self._trial.describe(Path(checkpoint_dir))
+
+
+def check_batch_size(global_batch_size: int, slots: int) -> None:
+    """
+    Raises:
+        HyperparameterError: fewer sentences in a step than slots to share them.
+    """
+    if global_batch_size < slots:
+        raise HyperparameterError(
+            f"hyperparameters.global_batch_size: {global_batch_size} is less than the {slots} slots that share it; "
+            f"write at least {slots}, or take fewer slots (resources.slots_per_trial)"
+        )
+
+
+def _mix(seed: int, index: int) -> int:
+    """A seed for each micro-batch."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0])
+
+
+def run_on_cluster(info: Any) -> None:
+    """Train as the experiment config says, from the latest checkpoint if there is one."""
+    logging.basicConfig(level=logging.INFO, format=det.LOG_FORMAT)
+    config = info.trial._config
+    try:
+        settings = parse_settings(info.trial.hparams, config.get("data"))
+        check_batch_size(settings.hparams.global_batch_size, len(info.container_addrs) * len(info.slot_ids))
+    except HyperparameterError as error:
+        logger.error(str(error))
+        with pytorch.init():  # tells the searcher, and ends with exit status 0
+            raise det.InvalidHP(str(error)) from error
+    plan = make_plan(config, settings)
+    with pytorch.init(
+        hparams=info.trial.hparams, exp_conf=config, aggregation_frequency=plan.aggregation_frequency
+    ) as context:
+        trial = NERTrial(context)
+        pytorch.Trainer(trial, context).fit(
+            max_length=trial.in_determined_units(plan.length),
+            validation_period=trial.in_determined_units(plan.validation_period),
+            checkpoint_period=trial.in_determined_units(plan.checkpoint_period),
+            reporting_period=pytorch.Batch(plan.reporting_batches or REPORTING_BATCHES),
+            checkpoint_policy=plan.checkpoint_policy,
+            latest_checkpoint=info.latest_checkpoint,
+            step_zero_validation=plan.perform_initial_validation,
+            profiling_enabled=plan.profiling,
+        )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train, here or on the cluster.
+
+    Returns:
+        exit status: 0; 2 after a mistake of the user, told in one message; 130 when interrupted.
+    """
+    arguments = parse_arguments(argv)
+    try:
+        info = det.get_cluster_info()
+        if info is not None and info.task_type == "TRIAL":
+            run_on_cluster(info)
+        else:
+            from ner_run import run_locally
+
+            run_locally(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command with --resume goes on from the newest checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    # From the module, not from the script: checkpoints name the class as ner_trial:NERTrial.
+    import ner_trial
+
+    sys.exit(ner_trial.main())
