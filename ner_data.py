@@ -177,11 +177,15 @@ def _task_column(file: Path, task: str, settings: DataSettings) -> str | None:
 def _hold_out(
     sentences: Callable[[], Iterable[Sentence]], split: str, per_cent: float
 ) -> Callable[[], Iterable[Sentence]]:
-    """The documents of a training file that are (validation) or are not (train) held out; the same ones each time."""
+    """What of the training data is (validation) or is not (train) held out, the same each time.
+
+    Whole documents, so that none is trained and validated on; single sentences where no documents are marked.
+    """
 
     def chosen() -> Iterator[Sentence]:
-        for sentence in sentences():
-            digest = hashlib.sha256(str(sentence.document).encode()).digest()
+        documents = any(sentence.document for sentence in sentences())
+        for number, sentence in enumerate(sentences()):
+            digest = hashlib.sha256(str(sentence.document if documents else number).encode()).digest()
             held_out = int.from_bytes(digest[:8], "big") < per_cent / 100 * 2**64
             if held_out == (split == "validation"):
                 yield sentence

@@ -19,6 +19,7 @@ DEFAULT_CONFIG = Path(__file__).with_name("ner_config.yaml")
 DEFAULT_SEED = 42
 REPORTING_BATCHES = 100
 """Determined's default scheduling unit: training metrics are reported every so many batches."""
+_OBSOLETE = {"records_per_epoch": "an epoch is what the training data holds", "data_layer": "data is read from data:"}
 LEGACY_METRICS = {"accuracy_score": "accuracy"}
 """Names under which Determined's earlier example reported what we report otherwise."""
 
@@ -141,7 +142,11 @@ def make_plan(config: dict[str, Any], settings: Settings) -> Plan:
     Raises:
         UserError: a length, period or policy that means nothing, with its place.
     """
-    warnings: list[str] = []
+    warnings = [
+        f"{key}: {config[key]!r} has no meaning here and is ignored: {instead}"
+        for key, instead in _OBSOLETE.items()
+        if config.get(key) is not None
+    ]
     searcher = config.get("searcher") or {}
     aggregation = _number(config, "optimizations.aggregation_frequency", 1, at_least=1)
     policy = config.get("checkpoint_policy") or "best"

@@ -89,6 +89,17 @@ class Hyperparameters(_Section):
     """Batches of sentences of like length, in shuffled order, every word weighing the same (false: random batches)."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: matrix products under autocast, weights and optimizer in fp32."""
+    backend: Literal["eager"] = "eager"
+    """What computes the model: PyTorch as it is."""
+    use_apex_amp: bool = False
+    """NVIDIA Apex; false is all there is so far."""
+
+    @pydantic.field_validator("use_apex_amp")
+    @classmethod
+    def _no_apex(cls, value: bool) -> bool:
+        if value:
+            raise ValueError("Apex is not wired in; write precision: bf16 for mixed precision")
+        return value
 
 
 class DataSettings(_Section):

@@ -75,6 +75,7 @@ def build_model(config: Any, hparams: Hyperparameters, label_names: tuple[str, .
     Raises:
         UserError: no weights, weights of another architecture, or a head of another task.
     """
+    labels_before = tuple((config.id2label or {}).values())
     config.num_labels = len(label_names)
     config.id2label = dict(enumerate(label_names))
     config.label2id = {name: i for i, name in enumerate(label_names)}
@@ -85,7 +86,7 @@ def build_model(config: Any, hparams: Hyperparameters, label_names: tuple[str, .
             config, trust_remote_code=hparams.trust_remote_code
         ).float()
     name = hparams.pretrained_model_name_or_path
-    with _quiet():
+    with quiet():
         try:
             model, info = transformers.AutoModelForTokenClassification.from_pretrained(
                 name, config=config, ignore_mismatched_sizes=True, output_loading_info=True, **_hub(hparams)
@@ -95,7 +96,18 @@ def build_model(config: Any, hparams: Hyperparameters, label_names: tuple[str, .
                 f"hyperparameters.pretrained_model_name_or_path: no weights can be loaded from {name!r}: "
                 f"{first_line(error)}; set use_pretrained_weights: false to train from random ones"
             ) from None
+    has_head = not any(not key.startswith(model.base_model_prefix + ".") for key in info["missing_keys"])
     _check_loaded(model, info, name, hparams)
+    if has_head and labels_before != label_names:
+        if not hparams.ignore_mismatched_sizes:
+            raise UserError(
+                f"hyperparameters.pretrained_model_name_or_path: {name!r} has a head for the labels "
+                f"{' '.join(labels_before)}, the data has {' '.join(label_names)}; "
+                f"set ignore_mismatched_sizes: true to replace it by a new one"
+            )
+        fresh = transformers.AutoModelForTokenClassification.from_config(config)
+        fresh.base_model.load_state_dict(model.base_model.state_dict())
+        model = fresh
     return model.float()
 
 
@@ -110,11 +122,6 @@ def _check_loaded(model: Any, info: dict[str, Any], name: str, hparams: Hyperpar
             f"hyperparameters.pretrained_model_name_or_path: {name!r} lacks {len(broken)} weights of the encoder "
             f"{type(model).__name__}, such as {broken[0]}; its architecture is another one, or its files are incomplete"
         )
-    if mismatched and not hparams.ignore_mismatched_sizes:
-        raise UserError(
-            f"hyperparameters.pretrained_model_name_or_path: {name!r} has a head for other labels ({mismatched[0]}); "
-            f"set ignore_mismatched_sizes: true to replace it by a new one"
-        )
 
 
 def _hub(hparams: Hyperparameters) -> dict[str, Any]:
@@ -126,7 +133,7 @@ def _hub(hparams: Hyperparameters) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the library's table of new weights (that the head is new is the point) and its bar (a second long)."""
     before = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()

@@ -22,6 +22,7 @@ import logging
 import os
 import re
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ from determined import core, pytorch
 from determined.common import storage
 from tqdm import tqdm
 
+import ner_model
 from ner_errors import UserError
 from ner_experiment import DEFAULT_CONFIG, REPORTING_BATCHES, make_plan, read_config
 from ner_hparams import parse_settings
@@ -72,7 +74,8 @@ def _train(folder: RunFolder, config: dict[str, Any], resume: bool, distributed:
     steps = checkpoint[1] if checkpoint else 0
 
     NERTrial.cache_dir = folder.path / "cache"
-    hparams = {**settings.hparams.model_dump(exclude_unset=True)}
+    # As written, but for the one that Determined computes with.
+    hparams = {**config["hyperparameters"], "global_batch_size": settings.hparams.global_batch_size}
     with _core_context(folder, plan, distributed, config) as core_context:
         context = pytorch.PyTorchTrialContext(
             core_context=core_context,
@@ -442,14 +445,13 @@ def _finish(folder: RunFolder, trial: NERTrial, plan: Any, seconds: float) -> No
     state = torch.load(checkpoint / "state_dict.pth", map_location="cpu", weights_only=True)
     weights = state["models_state_dict"][0]
     torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(weights, "module.")
-    bare = getattr(trial.model, "module", trial.model)
-    bare.load_state_dict(weights)
-    bare.eval()
+    trial.bare.load_state_dict(weights)
 
     model_dir = folder.path / "model"
     partial = folder.path / ".model.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    bare.save_pretrained(partial)
+    with ner_model.quiet():
+        trial.bare.save_pretrained(partial)
     trial.describe(partial)
     shutil.rmtree(model_dir, ignore_errors=True)
     partial.rename(model_dir)
@@ -482,7 +484,7 @@ def _finish(folder: RunFolder, trial: NERTrial, plan: Any, seconds: float) -> No
 @torch.no_grad()
 def _score(trial: NERTrial, split: str) -> dict[str, float]:
     metrics = trial.make_metrics(split)
-    trial.model.eval()
+    trial.bare.eval()
     for batch in trial.evaluation_loader(split, slots=1):
         trial.score(trial.context.to_device(batch), metrics)
     return metrics.cross_slot_reduce([metrics.per_slot_reduce()])
@@ -527,10 +529,29 @@ def _distributed() -> Iterator[core.DistributedContext]:
         return
     os.environ["USE_TORCH_DISTRIBUTED"] = "True"  # what Determined's launcher sets
     torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    ports: list[Any] = [_free_port(), _free_port()]  # Determined's own are fixed: a second run here would clash
+    torch.distributed.broadcast_object_list(ports)
+    environment = os.environ
     try:
-        yield core.DistributedContext.from_torch_distributed()
+        yield core.DistributedContext(
+            rank=int(environment["RANK"]),
+            size=int(environment["WORLD_SIZE"]),
+            local_rank=int(environment["LOCAL_RANK"]),
+            local_size=int(environment["LOCAL_WORLD_SIZE"]),
+            cross_rank=int(environment["GROUP_RANK"]),
+            cross_size=int(environment["GROUP_WORLD_SIZE"]),
+            chief_ip=environment["MASTER_ADDR"],
+            pub_port=ports[0],
+            pull_port=ports[1],
+        )
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
 
 
 def _on_chief(distributed: core.DistributedContext, action: Any) -> Any:
@@ -554,4 +575,5 @@ def _log_readably(chief: bool) -> None:
     logger.propagate = False
     logger.handlers = [handler := logging.StreamHandler(sys.stderr)]
     handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("ner.invalid").setLevel(logging.CRITICAL)  # main() tells it
     logging.getLogger("determined").setLevel(logging.WARNING if chief else logging.ERROR)

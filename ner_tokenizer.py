@@ -75,6 +75,12 @@ def load_tokenizer(hparams: Hyperparameters) -> WordTokenizer:
             f"tokenizer of {name}: {type(tokenizer).__name__} is a slow one, which does not tell which piece belongs "
             f"to which word; choose an encoder with a fast tokenizer (a tokenizer.json), or convert this one"
         )
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        # What the library makes of a model directory without tokenizer files.
+        raise UserError(
+            f"tokenizer of {name}: it has no vocabulary beside its {len(tokenizer)} special pieces; "
+            f"add the encoder's tokenizer.json to the directory, or set hyperparameters.tokenizer_name"
+        )
     if not _words_alike(tokenizer):
         # Byte-level BPE gives the first word of a text other pieces than the same word later, unless told not to.
         tokenizer = _from_pretrained(hparams, name, add_prefix_space=True)

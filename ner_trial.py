@@ -15,6 +15,7 @@ if __name__ == "__main__":
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +82,7 @@ class NERTrial(pytorch.PyTorchTrial):
             else:
                 self._build_for_weights()
         except HyperparameterError as error:
-            logger.error(str(error))
+            logging.getLogger("ner.invalid").error(str(error))  # Determined ends the trial without saying why
             raise det.InvalidHP(str(error)) from error
 
     def _build(self) -> None:
@@ -101,10 +102,9 @@ class NERTrial(pytorch.PyTorchTrial):
         self.labels = self.corpus.labels
         self._check_searcher_metric()
 
-        bare = ner_model.build_model(model_config, hparams, self.labels.names, self.seed)
-        self.model_config = bare.config
-        self.model = self.context.wrap_model(bare)
-        self.optimizer = self.context.wrap_optimizer(ner_model.build_optimizer(bare, hparams))
+        self.bare = ner_model.build_model(model_config, hparams, self.labels.names, self.seed)
+        self.model = self.context.wrap_model(self.bare)
+        self.optimizer = self.context.wrap_optimizer(ner_model.build_optimizer(self.bare, hparams))
         self.train_batches = TrainingBatches(
             self.corpus.splits["train"],
             self.tokenizer.specials,
@@ -138,9 +138,8 @@ class NERTrial(pytorch.PyTorchTrial):
         config = ner_model.load_config(
             self.settings.hparams.model_copy(update={"config_name": str(folder), "revision": "main"})
         )
-        bare = ner_model.build_model(config, self.settings.hparams, self.labels.names, seed=None)
-        self.model_config = bare.config
-        self.model = self.context.wrap_model(bare)
+        self.bare = ner_model.build_model(config, self.settings.hparams, self.labels.names, seed=None)
+        self.model = self.context.wrap_model(self.bare)
 
     def _load_corpus(self) -> Corpus:
         data = self.settings.data
@@ -209,7 +208,7 @@ class NERTrial(pytorch.PyTorchTrial):
         # Dropout is a function of (seed, micro-batch): a resumed run draws the same masks without having to restore a
         # generator on each slot, and N slots draw those of N accumulation steps.
         torch.manual_seed(_mix(self.seed, batch_idx * self.context.distributed.size + self.context.distributed.rank))
-        loss = ner_model.word_loss(self._logits(batch), batch["labels"])
+        loss = ner_model.word_loss(self._logits(self.model, batch), batch["labels"])
         self.context.backward(loss * batch["loss_weight"])
         self.context.step_optimizer(self.optimizer, clip_grads=self._clip())
         self.training_metrics.update(loss, batch)
@@ -222,11 +221,12 @@ class NERTrial(pytorch.PyTorchTrial):
 
     def score(self, batch: Any, metrics: EvaluationMetrics) -> None:
         if len(batch["windows"]):
-            metrics.update(self._logits(batch), batch)
+            # The bare model: slots have different numbers of batches, and DDP would synchronize at each.
+            metrics.update(self._logits(self.bare, batch), batch)
 
-    def _logits(self, batch: Any) -> torch.Tensor:
+    def _logits(self, model: Any, batch: Any) -> torch.Tensor:
         with ner_model.autocast(self.settings.hparams, self.context.device):
-            return self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+            return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
 
     def _clip(self) -> Callable[[Any], Any] | None:
         norm = self.settings.hparams.max_grad_norm
@@ -237,7 +237,7 @@ class NERTrial(pytorch.PyTorchTrial):
 
     def describe(self, folder: Path) -> None:
         """Write to a checkpoint what its reader needs beside weights: config, label map, tokenizer, settings."""
-        self.model_config.save_pretrained(folder)
+        self.bare.config.save_pretrained(folder)
         self.tokenizer.tokenizer.save_pretrained(folder)
         described = {
             "hyperparameters": self.settings.hparams.model_dump(),
@@ -349,7 +349,8 @@ def main(argv: list[str] | None = None) -> int:
 
             run_locally(arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if int(os.environ.get("RANK", "0")) == 0:  # one message, not one a process
+            print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command with --resume goes on from the newest checkpoint", file=sys.stderr)

@@ -52,7 +52,7 @@ def tiny_encoder_without_dropout(tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def make_encoder(path: Path, dropout: float = 0.1, positions: int = 64) -> Path:
     """A BERT with a character-level WordPiece vocabulary and random weights."""
-    from transformers import BertConfig, BertForTokenClassification, BertTokenizerFast
+    from transformers import BertConfig, BertModel, BertTokenizerFast
 
     letters = "abcdefghijklmnopqrstuvwxyz0123456789.,'-"
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters)]
@@ -69,7 +69,7 @@ def make_encoder(path: Path, dropout: float = 0.1, positions: int = 64) -> Path:
         attention_probs_dropout_prob=dropout,
     )
     torch.manual_seed(0)
-    BertForTokenClassification(config).save_pretrained(path)
+    BertModel(config, add_pooling_layer=False).save_pretrained(path)
     return path
 
 

@@ -1,0 +1,467 @@
+"""CoNLL columns: one word a line, its tag in another column, blank lines between the sentences.
+
+Also the floor under every reader of `ner_readers`: what a `Sentence` is, and a stream of bytes as numbered lines of
+checked text, so that whatever a byte can do wrong is found here. Nothing here opens a file, and memory holds one
+sentence (and, while columns are detected, the head of the file).
+"""
+
+import itertools
+import json
+import lzma
+import re
+import reprlib
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ner_errors import UserError
+
+Line = tuple[int, str]  # 1-based number in the file, text without its line end
+
+TEXT_NAMES = ("tokens", "words", "text", "word", "token", "sentence")  # best first; «sentence» may also be an id
+TAG_NAMES = ("ner_tags", "tags", "labels", "ner", "tag", "label", "pos_tags", "entities")  # best first
+DOCUMENT_NAMES = ("doc_id", "document_id", "document")
+
+# Only ASCII white space separates: a no-break space, U+2028 or U+0085 may be a word of a tweet, or a part of one.
+BLANK = " \t\r\v\f"
+HEAD_LINES = 2000  # how far detection looks
+HEAD_CHARACTERS = 1 << 22  # …and how much it keeps, should the lines be huge
+MAX_LINE = 1 << 26  # bytes; a longer line is no text, and reading on would fill the memory
+BROKEN = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)  # what a damaged stream raises when it is read
+
+_TAG = re.compile(r"O|[BIESLU]-\S.*")
+_DOCSTART = re.compile(r"-DOCSTART-(?:\s|$)")
+_NEW_DOCUMENT = re.compile(r"# +newdoc(?: |$)|#begin document\b")
+_COMMENT = re.compile(r"# *[\w.:-]+ = |# +new(?:doc|par)(?: |$)|#(?:begin|end) document\b")  # never data
+_NUMBER = re.compile(r"-?[0-9]{1,6}")  # a column given by number
+_COLUMN_NAMES = re.compile(r"#\s*global\.columns\s*=\s*(.+)")
+_NOT_A_WORD = re.compile(r"\d+[-.]\d+")  # CoNLL-U: a multiword token (1-2) or an empty node (8.1)
+_FOREIGN = {  # how files begin that are no text, by the suffix that they should have
+    ".gz": b"\x1f\x8b",
+    ".xz": b"\xfd7zXZ",
+    ".bz2": b"BZh91AY&SY",
+    ".zst": b"\x28\xb5\x2f\xfd",
+    ".parquet": b"PAR1\x15",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence (or one row of a table) as its file has it."""
+
+    words: list[str]  # never empty, no word is ""
+    tags: list[str] | None  # as many as words; None where the file has no tags at all (input for prediction)
+    line: int  # where it begins: 1-based line (CoNLL, CSV, TSV, JSON Lines) or row (Parquet, JSON array)
+    document: int  # 0-based running number of the document it belongs to, non-decreasing
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a file is read; columns by name, or by 1-based number ("2") where the file names none."""
+
+    format: str  # conll, csv, tsv, jsonl, json, parquet
+    text_column: str
+    tag_column: str | None  # None: the file has no tags
+    separator: str | None = None  # between columns; None where the format has no such thing
+    sentence_column: str | None = None  # set where a table has one row a token
+    document_column: str | None = None
+    tag_names: tuple[str, ...] | None = None  # what integer tags mean, where the file itself says so (Parquet)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The columns that the user named (None: to be detected), and whether a file without tags is refused."""
+
+    text: str | None = None
+    label: str | None = None
+    document: str | None = None
+    need_tags: bool = True
+
+
+class DocumentCounter:
+    """Numbers documents 0, 1, 2, … as sentences go by, from marks between them or from a column's value."""
+
+    def __init__(self) -> None:
+        self._number = -1
+        self._begins = True
+        self._key: Any = None
+
+    def mark(self) -> None:
+        """The next sentence begins a document (several marks in a row begin one)."""
+        self._begins = True
+
+    def number(self, key: Any = None) -> int:
+        """Document of the next sentence; `key` is its document column, None or "" meaning «as before»."""
+        if key is not None and key != "" and key != self._key:
+            self._key, self._begins = key, True
+        self._number += self._begins
+        self._begins = False
+        return self._number
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 60
+_short.maxlevel = 3
+
+
+def shown(value: object) -> str:
+    """`repr` of an offending value in at most about 60 characters, however large or deep it is."""
+    text = _short.repr(value)
+    return text if len(text) <= 62 else text[:61] + "…"
+
+
+def read_lines(stream: IO[bytes], path: Path, limit: int = MAX_LINE) -> Iterator[Line]:
+    r"""Yield the numbered lines of UTF-8 text, parted at \n alone; a BOM and the \r of CRLF are taken off.
+
+    `limit` is the longest line allowed, in bytes (-1: any). Raises UserError at a byte that is not UTF-8, a NUL,
+    or where the stream is damaged.
+    """
+    offset = 0
+    for number in itertools.count(1):
+        try:
+            raw = stream.readline(limit)
+        except BROKEN as error:
+            raise UserError(
+                f"{path}:{number}: cannot be read on from here ({error}): the file is damaged, cut short or not what"
+                " its name says: copy or compress it again"
+            ) from None
+        if not raw:
+            return
+        if len(raw) == limit and not raw.endswith(b"\n"):
+            raise UserError(f"{path}:{number}: line of over {limit} bytes, beginning {shown(raw)}: break it up")
+        if number == 1:
+            _refuse_foreign(raw, path)
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError as error:
+            raise _not_text(path, number, raw, offset, error.start) from None
+        if "\0" in text:
+            raise _not_text(path, number, raw, offset, raw.index(b"\0"))
+        yield number, (text.removeprefix("\ufeff") if number == 1 else text).rstrip("\r\n")
+        offset += len(raw)
+
+
+def _refuse_foreign(raw: bytes, path: Path) -> None:
+    for suffix, magic in _FOREIGN.items():
+        if raw.startswith(magic):
+            raise UserError(f"{path}:1: {shown(raw[:20])} begins a {suffix} file: rename it to {path}{suffix}")
+
+
+def _not_text(path: Path, number: int, raw: bytes, offset: int, at: int) -> UserError:
+    """Say which byte of line `number` (at `offset` in the file) is not text, and guess its encoding."""
+    unpack = "unpack it, then " if path.suffix.lower() in _FOREIGN else ""
+    trouble, encoding = "not UTF-8", "latin1"
+    if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        trouble, encoding = "not UTF-8 but UTF-16", "utf-16"
+    elif raw[at] == 0:
+        trouble, encoding = "a NUL, so this is not text, or it is UTF-16", "utf-16le"
+    place = f"byte 0x{raw[at]:02x} at offset {offset + at}, in {shown(raw[max(0, at - 20) : at + 20])},"
+    return UserError(f"{path}:{number}: {place} is {trouble}: {unpack}iconv -f {encoding} -t utf-8 {path} > NEW")
+
+
+def peek(lines: Iterator[Line]) -> tuple[list[Line], Iterator[Line]]:
+    """The head of a file for detection, and an iterator over all of it, head included."""
+    head: list[Line] = []
+    characters = 0
+    for line in lines:
+        head.append(line)
+        characters += len(line[1])
+        if len(head) == HEAD_LINES or characters >= HEAD_CHARACTERS:
+            break
+    return head, itertools.chain(head, lines)
+
+
+def known_name(names: Sequence[str], known: Sequence[str]) -> str | None:
+    """The name that stands first in `known`, whatever its case; None where there is none."""
+    folded = {name.strip().casefold(): name for name in reversed(names)}
+    return next((folded[name] for name in known if name in folded), None)
+
+
+def is_empty(path: Path) -> UserError:
+    return UserError(f"{path}: is empty: no line or row of it holds a sentence; is it the right file?")
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+# --- CoNLL ---
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Where a CoNLL file keeps what. Indices are 0-based."""
+
+    names: list[str]  # as many as columns, all "" where the file names none
+    first: int  # line number of the first row, which set the number of columns
+    separator: str  # "\t", or " " for runs of spaces
+    word: int
+    tag: int | None
+    ident: int | None  # CoNLL-U's ID column
+    document: int | None
+    header: int  # line number of the header row, 0 where there is none
+    seen: frozenset[str]  # tags of the head, for telling `# NN` (a word and its tag) from a comment
+
+    def layout(self) -> Layout:
+        """The same as the public `Layout`."""
+
+        def title(column: int | None) -> str | None:
+            return None if column is None else self.names[column] or str(column + 1)
+
+        text = title(self.word) or ""
+        return Layout("conll", text, title(self.tag), self.separator, document_column=title(self.document))
+
+    def cells(self, line: Line, path: Path) -> list[str] | None:
+        """Cells of a line of data; None for all else: a blank line, comment, header, -DOCSTART- or CoNLL-U extra."""
+        number, text = line
+        if not text.strip(BLANK) or number == self.header or _DOCSTART.match(text):
+            return None
+        cells = _split(text, self.separator)
+        if text[0] == "#" and not self._is_data(line, cells, path):
+            return None
+        if len(cells) != len(self.names):
+            found, separator = counted(len(cells), "column"), "a tab" if self.separator == "\t" else "spaces"
+            raise UserError(
+                f"{path}:{number}: {found} in {shown(text)} but {len(self.names)} in line {self.first}: give every line"
+                f" the same columns, separated by {separator}, and a blank line between sentences"
+            )
+        return None if self.ident is not None and _NOT_A_WORD.fullmatch(cells[self.ident]) else cells
+
+    def _is_data(self, line: Line, cells: list[str], path: Path) -> bool:
+        """Whether a line that begins with # is data: tweets have words such as `#` and `#WNUT`.
+
+        It is where it has all the columns and a tag among them. A tab file's `#WNUT` with something else for a tag is
+        refused: to drop the word as a comment would hide the mistake.
+        """
+        number, text = line
+        if len(cells) != len(self.names) or _COMMENT.match(text):
+            return False
+        if self.tag is None or _is_tag(cells[self.tag]) or cells[self.tag].strip() in self.seen:
+            return True
+        if self.separator == " " or text.startswith("# "):
+            return False
+        raise UserError(
+            f"{path}:{number}: {shown(text)} is a comment or the word {shown(cells[self.word])}, but"
+            f" {shown(cells[self.tag])} is not a tag: begin a comment with '# ', or give the word a tag"
+        )
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Cells of a line: parted at every tab (and a word may hold spaces), or at runs of spaces (and of stray tabs)."""
+    return text.split("\t") if separator == "\t" else [cell for cell in text.replace("\t", " ").split(" ") if cell]
+
+
+def _is_tag(cell: str) -> bool:
+    return _TAG.fullmatch(cell.strip()) is not None
+
+
+def read_conll(lines: Iterator[Line], columns: Columns, path: Path) -> Iterator[Sentence]:
+    """Yield the sentences of CoNLL lines; blank lines, -DOCSTART- and `# newdoc` end one, other comments do not."""
+    documents = DocumentCounter()
+    rows: list[list[str]] = []
+    start = 0
+    for number, text in itertools.chain(lines, [(0, "")]):  # a last blank line ends the last sentence
+        cells = columns.cells((number, text), path)
+        if cells is not None:
+            start = start if rows else number
+            rows.append(_checked_row(cells, columns, number, path))
+            continue
+        begins_document = _DOCSTART.match(text) or _NEW_DOCUMENT.match(text)
+        if rows and (begins_document or not text.strip(BLANK)):
+            yield _sentence(rows, columns, start, documents)
+            rows = []
+        if begins_document:
+            documents.mark()
+
+
+def _checked_row(cells: list[str], columns: Columns, number: int, path: Path) -> list[str]:
+    if not cells[columns.word]:
+        raise UserError(f"{path}:{number}: no word in column {columns.word + 1} of {shown(cells)}: write the word")
+    if columns.tag is not None:
+        cells[columns.tag] = cells[columns.tag].strip()
+        if not cells[columns.tag]:
+            raise UserError(
+                f"{path}:{number}: no tag for the word {shown(cells[columns.word])}: write one in column"
+                f" {columns.tag + 1} ('O' where it is no entity)"
+            )
+    return cells
+
+
+def _sentence(rows: list[list[str]], columns: Columns, start: int, documents: DocumentCounter) -> Sentence:
+    words = [row[columns.word] for row in rows]
+    tags = None if columns.tag is None else [row[columns.tag] for row in rows]
+    key = None if columns.document is None else rows[0][columns.document]
+    return Sentence(words, tags, start, documents.number(key))
+
+
+class _Detection:
+    """What the head of a file tells about its columns; each method answers one question or raises UserError."""
+
+    def __init__(self, head: list[Line], choice: Choice, path: Path) -> None:
+        self.head, self.choice, self.path = head, choice, path
+        data = _data_lines(head)
+        if not data:
+            raise is_empty(path)
+        _refuse_other_formats(len(head), data[0], path)
+        self.separator = "\t" if 2 * sum("\t" in text for _, text in data) >= len(data) else " "
+        table = [(number, _split(text, self.separator)) for number, text in data]
+        self.first, self.example = table[0]  # the row that sets the number of columns
+        self.names, self.header = self._names()
+        self.rows = [row for row in table if len(row[1]) == len(self.names) and row[0] != self.header]
+
+    def columns(self) -> Columns:
+        ident = self._ident()
+        word = self._word(ident)
+        if ident == word:
+            ident = None
+        if ident is not None:
+            self.rows = [row for row in self.rows if not _NOT_A_WORD.fullmatch(row[1][ident])]
+        tag = self._tag([column for column in range(len(self.names)) if column not in (word, ident)], ident)
+        seen = frozenset(cells[tag].strip() for _, cells in self.rows) - {""} if tag is not None else frozenset()
+        document = self._document()
+        return Columns(self.names, self.first, self.separator, word, tag, ident, document, self.header, seen)
+
+    def _names(self) -> tuple[list[str], int]:
+        """Names of the columns ("" where unknown), and the line of the header row (0: none)."""
+        titles = [cell.strip() for cell in self.example]
+        wanted = {name for name in (self.choice.text, self.choice.label) if name and not _NUMBER.fullmatch(name)}
+        if wanted & set(titles) or (known_name(titles, TEXT_NAMES) and known_name(titles, TAG_NAMES)):
+            return titles, self.first
+        for line, text in self.head:
+            if match := _COLUMN_NAMES.match(text):
+                names = match[1].split()
+                if len(names) != len(titles):
+                    counts = f"{counted(len(names), 'column')} but line {self.first} has {len(titles)}"
+                    raise UserError(f"{self.path}:{line}: {shown(text)} names {counts}: make them agree")
+                return names, 0
+        return [""] * len(titles), 0
+
+    def _ident(self) -> int | None:
+        """CoNLL-U's ID column: the first, if it counts 1, 2, 3, … in every sentence and leaves a column for words."""
+        if len(self.names) < 2 or not self.rows:
+            return None
+        if len(self.names) == 2 and all(_is_tag(cells[1]) for _, cells in self.rows):
+            return None  # words that are numbers, and their tags
+        cell_of = {number: cells[0] for number, cells in self.rows}
+        expected = 1
+        for number, text in self.head:
+            cell = cell_of.get(number)
+            if not text.strip(BLANK) or _DOCSTART.match(text):
+                expected = 1
+            elif cell == str(expected):
+                expected += 1
+            elif cell is not None and not _NOT_A_WORD.fullmatch(cell):
+                return None
+        return 0
+
+    def _word(self, ident: int | None) -> int:
+        name = self.choice.text or known_name(self.names, ("form", *TEXT_NAMES))
+        if name is not None:
+            return self._chosen(name, "text_column", range(len(self.names)))
+        return 0 if ident is None else 1
+
+    def _document(self) -> int | None:
+        name = self.choice.document or known_name(self.names, DOCUMENT_NAMES)
+        return None if name is None else self._chosen(name, "document_column", range(len(self.names)))
+
+    def _index(self, wanted: str) -> int | None:
+        """0-based index of a column given by name, by number ("3") or from the end ("-1"); None: no such column."""
+        if self.names.count(wanted) == 1:
+            return self.names.index(wanted)
+        if _NUMBER.fullmatch(wanted) and int(wanted):
+            return int(wanted) - 1 if int(wanted) > 0 else len(self.names) + int(wanted)
+        return None
+
+    def _chosen(self, wanted: str, option: str, candidates: Sequence[int]) -> int:
+        column = self._index(wanted)
+        if column is not None and column in candidates:
+            return column
+        trouble = "more than one column is" if self.names.count(wanted) > 1 else "there is no column"
+        if column is not None and 0 <= column < len(self.names):
+            trouble = "the words or their numbers are in"
+        raise UserError(
+            f"{self.path}:{self.first}: {trouble} {shown(wanted)}, asked for by {option}: choose by name or number"
+            f" among {self._listing()}"
+        )
+
+    def _tag(self, candidates: list[int], ident: int | None) -> int | None:
+        label, need_tags = self.choice.label, self.choice.need_tags
+        if label is not None and (need_tags or self._index(label) in candidates):
+            return self._chosen(label, "label_column", candidates)
+        if label is not None:
+            return None
+        tag = self._detected_tag(candidates)
+        if tag is not None:
+            return tag
+        name = known_name([self.names[column] for column in candidates], TAG_NAMES)
+        if name is not None:
+            return self._chosen(name, "label_column", candidates)
+        # Two columns are a word and a plain tag (POS), unless the file may be plain text that has two words a line.
+        if len(self.names) == 2 and candidates and ident is None and (need_tags or self.separator == "\t"):
+            return candidates[-1]
+        if need_tags:
+            raise UserError(
+                f"{self.path}:{self.first}: no column holds tags (O, B-X, I-X, …) among {self._listing()}: choose it"
+                " with label_column, by name or number"
+            )
+        if len(self.names) > 1 and self.separator == " " and ident is None and self.choice.text is None:
+            raise UserError(
+                f"{self.path}:{self.first}: {shown(' '.join(self.example))} may be columns or plain text: write one"
+                " word a line, or choose the column of the words with text_column (1 is the first)"
+            )
+        return None
+
+    def _detected_tag(self, candidates: list[int]) -> int | None:
+        """The rightmost column of nothing but tags, some of them not O; else the rightmost of O alone."""
+        only_outside = None
+        for column in reversed(candidates):
+            tags = [(cells[column], _is_tag(cells[column])) for _, cells in self.rows]
+            good = sum(is_tag for _, is_tag in tags)
+            typed = any(is_tag and cell.strip() != "O" for cell, is_tag in tags)
+            if tags and good == len(tags):
+                if typed:
+                    return column
+                only_outside = column if only_outside is None else only_outside
+            elif typed and good * 2 > len(tags):
+                self._refuse_odd_tag(column)
+        return only_outside
+
+    def _refuse_odd_tag(self, column: int) -> None:
+        """A column of tags with a stranger in it: a slip or a header, and either would be learnt as one more tag."""
+        number, cells = next(row for row in self.rows if not _is_tag(row[1][column]))
+        raise UserError(
+            f"{self.path}:{number}: {shown(cells[column])} is not a tag (O, B-X) as most of column {column + 1} are:"
+            " mend it; or choose the column with label_column, by its name if this is a header row, else by number"
+        )
+
+    def _listing(self) -> str:
+        names = list(zip(self.names, self.example, strict=True))[:12]
+        titles = [f"{i} {name + ' ' if name else ''}({shown(cell)})" for i, (name, cell) in enumerate(names, 1)]
+        return "the columns " + ", ".join(titles) + (", …" if len(self.names) > 12 else "")
+
+
+def find_columns(head: list[Line], choice: Choice, path: Path) -> Columns:
+    """Tell the columns of a CoNLL file from its head; raises UserError where they cannot be told."""
+    return _Detection(head, choice, path).columns()
+
+
+def _data_lines(head: list[Line]) -> list[Line]:
+    """Lines that are surely data; where all begin with #, those that end in a tag."""
+    filled = [line for line in head if line[1].strip(BLANK) and not _DOCSTART.match(line[1])]
+    plain = [line for line in filled if not line[1].startswith("#")]
+    return plain or [line for line in filled if not _COMMENT.match(line[1]) and _is_tag(re.split("[\t ]", line[1])[-1])]
+
+
+def _refuse_other_formats(lines: int, line: Line, path: Path) -> None:
+    """Refuse what would be read as nonsense: old Mac line ends, JSON under a name that promises columns."""
+    number, text = line
+    if lines == 1 and "\r" in text:
+        raise UserError(rf"{path}:{number}: old Mac line ends (\r) in {shown(text)}: tr '\r' '\n' < {path} > NEW")
+    try:
+        value = json.loads(text) if text[0] in "[{" else None
+    except (ValueError, RecursionError):
+        return
+    if value:
+        raise UserError(f"{path}:{number}: {shown(text)} is JSON, not columns: rename the file to .jsonl or .json")
