@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ner_data import IGNORED, Split
+from ner_encode import IGNORED, Split
 from ner_tokenizer import WordTokenizer
 
 Ints = NDArray[np.int64]

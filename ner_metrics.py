@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from determined import pytorch
 
-from ner_data import IGNORED, Labels, Split
+from ner_encode import IGNORED, Labels, Split
 from ner_utils import Scheme, TagTable, evaluate
 
 

@@ -28,7 +28,8 @@ from determined import pytorch
 
 import ner_model
 from ner_batches import BatchDataset, EvaluationBatches, TrainingBatches, only_item
-from ner_data import Corpus, Labels, load_corpus
+from ner_data import Corpus, load_corpus
+from ner_encode import Labels
 from ner_errors import UserError
 from ner_experiment import LEGACY_METRICS, REPORTING_BATCHES, Span, make_plan, parse_arguments
 from ner_hparams import HyperparameterError, parse_settings

@@ -1,4 +1,4 @@
-"""The batch plan: every window once, the same gradient however a step is cut, orders that only seed and epoch decide."""
+"""The batch plan: every window once, one gradient however a step is cut, orders that only seed and epoch decide."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner_batches import BatchDataset, EvaluationBatches, MicroBatch, plan_epoch
-from ner_data import IGNORED, Split
+from ner_encode import IGNORED, Split
 
 plans = st.fixed_dictionaries(
     {
@@ -56,7 +56,7 @@ def test_every_step_has_as_many_micro_batches_and_none_is_empty_without_need(cas
 @settings(max_examples=200, deadline=None)
 def test_the_weighted_loss_does_not_depend_on_how_a_step_is_cut(case):
     """Mean over M micro-batches of weight × sum of word losses, for word losses of the window's own number."""
-    lengths, words, plan = make_plan(case)
+    _, words, plan = make_plan(case)
     _, _, whole = make_plan({**case, "micro_batches": 1})
     loss = words * np.random.default_rng(1).random(len(words))
 
@@ -72,7 +72,7 @@ def test_the_weighted_loss_does_not_depend_on_how_a_step_is_cut(case):
 @given(plans)
 @settings(max_examples=200, deadline=None)
 def test_in_random_order_the_loss_is_the_mean_over_the_words_of_the_step(case):
-    lengths, words, plan = make_plan({**case, "group_by_length": False, "micro_batches": 1})
+    _, words, plan = make_plan({**case, "group_by_length": False, "micro_batches": 1})
     for micro_batch in plan:
         assert micro_batch.loss_weight == pytest.approx(1 / words[list(micro_batch.windows)].sum())
 

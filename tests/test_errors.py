@@ -34,7 +34,10 @@ def refuse(tmp_path, config_file, capsys):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("hyperparameters.global_batch_size=0", ["hyperparameters.global_batch_size", "0", "greater than or equal to 1"]),
+        (
+            "hyperparameters.global_batch_size=0",
+            ["hyperparameters.global_batch_size", "0", "greater than or equal to 1"],
+        ),
         ("hyperparameters.global_batch_size=many", ["global_batch_size", "'many'"]),
         ("hyperparameters.global_batch_size=true", ["global_batch_size", "True", "not a number"]),
         ("hyperparameters.learning_rate=-1", ["learning_rate", "-1", "greater than 0"]),

@@ -69,9 +69,7 @@ def predicted(steps: int, rate: float, epsilon: float, max_norm: float) -> tuple
 @pytest.mark.parametrize("accumulation", [1, 2, 4])
 @pytest.mark.parametrize("max_norm", [0, 0.3])
 @pytest.mark.parametrize("grouped", [True, False])
-def test_one_layer_follows_its_closed_form(
-    tmp_path, tiny_encoder, train, monkeypatch, accumulation, max_norm, grouped
-):
+def test_one_layer_follows_its_closed_form(tmp_path, tiny_encoder, train, monkeypatch, accumulation, max_norm, grouped):
     def one_layer(config, hparams, label_names, seed):
         config.num_labels = len(label_names)
         return OneLayer(config)
@@ -207,7 +205,7 @@ def test_resume_takes_settings_from_the_run_folder_and_two_processes_continue_on
     # As if it had been stopped right after the first epoch.
     import shutil
 
-    from ner_run import RunFolder, checkpoint_name
+    from ner_folder import RunFolder, checkpoint_name
 
     half = train("scheduling_unit=1", "checkpoint_policy=all", "checkpoint_storage.save_trial_latest=9", output="half")
     shutil.rmtree(half / "checkpoints" / checkpoint_name(12))
@@ -222,7 +220,7 @@ def test_a_checkpoint_cut_short_is_not_taken_for_one(train):
     partial = folder / "checkpoints" / ".step-00000013.partial"
     partial.mkdir()
     (partial / "state_dict.pth").write_bytes(b"half")
-    from ner_run import RunFolder
+    from ner_folder import RunFolder
 
     assert RunFolder(folder).saved_steps() == [12]
 

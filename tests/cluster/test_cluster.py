@@ -255,14 +255,15 @@ def test_a_preempted_trial_ends_as_if_nothing_had_happened(cluster: Cluster, scr
 # ----- a hyperparameter that cannot work
 
 
-@pytest.mark.parametrize("batch_size", [0])
-def test_an_invalid_hyperparameter_is_told_to_the_searcher(cluster: Cluster, batch_size: int) -> None:
-    trial = cluster.run(f"batch-size-{batch_size}", global_batch_size=batch_size)
+@pytest.mark.parametrize(("batch_size", "slots"), [(0, 1), (1, 2)])
+def test_an_invalid_hyperparameter_is_told_to_the_searcher(cluster: Cluster, batch_size: int, slots: int) -> None:
+    entrypoint = DISTRIBUTED if slots > 1 else "python3 ner_trial.py"
+    trial = cluster.run(f"batch-of-{batch_size}", entrypoint=entrypoint, slots=slots, global_batch_size=batch_size)
     (task,) = trial.tasks
-    assert trial.master.bodies("/early_exit") == [{"reason": "EXITED_REASON_INVALID_HP"}]
+    assert trial.master.bodies("/early_exit") == [{"reason": "EXITED_REASON_INVALID_HP"}] * slots
     assert trial.master.refused == []
     assert trial.master.checkpoints == []
-    assert "hyperparameters.global_batch_size: 0" in task.log
+    assert f"hyperparameters.global_batch_size: {batch_size} is" in task.log
     assert "Traceback" not in task.log
 
 

@@ -1,0 +1,225 @@
+"""Text to windows of pieces, as flat arrays that are memory-mapped: what training and evaluation read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ner_cache import FORMAT, cached, hash_of
+from ner_hparams import DataSettings, HyperparameterError
+from ner_tokenizer import WordTokenizer
+from ner_utils import Scheme, to_iob2
+from ner_windows import plan_windows
+
+IGNORED = -100
+"""Label of a piece that no loss is taken over (PyTorch's cross entropy)."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the model predicts: names in the order of their ids, tags in IOB2 (or plain)."""
+
+    names: tuple[str, ...]
+    scheme: Scheme
+    """Scheme of the training files, to which predictions are converted back."""
+
+    def ids(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.names)}
+
+
+@dataclass(frozen=True)
+class Split:
+    """One tokenized part of the data. P pieces in W windows over N words in S sentences; arrays are memory-mapped."""
+
+    name: str
+    ids: NDArray[np.int32]
+    """(P,) pieces, special ones not among them."""
+    labels: NDArray[np.int16]
+    """(P,) label id at pieces that training counts, else IGNORED."""
+    first: NDArray[np.bool_]
+    """(P,) first piece of a word, in the window that owns it."""
+    windows: NDArray[np.int64]
+    """(W + 1,) where each window begins in ids."""
+    words: NDArray[np.int64]
+    """(W + 1,) first word that each window owns."""
+    tags: NDArray[np.int16]
+    """(N,) gold tag id of every word."""
+    sentences: NDArray[np.int64]
+    """(S + 1,) first word of each sentence."""
+    counts: dict[str, int]
+    """Words without pieces of their own, words cut to the window, tags repaired."""
+
+    def lengths(self, specials: int) -> NDArray[np.int64]:
+        """(W,) pieces of each window with its special ones."""
+        return np.diff(self.windows) + specials
+
+    def trained(self) -> NDArray[np.int64]:
+        """(W,) labelled pieces of each window: what the loss is a mean over."""
+        return np.add.reduceat(np.asarray(self.labels) != IGNORED, self.windows[:-1], dtype=np.int64)
+
+
+def read_text(path: Path) -> Iterator[pa.RecordBatch]:
+    """The record batches of a text file of the cache, memory-mapped."""
+    with pa.memory_map(str(path)) as source:
+        reader = pa.ipc.open_file(source)
+        for i in range(reader.num_record_batches):
+            yield reader.get_batch(i)
+
+
+_ARRAYS = {
+    "ids": np.int32,
+    "labels": np.int16,
+    "first": np.bool_,
+    "windows": np.int64,
+    "words": np.int64,
+    "tags": np.int16,
+    "sentences": np.int64,
+}
+
+
+def cached_split(
+    split: str,
+    text: Path,
+    labels: Labels,
+    settings: DataSettings,
+    tokenizer: WordTokenizer,
+    max_seq_length: int,
+    cache_dir: Path,
+) -> Split:
+    capacity = max_seq_length - tokenizer.specials
+    stride = settings.stride if settings.stride is not None else max_seq_length // 4
+    if not 0 <= stride < capacity:
+        raise HyperparameterError(
+            f"data.stride: {stride} must be less than the {capacity} pieces that a window of data.max_seq_length "
+            f"{max_seq_length} holds beside its {tokenizer.specials} special ones"
+        )
+    key = hash_of(
+        [
+            FORMAT,
+            text.parent.name,
+            tokenizer.fingerprint(),
+            labels.names,
+            labels.scheme.value,
+            capacity,
+            stride,
+            settings.label_all_tokens,
+        ]
+    )
+
+    def build(directory: Path) -> None:
+        counts = {"unknown_words": 0, "cut_words": 0, "repaired_tags": 0}
+        piece_total = word_total = 0
+        with _ArrayWriter(directory) as out:
+            out.append(windows=[0], words=[0], sentences=[0])
+            for batch in read_text(text):
+                encoded = _encode(batch, labels, settings.label_all_tokens, tokenizer, capacity, stride, counts)
+                encoded["windows"] += piece_total
+                encoded["words"] += word_total
+                encoded["sentences"] += word_total
+                out.append(**encoded)
+                piece_total, word_total = int(encoded["windows"][-1]), int(encoded["sentences"][-1])
+        (directory / "counts.json").write_text(json.dumps(counts))
+
+    directory = cached(cache_dir, f"windows-{key}", build, settings.overwrite_cache)
+    arrays = {name: _map_array(directory / f"{name}.bin", dtype) for name, dtype in _ARRAYS.items()}
+    return Split(split, counts=json.loads((directory / "counts.json").read_text()), **arrays)
+
+
+def _encode(
+    batch: pa.RecordBatch,
+    labels: Labels,
+    label_all: bool,
+    tokenizer: WordTokenizer,
+    capacity: int,
+    stride: int,
+    counts: dict[str, int],
+) -> dict[str, NDArray[Any]]:
+    """Tokenize and cut one record batch; offsets count from its own beginning and leave out the leading 0."""
+    texts = batch.column("words").to_pylist()
+    label_ids = labels.ids()
+    tags: list[int] = []
+    for sequence in batch.column("tags").to_pylist():
+        converted, repaired = to_iob2(sequence, labels.scheme)
+        counts["repaired_tags"] += repaired
+        tags.extend(label_ids[tag] for tag in converted)
+    sentences = np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(np.int64)
+    gold = np.array(tags, np.int16)
+
+    ids, per_word, unknown = tokenizer.pieces(texts)
+    counts["unknown_words"] += unknown
+    counts["cut_words"] += int((per_word > capacity).sum())
+    starts = np.concatenate([[0], np.cumsum(per_word)])  # of each word in ids
+    per_word = np.minimum(per_word, capacity)  # of a word longer than a window its first pieces are kept
+    windows = plan_windows(per_word, sentences, capacity, stride)
+
+    # Words seen by each window, then pieces of each word, both laid out flat.
+    seen = _ranges(windows.begin, windows.end)
+    window_of = np.repeat(np.arange(len(windows.begin)), windows.end - windows.begin)
+    owned = (seen >= windows.own_begin[window_of]) & (seen < windows.own_end[window_of])
+    lengths = per_word[seen]
+    pieces = _ranges(starts[seen], starts[seen] + lengths)
+    word_start = np.cumsum(lengths) - lengths
+    first = np.zeros(len(pieces), np.bool_)
+    first[word_start[owned]] = True
+    piece_labels = np.full(len(pieces), IGNORED, np.int16)
+    if label_all:
+        piece_labels = np.where(np.repeat(owned, lengths), np.repeat(_inside(labels)[gold[seen]], lengths), IGNORED)
+        piece_labels = piece_labels.astype(np.int16)
+    piece_labels[word_start[owned]] = gold[seen[owned]]
+    return {
+        "ids": ids[pieces],
+        "labels": piece_labels,
+        "first": first,
+        "windows": np.cumsum(np.bincount(window_of, weights=lengths, minlength=len(windows.begin))).astype(np.int64),
+        "words": windows.own_end.astype(np.int64),
+        "tags": gold,
+        "sentences": sentences[1:],
+    }
+
+
+def _inside(labels: Labels) -> NDArray[np.int16]:
+    """(K,) label of the later pieces of a word with label k: I- for B-, so that one entity stays one; the same else."""
+    ids = labels.ids()
+    inside = []
+    for i, name in enumerate(labels.names):
+        if labels.scheme is not Scheme.PLAIN and name.startswith("B-"):
+            inside.append(ids.get("I-" + name[2:], IGNORED))
+        else:
+            inside.append(i)
+    return np.array(inside, np.int16)
+
+
+def _ranges(begin: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
+    """begin[0] … end[0] - 1, begin[1] … end[1] - 1, … in one array."""
+    lengths = end - begin
+    offset = np.cumsum(lengths) - lengths
+    return np.arange(int(lengths.sum())) - np.repeat(offset - begin, lengths)
+
+
+class _ArrayWriter:
+    """Appends to the raw array files of a split."""
+
+    def __init__(self, directory: Path) -> None:
+        self._files = {name: (directory / f"{name}.bin").open("wb") for name in _ARRAYS}
+
+    def __enter__(self) -> _ArrayWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def append(self, **arrays: Any) -> None:
+        for name, values in arrays.items():
+            np.asarray(values, _ARRAYS[name]).tofile(self._files[name])
+
+
+def _map_array(path: Path, dtype: type) -> NDArray[Any]:
+    return np.memmap(path, dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype)

@@ -1,0 +1,102 @@
+"""The end of a run: the best checkpoint becomes a model directory, is scored on the test data, and is summed up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import determined as det
+import torch
+
+import ner_model
+import ner_report
+from ner_experiment import Plan
+from ner_folder import RunFolder, checkpoint_name
+from ner_trial import NERTrial
+
+logger = logging.getLogger("ner")
+
+
+def finish(folder: RunFolder, trial: NERTrial, plan: Plan, seconds: float) -> None:
+    """The best checkpoint becomes model/ and is scored on the test data; summary and figures are written."""
+    best = folder.best(plan.metric, plan.smaller_is_better)
+    steps = folder.saved_steps()
+    chosen = best["batches"] if best and best["batches"] in steps else steps[-1]
+    checkpoint = folder.checkpoints / checkpoint_name(chosen)
+    state = torch.load(checkpoint / "state_dict.pth", map_location="cpu", weights_only=True)
+    weights = state["models_state_dict"][0]
+    torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(weights, "module.")
+    trial.bare.load_state_dict(weights)
+
+    model_dir = folder.path / "model"
+    partial = folder.path / ".model.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    with ner_model.quiet():
+        trial.bare.save_pretrained(partial)
+    trial.describe(partial)
+    shutil.rmtree(model_dir, ignore_errors=True)
+    partial.rename(model_dir)
+
+    test = _score(trial, "test") if "test" in trial.corpus.splits else None
+    validations = folder.validations()
+    summary = {
+        "metric": plan.metric,
+        "best": best,
+        "last": validations[-1] if validations else None,
+        "test": test,
+        "samples_per_second": _samples_per_second(folder.lines()),
+        "seconds": round(seconds, 2),
+        "model": "model",
+        "checkpoint": f"checkpoints/{checkpoint.name}",
+        "labels": list(trial.labels.names),
+        "scheme": trial.labels.scheme.value,
+        "slots": trial.context.distributed.size,
+        "seed": trial.seed,
+        "settings": {"hyperparameters": trial.settings.hparams.model_dump(), "data": trial.settings.data.model_dump()},
+        "versions": {"determined": det.__version__, "torch": torch.__version__},
+    }
+    partial_file = folder.path / ".summary.partial"
+    partial_file.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial_file.replace(folder.path / "summary.json")
+    figures = ner_report.plot_curves(folder.metrics_file, folder.path / "figures")
+    _show(folder, summary, figures)
+
+
+@torch.no_grad()
+def _score(trial: NERTrial, split: str) -> dict[str, float]:
+    metrics = trial.make_metrics(split)
+    trial.bare.eval()
+    for batch in trial.evaluation_loader(split, slots=1):
+        trial.score(trial.context.to_device(batch), metrics)
+    return metrics.cross_slot_reduce([metrics.per_slot_reduce()])
+
+
+def _samples_per_second(lines: list[dict[str, Any]]) -> float | None:
+    """Of the whole training, validation and checkpoints left out: the reports' mean, weighted by their batches."""
+    batches, seconds, before = 0, 0.0, 0
+    for line in lines:
+        if line["kind"] == "training" and line["samples_per_second"] > 0:
+            batches += line["batches"] - before
+            seconds += (line["batches"] - before) / line["samples_per_second"]
+            before = line["batches"]
+    return round(batches / seconds, 2) if seconds else None
+
+
+def _show(folder: RunFolder, summary: dict[str, Any], figures: list[Path]) -> None:
+    rows = [(split, summary[split]) for split in ("best", "test") if summary[split]]
+    names = [n for n in rows[0][1] if n not in ("kind", "batches", "epochs", "loss")] if rows else []
+    lines = ["", f"{'':<20}" + "".join(f"{'validation' if split == 'best' else split:>12}" for split, _ in rows)]
+    lines += [f"{name:<20}" + "".join(f"{scores[name]:>12.4f}" for _, scores in rows) for name in names]
+    speed = summary["samples_per_second"]
+    lines += [
+        "",
+        f"{summary['seconds']:.0f} s" + (f", {speed} samples/s in training" if speed else ""),
+        f"model    {folder.path / 'model'}",
+        f"scores   {folder.path / 'summary.json'}, {folder.metrics_file.name}",
+        f"curves   {', '.join(str(figure) for figure in figures)}",
+    ]
+    for line in lines:
+        logger.info(line)

@@ -1,0 +1,155 @@
+"""The folder of a run: opening it, what was written, and where a stopped run goes on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from ner_errors import UserError
+from ner_experiment import DEFAULT_CONFIG, make_plan, read_config
+from ner_hparams import parse_settings
+
+logger = logging.getLogger("ner")
+
+RESUMABLE = {"precision", "cache_dir", "overwrite_cache", "preprocessing_num_workers"}
+"""Settings that may differ between a run and its continuation."""
+
+
+class RunFolder:
+    """What a run has written, and how it goes on after a stop."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.metrics_file = path / "metrics.jsonl"
+
+    def begin(self, resume: bool) -> tuple[str, int] | None:
+        """Make ready to train: name and batches of the checkpoint to go on from, if any.
+
+        Reports that were made after that checkpoint are dropped; they will be made again.
+
+        Raises:
+            UserError: nothing to resume.
+        """
+        self.checkpoints.mkdir(exist_ok=True)
+        if not resume:
+            return None
+        found = self.saved_steps()
+        if not found:
+            raise UserError(f"--resume: {self.checkpoints} holds no complete checkpoint; start without --resume")
+        kept = [line for line in self.lines() if line["batches"] <= found[-1]]
+        partial = self.metrics_file.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        partial.replace(self.metrics_file)
+        logger.info(f"resuming {self.path} from batch {found[-1]:,}")
+        return checkpoint_name(found[-1]), found[-1]
+
+    def saved_steps(self) -> list[int]:
+        """Batches at which there is a complete checkpoint, ascending."""
+        names = (re.fullmatch(r"step-(\d+)", p.name) for p in self.checkpoints.glob("step-*"))
+        return sorted(int(match[1]) for match in names if match)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All reports; a last line that a stop cut short is none."""
+        if not self.metrics_file.exists():
+            return []
+        text = self.metrics_file.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.split("\n")[:-1] if line]
+
+    def append(self, line: dict[str, Any]) -> None:
+        with self.metrics_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def validations(self) -> list[dict[str, Any]]:
+        return [line for line in self.lines() if line["kind"] == "validation"]
+
+    def best(self, metric: str, smaller_is_better: bool) -> dict[str, Any] | None:
+        """The best validation, the earliest of equals."""
+        sign = 1 if smaller_is_better else -1
+        return min(self.validations(), key=lambda line: sign * line[metric], default=None)
+
+
+def checkpoint_name(batches: int) -> str:
+    return f"step-{batches:08d}"
+
+
+def open_folder(arguments: argparse.Namespace) -> tuple[Path, dict[str, Any], bool]:
+    """The run's folder, the config, and whether the folder is new."""
+    folder: Path | None = arguments.output_dir
+    config = None
+    if arguments.config_file or not (arguments.resume and folder):
+        config = read_config(arguments.config_file or DEFAULT_CONFIG, arguments.overrides)
+    if folder is None:
+        assert config is not None
+        folder = _named_folder(str(config.get("name") or "ner"), arguments.resume)
+    saved_file = folder / "config.json"
+    if arguments.resume:
+        if not saved_file.is_file():
+            raise UserError(f"--resume: {folder} holds no run to go on with; start it without --resume")
+        saved = json.loads(saved_file.read_text(encoding="utf-8"))
+        config = config or _override(saved, arguments.overrides)
+        _check_same(saved, config, folder)
+        return folder, config, False
+    assert config is not None
+    parse_settings(config.get("hyperparameters"), config.get("data"))  # no folder for what cannot start
+    if saved_file.exists() or (folder / "metrics.jsonl").exists():
+        raise UserError(f"--output-dir {folder}: holds a run already; add --resume to go on with it, or name another")
+    try:
+        fresh = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        saved_file.write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--output-dir {folder}: cannot be written: {error.strerror}; name another folder") from None
+    return folder, config, fresh
+
+
+def _named_folder(name: str, resume: bool) -> Path:
+    """runs/NAME, runs/NAME-2, …: the next free one, or the newest there is."""
+    slug = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "ner"
+    number = 1
+    folder = newest = Path("runs") / slug
+    while folder.exists():
+        newest = folder
+        number += 1
+        folder = Path("runs") / f"{slug}-{number}"
+    return newest if resume else folder
+
+
+def _override(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    from determined.cli import ntsc
+
+    return dict(ntsc.parse_config_overrides(config, overrides))
+
+
+def _check_same(saved: dict[str, Any], config: dict[str, Any], folder: Path) -> None:
+    """A continuation that trains otherwise would be neither the old run nor a new one.
+
+    Raises:
+        UserError: naming every setting that differs.
+    """
+    differences = []
+    old, new = (parse_settings(c.get("hyperparameters"), c.get("data")) for c in (saved, config))
+    for section, before, after in (
+        ("hyperparameters", old.hparams.model_dump(), new.hparams.model_dump()),
+        ("data", old.data.model_dump(), new.data.model_dump()),
+    ):
+        differences += [
+            f"{section}.{name}: {before[name]!r} → {after[name]!r}"
+            for name in before
+            if before[name] != after[name] and name not in RESUMABLE
+        ]
+    plans = [make_plan(c, s) for c, s in ((saved, old), (config, new))]
+    differences += [
+        f"{name}: {getattr(plans[0], name)} → {getattr(plans[1], name)}"
+        for name in ("length", "aggregation_frequency", "seed")
+        if getattr(plans[0], name) != getattr(plans[1], name)
+    ]
+    if differences:
+        raise UserError(
+            f"--resume: the run in {folder} was started with other settings: {'; '.join(differences)}; "
+            f"drop these changes, or start a new run"
+        )

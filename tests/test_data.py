@@ -1,0 +1,351 @@
+"""From files to windows: every word keeps its tag, every format the same content, every start the same cache."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_sentences, run_command, write_conll
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import ner_cache
+from ner_data import load_corpus
+from ner_encode import IGNORED, Labels, Split
+from ner_errors import UserError
+from ner_hparams import DataSettings, Hyperparameters
+from ner_metrics import EvaluationMetrics
+from ner_tokenizer import WordTokenizer, load_tokenizer
+from ner_utils import Scheme, to_iob2
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_encoder):
+    return load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(tiny_encoder)))
+
+
+@pytest.fixture
+def load(tokenizer, tmp_path):
+    def run(max_seq_length: int = 64, cache: str = "cache", **settings):
+        return load_corpus(DataSettings(**settings), "ner", tokenizer, max_seq_length, tmp_path / cache)
+
+    return run
+
+
+def files(corpus: dict[str, Path]) -> dict[str, str]:
+    return {f"{split}_file": str(file) for split, file in corpus.items()}
+
+
+def tags_of(split: Split, labels: Labels) -> list[list[str]]:
+    tags = [labels.names[i] for i in split.tags]
+    return [tags[b:e] for b, e in zip(split.sentences[:-1], split.sentences[1:], strict=True)]
+
+
+# ----- formats
+
+SENTENCES = make_sentences(9)
+
+
+def as_jsonl(path: Path, sentences) -> None:
+    rows = [{"tokens": [w for w, _ in s], "ner_tags": [t for _, t in s]} for s in sentences]
+    path.write_text("\n".join(map(json.dumps, rows)))
+
+
+def as_kaggle(path: Path, sentences) -> None:
+    lines = ["Sentence #,Word,POS,Tag"]
+    for i, sentence in enumerate(sentences):
+        lines += [f"{f'Sentence: {i}' if j == 0 else ''},{w},X,{t}" for j, (w, t) in enumerate(sentence)]
+    path.write_text("\n".join(lines))
+
+
+def as_csv_lists(path: Path, sentences) -> None:
+    def quoted(values):
+        return '"' + json.dumps(values).replace('"', '""') + '"'
+
+    rows = [f"{quoted([w for w, _ in s])},{quoted([t for _, t in s])}" for s in sentences]
+    path.write_text("\n".join(["tokens,ner_tags", *rows]))
+
+
+def as_parquet(path: Path, sentences) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    words, tags = [[w for w, _ in s] for s in sentences], [[t for _, t in s] for s in sentences]
+    pq.write_table(pa.table({"tokens": words, "ner_tags": tags}), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [("a.jsonl", as_jsonl), ("a.csv", as_kaggle), ("b.csv", as_csv_lists), ("a.parquet", as_parquet)],
+)
+def test_every_format_gives_the_same_windows(load, tmp_path, corpus, name, write):
+    reference = write_conll(tmp_path / "reference.conll", SENTENCES)
+    write(tmp_path / name, SENTENCES)
+    one, two = (
+        load(train_file=str(file), validation_file=str(reference)).splits["train"]
+        for file in (reference, tmp_path / name)
+    )
+    for array in ("ids", "labels", "first", "windows", "words", "tags", "sentences"):
+        np.testing.assert_array_equal(getattr(one, array), getattr(two, array))
+
+
+def test_a_dataset_directory_keeps_the_order_of_its_label_names(load, tmp_path):
+    import datasets
+
+    names = ["O", "I-PER", "B-PER", "B-LOC"]
+    features = datasets.Features({"tokens": [datasets.Value("string")], "ner_tags": [datasets.ClassLabel(names=names)]})
+    rows = {"tokens": [[w for w, _ in s] for s in SENTENCES], "ner_tags": [[t for _, t in s] for s in SENTENCES]}
+    dataset = datasets.Dataset.from_dict(rows, features=features)
+    datasets.DatasetDict({"train": dataset, "validation": dataset}).save_to_disk(tmp_path / "data")
+    loaded = load(dataset_name=str(tmp_path / "data"))
+    assert list(loaded.labels.names) == names
+    assert tags_of(loaded.splits["train"], loaded.labels) == rows["ner_tags"]
+
+
+def test_a_dataset_without_validation_can_hold_some_out(load, tmp_path):
+    import datasets
+
+    rows = {"tokens": [["a", "b"]] * 200, "ner_tags": [["O", "B-X"]] * 200}
+    datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows)}).save_to_disk(tmp_path / "data")
+    with pytest.raises(UserError, match="validation_split_percentage"):
+        load(dataset_name=str(tmp_path / "data"))
+    splits = load(dataset_name=str(tmp_path / "data"), validation_split_percentage=20).splits
+    counts = {name: len(split.sentences) - 1 for name, split in splits.items()}
+    assert counts == {"train": 160, "validation": 40}
+
+
+def test_a_dataset_that_was_a_script_is_taken_from_the_hubs_conversion(load, monkeypatch):
+    import datasets
+
+    asked = []
+
+    def hub(path, name=None, revision=None):
+        asked.append(revision)
+        if revision is None:
+            raise RuntimeError("Dataset scripts are no longer supported, but found conll2003.py")
+        rows = {"tokens": [["a"]], "ner_tags": [["O"]]}
+        return {s: datasets.Dataset.from_dict(rows) for s in ("train", "validation", "test")}
+
+    monkeypatch.setattr(datasets, "load_dataset", hub)
+    assert set(load(dataset_name="conll2003").splits) == {"train", "validation", "test"}
+    assert asked == [None, "refs/convert/parquet"]
+
+
+def test_integer_labels_sort_as_numbers(load, tmp_path):
+    rows = [{"tokens": ["a"] * 3, "ner_tags": [10, 9, 0]}, {"tokens": ["a"] * 2, "ner_tags": [2, 1]}]
+    file = tmp_path / "a.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    loaded = load(train_file=str(file), validation_file=str(file))
+    assert loaded.labels.names == ("0", "1", "2", "9", "10") and loaded.labels.scheme is Scheme.PLAIN
+
+
+def test_held_out_sentences_are_the_same_each_time_and_in_no_other_part(load, tmp_path):
+    file = write_conll(tmp_path / "all.conll", [[(f"w{i}", "O"), ("x", "B-X")] for i in range(300)])
+    splits = load(train_file=str(file), validation_split_percentage=10).splits
+    again = load(cache="another", train_file=str(file), validation_split_percentage=10).splits
+    assert (len(splits["train"].tags), len(splits["validation"].tags)) == (540, 60)
+    np.testing.assert_array_equal(splits["validation"].ids, again["validation"].ids)
+
+
+def test_whole_documents_are_held_out(load, tmp_path):
+    documents = ["".join(f"d{d}\tO\nx\tB-X\n\n" for _ in range(5)) for d in range(60)]
+    file = tmp_path / "all.conll"
+    file.write_text("".join(f"-DOCSTART-\tO\n\n{document}" for document in documents))
+    splits = load(train_file=str(file), validation_split_percentage=20).splits
+    assert all((len(split.sentences) - 1) % 5 == 0 for split in splits.values())
+
+
+def test_samples_can_be_limited(load, corpus):
+    splits = load(**files(corpus), max_train_samples=5, max_eval_samples=4, max_predict_samples=3).splits
+    assert [len(splits[s].sentences) - 1 for s in ("train", "validation", "test")] == [5, 4, 3]
+
+
+def test_several_files_are_one_split(load, tmp_path, corpus):
+    for i in range(3):
+        write_conll(tmp_path / f"part-{i}.conll", SENTENCES[3 * i : 3 * i + 3])
+    whole = write_conll(tmp_path / "whole.conll", SENTENCES)
+    parts, one = (
+        load(train_file=str(tmp_path / pattern), validation_file=str(whole)).splits["train"]
+        for pattern in ("part-*.conll", "whole.conll")
+    )
+    np.testing.assert_array_equal(parts.ids, one.ids)
+
+
+# ----- alignment
+
+
+def test_the_first_piece_of_a_word_carries_its_label(load, tmp_path):
+    file = write_conll(tmp_path / "a.conll", [[("ab", "B-X"), ("c", "I-X"), ("def", "O")]])
+    loaded = load(train_file=str(file), validation_file=str(file))
+    b, i, o = (loaded.labels.ids()[t] for t in ("B-X", "I-X", "O"))
+    x = IGNORED
+    assert loaded.splits["train"].labels.tolist() == [b, x, i, o, x, x]
+    assert loaded.splits["train"].first.tolist() == [True, False, True, True, False, False]
+
+
+def test_with_label_all_tokens_one_entity_stays_one(load, tmp_path):
+    file = write_conll(tmp_path / "a.conll", [[("ab", "B-X"), ("c", "I-X"), ("def", "O"), ("gh", "B-Y")]])
+    loaded = load(train_file=str(file), validation_file=str(file), label_all_tokens=True)
+    names = [loaded.labels.names[k] if k != IGNORED else None for k in loaded.splits["train"].labels]
+    # Y has no I- anywhere, so nothing is said of the later pieces of its words.
+    assert names == ["B-X", "I-X", "I-X", "O", "O", "O", "B-Y", None]
+    assert loaded.splits["train"].trained().tolist() == [7]
+
+
+def test_a_word_without_pieces_still_has_a_tag(load, tmp_path, tokenizer):
+    file = write_conll(tmp_path / "a.conll", [[("a", "O"), ("\u200b", "B-X"), ("\u200d\u200b", "O"), ("b", "O")]])
+    split = load(train_file=str(file), validation_file=str(file)).splits["train"]
+    assert split.first.all() and len(split.tags) == 4
+    assert split.ids[1] == split.ids[2] == tokenizer.unknown_id
+    assert split.counts["unknown_words"] == 2
+
+
+def test_a_word_longer_than_a_window_is_read_by_its_beginning(load, tmp_path):
+    file = write_conll(tmp_path / "a.conll", [[("a", "O"), ("b" * 60, "B-X"), ("c", "O")]])
+    split = load(16, train_file=str(file), validation_file=str(file)).splits["train"]
+    assert split.first.sum() == len(split.tags) == 3 and split.counts["cut_words"] == 1
+    assert np.diff(split.windows).max() <= 14
+
+
+words = st.text(st.sampled_from("abcz09-\u200b€ÅÅ"), min_size=1, max_size=9).filter(lambda w: w.strip() == w and w)
+tags = st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"])
+documents = st.lists(st.lists(st.tuples(words, tags), min_size=1, max_size=60), min_size=1, max_size=5)
+
+
+@given(documents=documents, size=st.integers(4, 40), data=st.data())
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_words_in_are_tags_out(documents, size, data, tokenizer, tmp_path_factory):
+    """A model that reads the gold labels off its windows scores 1 on every word, however the text is cut."""
+    stride = data.draw(st.integers(0, size - 3))
+    folder = tmp_path_factory.mktemp("words")
+    rows = [{"tokens": [w for w, _ in d], "ner_tags": [t for _, t in d]} for d in documents]
+    file = folder / "a.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    corpus = load_corpus(
+        DataSettings(train_file=str(file), validation_file=str(file), stride=stride), "ner", tokenizer, size, folder
+    )
+    split = corpus.splits["train"]
+    assert len(split.tags) == sum(map(len, documents)) == split.first.sum()
+    assert split.words[-1] == len(split.tags) and np.diff(split.windows).max() <= size - 2
+
+    metrics = EvaluationMetrics(split, corpus.labels)
+    order = np.random.default_rng(0).permutation(len(split.windows) - 1)  # as sorted batches would have them
+    predicted = [split.labels[split.windows[w] : split.windows[w + 1]] for w in order]
+    flat = np.concatenate([p[p != IGNORED] for p in predicted])
+    scores = metrics.cross_slot_reduce([(0.0, order, flat)])
+    assert scores["accuracy"] == 1.0
+    entities = any(t.startswith(("B-", "I-")) for d in documents for _, t in d)
+    assert scores["f1"] == scores["f1_strict"] == float(entities)
+    assert tags_of(split, corpus.labels) == [to_iob2([t for _, t in d], corpus.labels.scheme)[0] for d in documents]
+
+
+# ----- cache
+
+
+def test_a_second_start_takes_the_cache(load, corpus, monkeypatch):
+    first = load(**files(corpus)).splits["train"]
+
+    def again(*_, **__):
+        raise AssertionError("tokenized twice")
+
+    monkeypatch.setattr(WordTokenizer, "pieces", again)
+    np.testing.assert_array_equal(load(**files(corpus)).splits["train"].ids, first.ids)
+    with pytest.raises(AssertionError, match="tokenized twice"):
+        load(**files(corpus), overwrite_cache=True)
+
+
+def test_changed_content_or_settings_are_not_taken_from_the_cache(load, corpus):
+    before = load(**files(corpus)).splits["train"].ids
+    corpus["train"].write_text(corpus["train"].read_text().replace("went", "goes"))
+    assert not np.array_equal(load(**files(corpus)).splits["train"].ids, before)
+    short, long = (load(size, **files(corpus)).splits["train"] for size in (16, 64))
+    assert len(short.windows) > len(long.windows)
+
+
+def test_a_failed_build_leaves_nothing_in_the_cache(load, corpus, tmp_path):
+    corpus["train"].write_text(corpus["train"].read_text() + "\nbroken line here\n")
+    with pytest.raises(UserError):
+        load(**files(corpus))
+    assert [p.name for p in (tmp_path / "cache").iterdir() if not p.name.endswith(".lock")] == []
+
+
+def _build(root: Path, start: object, counter: Path) -> None:
+    def build(directory: Path) -> None:
+        with counter.open("a") as file:
+            file.write("built\n")
+        (directory / "a").write_text("done")
+
+    start.wait()  # type: ignore[attr-defined]
+    assert (ner_cache.cached(root, "x", build) / "a").read_text() == "done"
+
+
+def test_processes_that_start_at_once_build_once(tmp_path):
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(4)
+    processes = [context.Process(target=_build, args=(tmp_path / "cache", start, tmp_path / "count")) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [p.exitcode for p in processes] == [0] * 4
+    assert (tmp_path / "count").read_text() == "built\n"
+
+
+# ----- real corpora, as they lie there
+
+
+@pytest.mark.parametrize(
+    ("train", "scheme", "sentences", "labels"),
+    [
+        ("wikigold/wikigold.conll.txt", Scheme.IOB1, 1696, 9),
+        ("uner-pt-bosque/pt_bosque-ud-train.iob2", Scheme.IOB2, None, 7),
+        ("ncbi-disease/train.tsv", Scheme.IOB2, None, 3),
+        ("wnut17/wnut17train.conll", Scheme.IOB2, 3394, 13),
+    ],
+)
+def test_real_corpora_load_as_they_lie_there(load, shared_data, train, scheme, sentences, labels):
+    file = str(shared_data / train)
+    corpus = load(train_file=file, validation_file=file)
+    assert corpus.labels.scheme is scheme
+    assert len(corpus.labels.names) <= labels and "O" in corpus.labels.names
+    split = corpus.splits["train"]
+    assert sentences in (None, len(split.sentences) - 1)
+    assert split.first.sum() == len(split.tags)
+
+
+def test_iob1_and_iob2_of_wikigold_hold_the_same_entities(load, shared_data):
+    """The original is IOB1; the project's JSON of the same corpus was converted elsewhere."""
+    raw = load(train_file=str(shared_data / "wikigold/wikigold.conll.txt"), validation_split_percentage=1)
+    parts = [str(shared_data / f"wikigold/{s}.json") for s in ("train", "validation", "test")]
+    converted = load(**dict(zip(("train_file", "validation_file", "test_file"), parts, strict=True)))
+
+    def begins(corpus):
+        ids = [i for i, name in enumerate(corpus.labels.names) if name.startswith("B-")]
+        return sum(np.isin(split.tags, ids).sum() for split in corpus.splits.values())
+
+    assert begins(raw) == begins(converted) > 3000
+
+
+@pytest.mark.parametrize(
+    ("train", "validation"),
+    [
+        ("wikigold/wikigold.conll.txt", "wikigold/wikigold.conll.txt"),
+        ("uner-pt-bosque/pt_bosque-ud-dev.iob2", "uner-pt-bosque/pt_bosque-ud-test.iob2"),
+    ],
+)
+def test_real_corpora_train_as_they_lie_there(shared_data, tmp_path, tiny_encoder, train, validation):
+    config = tmp_path / "c.yaml"
+    config.write_text("name: x\nsearcher: {name: single, metric: f1, smaller_is_better: false}\n")
+    overrides = {
+        "hyperparameters.pretrained_model_name_or_path": tiny_encoder,
+        "hyperparameters.max_steps": 3,
+        "data.train_file": shared_data / train,
+        "data.validation_file": shared_data / validation,
+    }
+    options = [o for k, v in overrides.items() for o in ("--config", f"{k}={v}")]
+    done = run_command(config, "--output-dir", tmp_path / "run", *options)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run/summary.json").read_text())["best"]["accuracy"] > 0
