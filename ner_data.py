@@ -7,10 +7,10 @@ tag ids, as flat arrays). Neither stage holds a whole corpus in Python objects.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,12 +19,22 @@ from ner_cache import cached
 from ner_encode import Labels, Split, cached_split, read_text
 from ner_errors import UserError
 from ner_hparams import DataSettings
-from ner_readers import Sentence
-from ner_sources import Source, find_sources
+from ner_sources import Numbered, Source, find_sources
 from ner_tokenizer import WordTokenizer
 from ner_utils import Scheme, detect_scheme, label_list, to_iob2
 
-_CHUNK = 4096  # sentences in memory at a time
+_CHUNK_WORDS = 1 << 16  # in memory at a time; a longer document, where documents are kept whole, is too
+
+SCHEMA = pa.schema(
+    {
+        "words": pa.list_(pa.string()),
+        "tags": pa.list_(pa.string()),
+        "file": pa.int32(),
+        "line": pa.int64(),
+        "document": pa.int64(),
+    }
+)
+"""A sentence in the cache: ``file`` is a position in its source's list, ``line`` where it begins there."""
 
 
 @dataclass(frozen=True)
@@ -50,38 +60,79 @@ def load_corpus(
     """
     if settings.preprocessing_num_workers:
         os.environ.setdefault("RAYON_NUM_THREADS", str(settings.preprocessing_num_workers))
-    sources = {s.split: s for s in find_sources(settings, task)}
-    texts = {split: _cached_text(source, settings, cache_dir) for split, source in sources.items()}
-    labels = _find_labels(texts["train"], sources["train"])
-    splits = {}
-    for split, text in texts.items():
-        _check_labels(text, sources[split], labels)
-        splits[split] = cached_split(split, text, labels, settings, tokenizer, max_seq_length, cache_dir)
+    sources = {source.split: source for source in find_sources(settings, task)}
+    texts = {split: cached_text(source, settings, cache_dir) for split, source in sources.items()}
+    labels = cached_labels(texts["train"], sources["train"], settings, cache_dir)
+    splits = {
+        split: cached_split(sources[split], text, labels, settings, tokenizer, max_seq_length, cache_dir)
+        for split, text in texts.items()
+    }
     return Corpus(labels, splits)
 
 
-def _cached_text(source: Source, settings: DataSettings, cache_dir: Path) -> Path:
-    """Write a split's sentences to Arrow: words, tags, line, document, in record batches of _CHUNK sentences."""
-    schema = pa.schema(
-        {"words": pa.list_(pa.string()), "tags": pa.list_(pa.string()), "line": pa.int64(), "document": pa.int64()}
-    )
+def cached_text(source: Source, settings: DataSettings, cache_dir: Path) -> Path:
+    """Write a split's sentences to Arrow, in record batches of about _CHUNK_WORDS words.
+
+    Raises:
+        UserError: what the readers find, no sentence at all, or no documents where they are asked for.
+    """
+    whole = settings.context == "document"
 
     def build(directory: Path) -> None:
-        rows = 0
-        with pa.OSFile(str(directory / "text.arrow"), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for chunk in _chunks(source.sentences(), _CHUNK):
+        rows, documents = 0, set()
+        with pa.OSFile(str(directory / "text.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+            for chunk in _chunks(source.sentences(), whole):
                 rows += len(chunk)
-                columns = [[s.words for s in chunk], [s.tags for s in chunk], [s.line for s in chunk]]
-                columns.append([s.document for s in chunk])
-                arrays = [pa.array(c, t) for c, t in zip(columns, schema.types, strict=True)]
-                writer.write_batch(pa.record_batch(arrays, schema=schema))
+                documents |= {s.document for _, s in chunk[:: max(1, len(chunk) - 1)]}  # non-decreasing
+                columns = [
+                    [s.words for _, s in chunk],
+                    [s.tags for _, s in chunk],
+                    [file for file, _ in chunk],
+                    [s.line for _, s in chunk],
+                    [s.document for _, s in chunk],
+                ]
+                arrays = [pa.array(c, t) for c, t in zip(columns, SCHEMA.types, strict=True)]
+                writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
         if rows == 0:
             raise UserError(
                 f"{', '.join(source.files)}: no sentence is left for {source.split}; "
                 f"give more text or change data.validation_split_percentage"
             )
+        if whole and len(documents) == 1 and rows > 1:
+            raise UserError(
+                f"{', '.join(source.files)}: data.context is document, but no documents are marked; mark them by "
+                f"-DOCSTART- or # newdoc lines or by a column (data.document_column_name), or drop data.context"
+            )
 
-    return cached(cache_dir, f"text-{source.key}", build, settings.overwrite_cache) / "text.arrow"
+    name = f"text-{source.key}{'-documents' if whole else ''}"
+    return cached(cache_dir, name, build, settings.overwrite_cache) / "text.arrow"
+
+
+def _chunks(sentences: Iterable[Numbered], whole_documents: bool) -> Iterator[list[Numbered]]:
+    """Runs of about _CHUNK_WORDS words; where asked to, a document is not cut."""
+    chunk: list[Numbered] = []
+    words = 0
+    for file, sentence in sentences:
+        if words >= _CHUNK_WORDS and not (whole_documents and sentence.document == chunk[-1][1].document):
+            yield chunk
+            chunk, words = [], 0
+        chunk.append((file, sentence))
+        words += len(sentence.words)
+    if chunk:
+        yield chunk
+
+
+def cached_labels(text: Path, source: Source, settings: DataSettings, cache_dir: Path) -> Labels:
+    """The labels of the training data, and the scheme of its tags."""
+
+    def build(directory: Path) -> None:
+        labels = _find_labels(text, source)
+        described = {"names": labels.names, "scheme": labels.scheme.value}
+        (directory / "labels.json").write_text(json.dumps(described), encoding="utf-8")
+
+    directory = cached(cache_dir, f"labels-{text.parent.name}", build, settings.overwrite_cache)
+    saved = json.loads((directory / "labels.json").read_text(encoding="utf-8"))
+    return Labels(tuple(saved["names"]), Scheme(saved["scheme"]))
 
 
 def _find_labels(text: Path, source: Source) -> Labels:
@@ -103,32 +154,3 @@ def _find_labels(text: Path, source: Source) -> Labels:
 
 def _is_iob2(name: str) -> bool:
     return name == "O" or name.startswith(("B-", "I-"))
-
-
-def _check_labels(text: Path, source: Source, labels: Labels) -> None:
-    """Every tag of a split must be known from training."""
-    known = set(labels.names)
-    for batch in read_text(text):
-        for tags, words, line in zip(
-            batch.column("tags").to_pylist(),
-            batch.column("words").to_pylist(),
-            batch.column("line").to_pylist(),
-            strict=True,
-        ):
-            try:
-                converted = to_iob2(tags, labels.scheme)[0]
-            except ValueError:  # not a tag of the scheme at all: unknown as it stands
-                converted = tags
-            for position, (raw, tag) in enumerate(zip(tags, converted, strict=True)):
-                if tag not in known:
-                    raise UserError(
-                        f"{', '.join(source.files)}:{line}: tag {raw!r} of word {position + 1} ({words[position]!r}) "
-                        f"of the sentence that begins here does not occur in the training data, which has "
-                        f"{', '.join(labels.names[:20])}; correct it, or add such a sentence to the training data"
-                    )
-
-
-def _chunks(items: Iterable[Sentence], size: int) -> Iterator[list[Sentence]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

@@ -13,11 +13,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ner_cache import FORMAT, cached, hash_of
+from ner_errors import UserError
 from ner_hparams import DataSettings, HyperparameterError
+from ner_sources import Source
 from ner_tokenizer import WordTokenizer
-from ner_utils import Scheme, to_iob2
+from ner_utils import Scheme, bad_tags, to_iob2
 from ner_windows import plan_windows
 
+BAD_TAGS_SHOWN = 20
 IGNORED = -100
 """Label of a piece that no loss is taken over (PyTorch's cross entropy)."""
 
@@ -55,6 +58,8 @@ class Split:
     """(S + 1,) first word of each sentence."""
     counts: dict[str, int]
     """Words without pieces of their own, words cut to the window, tags repaired."""
+    bad_tags: tuple[str, ...] = ()
+    """The first of the tags repaired, each told with its place."""
 
     def lengths(self, specials: int) -> NDArray[np.int64]:
         """(W,) pieces of each window with its special ones."""
@@ -85,7 +90,7 @@ _ARRAYS = {
 
 
 def cached_split(
-    split: str,
+    source: Source,
     text: Path,
     labels: Labels,
     settings: DataSettings,
@@ -93,6 +98,12 @@ def cached_split(
     max_seq_length: int,
     cache_dir: Path,
 ) -> Split:
+    """Tokenize a split's text and cut it into windows.
+
+    Raises:
+        UserError: a tag that training never saw, or a bad one where data.on_bad_tags says error.
+        HyperparameterError: a stride that leaves no room.
+    """
     capacity = max_seq_length - tokenizer.specials
     stride = settings.stride if settings.stride is not None else max_seq_length // 4
     if not 0 <= stride < capacity:
@@ -100,88 +111,135 @@ def cached_split(
             f"data.stride: {stride} must be less than the {capacity} pieces that a window of data.max_seq_length "
             f"{max_seq_length} holds beside its {tokenizer.specials} special ones"
         )
-    key = hash_of(
-        [
-            FORMAT,
-            text.parent.name,
-            tokenizer.fingerprint(),
-            labels.names,
-            labels.scheme.value,
-            capacity,
-            stride,
-            settings.label_all_tokens,
-        ]
-    )
+    how = [labels.names, labels.scheme.value, capacity, stride, settings.label_all_tokens, settings.on_bad_tags]
+    key = hash_of([FORMAT, text.parent.name, tokenizer.fingerprint(), *how])
+    encoder = _Encoder(source, labels, settings, tokenizer, capacity, stride)
 
     def build(directory: Path) -> None:
-        counts = {"unknown_words": 0, "cut_words": 0, "repaired_tags": 0}
         piece_total = word_total = 0
         with _ArrayWriter(directory) as out:
             out.append(windows=[0], words=[0], sentences=[0])
             for batch in read_text(text):
-                encoded = _encode(batch, labels, settings.label_all_tokens, tokenizer, capacity, stride, counts)
+                encoded = encoder.encode(batch)
                 encoded["windows"] += piece_total
                 encoded["words"] += word_total
                 encoded["sentences"] += word_total
                 out.append(**encoded)
                 piece_total, word_total = int(encoded["windows"][-1]), int(encoded["sentences"][-1])
-        (directory / "counts.json").write_text(json.dumps(counts))
+        found = {"counts": encoder.counts, "bad_tags": encoder.bad_tags}
+        (directory / "found.json").write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
 
     directory = cached(cache_dir, f"windows-{key}", build, settings.overwrite_cache)
     arrays = {name: _map_array(directory / f"{name}.bin", dtype) for name, dtype in _ARRAYS.items()}
-    return Split(split, counts=json.loads((directory / "counts.json").read_text()), **arrays)
+    found = json.loads((directory / "found.json").read_text(encoding="utf-8"))
+    return Split(source.split, counts=found["counts"], bad_tags=tuple(found["bad_tags"]), **arrays)
 
 
-def _encode(
-    batch: pa.RecordBatch,
-    labels: Labels,
-    label_all: bool,
-    tokenizer: WordTokenizer,
-    capacity: int,
-    stride: int,
-    counts: dict[str, int],
-) -> dict[str, NDArray[Any]]:
-    """Tokenize and cut one record batch; offsets count from its own beginning and leave out the leading 0."""
-    texts = batch.column("words").to_pylist()
-    label_ids = labels.ids()
-    tags: list[int] = []
-    for sequence in batch.column("tags").to_pylist():
-        converted, repaired = to_iob2(sequence, labels.scheme)
-        counts["repaired_tags"] += repaired
-        tags.extend(label_ids[tag] for tag in converted)
-    sentences = np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(np.int64)
-    gold = np.array(tags, np.int16)
+class _Encoder:
+    """Turns record batches of text into arrays, and counts what the user should know of."""
 
-    ids, per_word, unknown = tokenizer.pieces(texts)
-    counts["unknown_words"] += unknown
-    counts["cut_words"] += int((per_word > capacity).sum())
-    starts = np.concatenate([[0], np.cumsum(per_word)])  # of each word in ids
-    per_word = np.minimum(per_word, capacity)  # of a word longer than a window its first pieces are kept
-    windows = plan_windows(per_word, sentences, capacity, stride)
+    def __init__(
+        self,
+        source: Source,
+        labels: Labels,
+        settings: DataSettings,
+        tokenizer: WordTokenizer,
+        capacity: int,
+        stride: int,
+    ) -> None:
+        self._source = source
+        self._labels = labels
+        self._settings = settings
+        self._tokenizer = tokenizer
+        self._capacity = capacity
+        self._stride = stride
+        self._label_ids = labels.ids()
+        self.counts = {"unknown_words": 0, "cut_words": 0, "repaired_tags": 0}
+        self.bad_tags: list[str] = []
 
-    # Words seen by each window, then pieces of each word, both laid out flat.
-    seen = _ranges(windows.begin, windows.end)
-    window_of = np.repeat(np.arange(len(windows.begin)), windows.end - windows.begin)
-    owned = (seen >= windows.own_begin[window_of]) & (seen < windows.own_end[window_of])
-    lengths = per_word[seen]
-    pieces = _ranges(starts[seen], starts[seen] + lengths)
-    word_start = np.cumsum(lengths) - lengths
-    first = np.zeros(len(pieces), np.bool_)
-    first[word_start[owned]] = True
-    piece_labels = np.full(len(pieces), IGNORED, np.int16)
-    if label_all:
-        piece_labels = np.where(np.repeat(owned, lengths), np.repeat(_inside(labels)[gold[seen]], lengths), IGNORED)
-        piece_labels = piece_labels.astype(np.int16)
-    piece_labels[word_start[owned]] = gold[seen[owned]]
-    return {
-        "ids": ids[pieces],
-        "labels": piece_labels,
-        "first": first,
-        "windows": np.cumsum(np.bincount(window_of, weights=lengths, minlength=len(windows.begin))).astype(np.int64),
-        "words": windows.own_end.astype(np.int64),
-        "tags": gold,
-        "sentences": sentences[1:],
-    }
+    def _tag_ids(self, batch: pa.RecordBatch) -> NDArray[np.int16]:
+        """(words,) label ids of a record batch."""
+        ids: list[int] = []
+        columns = (batch.column(name).to_pylist() for name in ("tags", "words", "file", "line"))
+        for tags, words, file, line in zip(*columns, strict=True):
+            where = f"{self._source.files[file]}:{line}"
+            try:
+                converted, repaired = to_iob2(tags, self._labels.scheme)
+            except ValueError:  # not a tag of the scheme at all: unknown as it stands
+                converted, repaired = tags, 0
+            if repaired:
+                self._note_bad_tags(tags, words, where, repaired)
+            try:
+                ids.extend([self._label_ids[tag] for tag in converted])
+            except KeyError:
+                self._refuse_unknown(tags, converted, words, where)
+        return np.array(ids, np.int16)
+
+    def _note_bad_tags(self, tags: list[str], words: list[str], where: str, repaired: int) -> None:
+        self.counts["repaired_tags"] += repaired
+        scheme = self._labels.scheme
+        for i in bad_tags(tags, scheme):
+            before = repr(tags[i - 1]) if i else "nothing"
+            told = f"{where}: tag {tags[i]!r} of word {i + 1} ({words[i]!r}) of the sentence that begins here"
+            told += f", after {before}"
+            if self._settings.on_bad_tags == "error":
+                raise UserError(
+                    f"{told}, is not allowed in {scheme.value}; correct it, or set data.on_bad_tags: repair"
+                )
+            if len(self.bad_tags) < BAD_TAGS_SHOWN:
+                self.bad_tags.append(told)
+
+    def _refuse_unknown(self, tags: list[str], converted: list[str], words: list[str], where: str) -> None:
+        i = next(i for i, tag in enumerate(converted) if tag not in self._label_ids)
+        raise UserError(
+            f"{where}: tag {tags[i]!r} of word {i + 1} ({words[i]!r}) of the sentence that begins here does not occur "
+            f"in the training data, which has {', '.join(self._labels.names[:20])}; correct it, or add such a sentence "
+            f"to the training data"
+        )
+
+    def encode(self, batch: pa.RecordBatch) -> dict[str, NDArray[Any]]:
+        """Tokenize and cut one record batch; offsets count from its own beginning and leave out the leading 0."""
+        gold = self._tag_ids(batch)
+        texts = batch.column("words").to_pylist()
+        labels, capacity = self._labels, self._capacity
+        sentences = np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(np.int64)
+        documents = sentences
+        if self._settings.context == "document":
+            changes = np.flatnonzero(np.diff(batch.column("document").to_numpy())) + 1
+            documents = sentences[np.concatenate([[0], changes, [len(texts)]])]
+
+        ids, per_word, unknown = self._tokenizer.pieces(texts)
+        self.counts["unknown_words"] += unknown
+        self.counts["cut_words"] += int((per_word > capacity).sum())
+        starts = np.concatenate([[0], np.cumsum(per_word)])  # of each word in ids
+        per_word = np.minimum(per_word, capacity)  # of a word longer than a window its first pieces are kept
+        windows = plan_windows(per_word, documents, capacity, self._stride)
+
+        # Words seen by each window, then pieces of each word, both laid out flat.
+        seen = _ranges(windows.begin, windows.end)
+        window_of = np.repeat(np.arange(len(windows.begin)), windows.end - windows.begin)
+        owned = (seen >= windows.own_begin[window_of]) & (seen < windows.own_end[window_of])
+        lengths = per_word[seen]
+        pieces = _ranges(starts[seen], starts[seen] + lengths)
+        word_start = np.cumsum(lengths) - lengths
+        first = np.zeros(len(pieces), np.bool_)
+        first[word_start[owned]] = True
+        piece_labels = np.full(len(pieces), IGNORED, np.int16)
+        if self._settings.label_all_tokens:
+            piece_labels = np.where(np.repeat(owned, lengths), np.repeat(_inside(labels)[gold[seen]], lengths), IGNORED)
+            piece_labels = piece_labels.astype(np.int16)
+        piece_labels[word_start[owned]] = gold[seen[owned]]
+        return {
+            "ids": ids[pieces],
+            "labels": piece_labels,
+            "first": first,
+            "windows": np.cumsum(np.bincount(window_of, weights=lengths, minlength=len(windows.begin))).astype(
+                np.int64
+            ),
+            "words": windows.own_end.astype(np.int64),
+            "tags": gold,
+            "sentences": sentences[1:],
+        }
 
 
 def _inside(labels: Labels) -> NDArray[np.int16]:

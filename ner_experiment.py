@@ -145,7 +145,7 @@ def make_plan(config: dict[str, Any], settings: Settings) -> Plan:
     warnings = [
         f"{key}: {config[key]!r} has no meaning here and is ignored: {instead}"
         for key, instead in _OBSOLETE.items()
-        if config.get(key) is not None
+        if config.get(key) not in (None, 0, {"type": "shared_fs"})  # 0 and this are older masters' own defaults
     ]
     searcher = config.get("searcher") or {}
     aggregation = _number(config, "optimizations.aggregation_frequency", 1, at_least=1)

@@ -121,6 +121,13 @@ class DataSettings(_Section):
     """Column of the words, by name or (CoNLL) number; default: found."""
     label_column_name: str | None = None
     """Column of the tags, by name or (CoNLL) number; default: found."""
+    document_column_name: str | None = None
+    """Column that tells which document a sentence belongs to; default: found (-DOCSTART- and # newdoc tell it too)."""
+    on_bad_tags: Literal["repair", "error"] = "repair"
+    """Tags that their scheme does not allow, such as an I- that continues nothing: read them as seqeval's default mode
+    does (it begins an entity) and say how many, or refuse the data."""
+    context: Literal["sentence", "document"] = "sentence"
+    """What a window may see around a sentence: nothing, or its neighbours in the document, up to max_seq_length."""
     max_seq_length: Annotated[int, Field(ge=4)] | None = None
     """Pieces per window, special ones included; default: what the model takes, at most 512."""
     stride: Annotated[int, Field(ge=0)] | None = None

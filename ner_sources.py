@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from ner_errors import UserError
 from ner_hparams import DataSettings
 from ner_readers import Sentence
 
+Numbered = tuple[int, Sentence]
+
 
 @dataclass(frozen=True)
 class Source:
@@ -22,7 +25,8 @@ class Source:
     split: str
     key: str
     """Names its content."""
-    sentences: Callable[[], Iterable[Sentence]]
+    sentences: Callable[[], Iterable[Numbered]]
+    """Each with the position of its file in ``files``; reads from the beginning at every call."""
     files: tuple[str, ...]
     names: tuple[str, ...] | None = None
     """Label names in their own order, where the data set declares them."""
@@ -52,18 +56,21 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
                 [hash_of_file(f) for f in files],
                 settings.text_column_name,
                 label_column,
+                settings.document_column_name,
                 limit,
                 share and [split, share],
             ]
         )
 
-        def sentences(files: list[Path] = files, column: str | None = label_column, **_: Any) -> Iterator[Sentence]:
+        def sentences(files: list[Path] = files, column: str | None = label_column) -> Iterator[Numbered]:
             document = 0
-            for file in files:
+            for number, file in enumerate(files):
                 offset = document
-                for sentence in ner_readers.read_file(file, settings.text_column_name, column):
+                for sentence in ner_readers.read_file(
+                    file, settings.text_column_name, column, settings.document_column_name
+                ):
                     document = offset + sentence.document + 1
-                    yield Sentence(sentence.words, sentence.tags, sentence.line, offset + sentence.document)
+                    yield number, replace(sentence, document=offset + sentence.document)
 
         parts = _hold_out(sentences, split, share) if share else sentences
         yield Source(split, key, _first(parts, limit), tuple(str(f) for f in files))
@@ -75,25 +82,25 @@ def _task_column(file: Path, task: str, settings: DataSettings) -> str | None:
 
 
 def _hold_out(
-    sentences: Callable[[], Iterable[Sentence]], split: str, per_cent: float
-) -> Callable[[], Iterable[Sentence]]:
+    sentences: Callable[[], Iterable[Numbered]], split: str, per_cent: float
+) -> Callable[[], Iterable[Numbered]]:
     """What of the training data is (validation) or is not (train) held out, the same each time.
 
     Whole documents, so that none is trained and validated on; single sentences where no documents are marked.
     """
 
-    def chosen() -> Iterator[Sentence]:
-        documents = any(sentence.document for sentence in sentences())
-        for number, sentence in enumerate(sentences()):
-            unit = sentence.document if documents else number
+    def chosen() -> Iterator[Numbered]:
+        documents = any(sentence.document for _, sentence in sentences())
+        for row, (file, sentence) in enumerate(sentences()):
+            unit = sentence.document if documents else row
             held_out = int((unit + 1) * per_cent / 100) > int(unit * per_cent / 100)  # evenly spread
             if held_out == (split == "validation"):
-                yield sentence
+                yield file, sentence
 
     return chosen
 
 
-def _first(sentences: Callable[[], Iterable[Sentence]], limit: int | None) -> Callable[[], Iterable[Sentence]]:
+def _first(sentences: Callable[[], Iterable[Numbered]], limit: int | None) -> Callable[[], Iterable[Numbered]]:
     return (lambda: islice(sentences(), limit)) if limit else sentences
 
 
@@ -117,17 +124,26 @@ def _dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         feature = getattr(dataset.features[label], "feature", None)
         names = tuple(getattr(feature, "names", None) or ()) or None
         held = share if split != "test" else None
-        key = hash_of([FORMAT, dataset._fingerprint, text, label, limit, held and [split, held]])
+        column = settings.document_column_name
+        if column is not None and column not in dataset.column_names:
+            raise UserError(
+                f"data.document_column_name: {where} has no column {column!r} among {', '.join(dataset.column_names)}"
+            )
+        key = hash_of([FORMAT, dataset._fingerprint, text, label, column, limit, held and [split, held]])
 
-        def sentences(
-            dataset: Any = dataset, text: str = text, label: str = label, names: Any = names, where: str = where
-        ) -> Iterator[Sentence]:
-            for row, example in enumerate(dataset):
-                yield _row_sentence(example, text, label, names, where, row)
+        rows = partial(_rows, dataset, text, label, column, names, where)
+        yield Source(split, key, _first(_hold_out(rows, split, held) if held else rows, limit), (where,), names)
 
-        yield Source(
-            split, key, _first(_hold_out(sentences, split, held) if held else sentences, limit), (where,), names
-        )
+
+def _rows(
+    dataset: Any, text: str, label: str, column: str | None, names: tuple[str, ...] | None, where: str
+) -> Iterator[Numbered]:
+    document, before = -1, object()
+    for row, example in enumerate(dataset):
+        value = example[column] if column else row
+        document += value != before
+        before = value
+        yield 0, replace(_row_sentence(example, text, label, names, where, row), document=document)
 
 
 def _row_sentence(
@@ -143,7 +159,7 @@ def _row_sentence(
         if any(not isinstance(tag, int) or not 0 <= tag < len(names) for tag in tags):
             raise UserError(f"{where}: row {row}: a tag in {tags!r} is none of 0 to {len(names) - 1}")
         tags = [names[tag] for tag in tags]
-    return Sentence(list(words), [str(tag) for tag in tags], row + 1, row)
+    return Sentence(list(words), [str(tag) for tag in tags], line=row + 1, document=0)
 
 
 def _load_dataset(settings: DataSettings) -> Any:

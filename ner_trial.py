@@ -262,10 +262,12 @@ class NERTrial(pytorch.PyTorchTrial):
             for count, what in (
                 ("unknown_words", f"words without a piece are read as piece {self.tokenizer.unknown_id}"),
                 ("cut_words", "words are longer than a window and are read by their beginning"),
-                ("repaired_tags", "tags continue no entity and begin one"),
+                ("repaired_tags", f"tags are not allowed in {self.labels.scheme.value} and were repaired, the first"),
             ):
                 if split.counts[count]:
                     logger.warning(f"{split.name}: {split.counts[count]:,} {what}")
+            for told in split.bad_tags[:5]:
+                logger.warning(f"  {told}")
         logger.info(f"tags: {self.labels.scheme.value}, {len(self.labels.names)} labels: {' '.join(self.labels.names)}")
         parameters = sum(p.numel() for p in self.model.parameters())
         hparams, slots = self.settings.hparams, self.context.distributed.size

@@ -114,8 +114,21 @@ def to_iob2(tags: Sequence[str], scheme: Scheme) -> tuple[list[str], int]:
     if scheme is Scheme.PLAIN:
         return list(tags), 0
     iob2 = [_join(prefix, entity_type) for prefix, entity_type in _read(tags)]
-    repaired = sum(given != valid for given, valid in zip(tags, from_iob2(iob2, scheme), strict=True))
-    return iob2, repaired
+    return iob2, len(_differing(tags, iob2, scheme))
+
+
+def bad_tags(tags: Sequence[str], scheme: Scheme) -> list[int]:
+    """Positions of the tags that `to_iob2` repairs: those that `scheme` spells otherwise.
+
+    Raises:
+        ValueError: as `to_iob2`.
+    """
+    return _differing(tags, to_iob2(tags, scheme)[0], scheme)
+
+
+def _differing(tags: Sequence[str], iob2: Sequence[str], scheme: Scheme) -> list[int]:
+    spelled = from_iob2(iob2, scheme)
+    return [i for i, (given, valid) in enumerate(zip(tags, spelled, strict=True)) if given != valid]
 
 
 def from_iob2(tags: Sequence[str], scheme: Scheme) -> list[str]:

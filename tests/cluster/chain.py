@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +59,14 @@ done
 mkdir -p /run/determined/info /run/determined/workdir /run/determined/train/model
 cd /run/determined/workdir
 python3 -m determined.exec.prep_container --download_context_directory --resources --proxy
-if test -f startup-hook.sh; then source ./startup-hook.sh; fi
+set -x
+test -f startup-hook.sh && source startup-hook.sh
+set +x
 python3 -m determined.exec.prep_container --rendezvous
 exec python3 -m determined.exec.launch
 """
 )
-"""What the master's entrypoint.sh runs."""
+"""What the master's entrypoint.sh runs: the hook is sourced, so what it sets stays set."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ def why_not() -> str | None:
 
 def pack(root: Path) -> str:
     """A context directory as the master hands it out: what ``det`` would send of it, as base64 of a tgz."""
-    with contextlib.redirect_stdout(io.StringIO()):  # a progress line a file
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # a progress line a file, and more
+        warnings.simplefilter("ignore", DeprecationWarning)
         files = context.read_v1_context(root)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:

@@ -283,7 +283,7 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON: the real master does not read it")
 
 
-class _Found(Exception):
+class _FoundError(Exception):
     pass
 
 
@@ -291,7 +291,7 @@ class _Probe:
     """In place of a session: finds out where a binding would have gone."""
 
     def _do_request(self, method: str, path: str, **_: Any) -> None:
-        raise _Found(method, path)
+        raise _FoundError(method, path)
 
     def to_json(self, _: bool) -> dict[str, Any]:
         return {}
@@ -303,7 +303,7 @@ def _route(call: Callable[..., Any], **ids: Any) -> tuple[str, str]:
         ids["body"] = _Probe()
     try:
         call(_Probe(), **ids)
-    except _Found as found:
+    except _FoundError as found:
         method, path = found.args
         return method, path
     raise AssertionError(f"{call.__name__} asks nothing")
