@@ -149,9 +149,8 @@ class DataSettings(_Section):
 
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> DataSettings:
-        if (self.dataset_name is None) == (self.train_file is None):
-            given = f"both {self.dataset_name!r} and {self.train_file!r}" if self.dataset_name else "neither"
-            raise ValueError(f"give either dataset_name or train_file (and validation_file); got {given}")
+        if not self.dataset_name and not self.train_file:
+            raise ValueError("give either dataset_name or train_file (and validation_file); got neither")
         if self.train_file and not self.validation_file and not self.validation_split_percentage:
             raise ValueError("train_file needs a validation_file, or validation_split_percentage to hold some out")
         if self.validation_file and self.validation_split_percentage:
@@ -207,6 +206,13 @@ def parse_settings(hyperparameters: dict[str, Any] | None, data: dict[str, Any] 
     problems: list[str] = []
     hparams_section = _plain_values(hyperparameters or {}, problems)
     data_section = dict(data or {})
+    if data_section.get("train_file") and data_section.get("dataset_name"):
+        # So that --config data.train_file=… suffices to bring one's own files to a config that names a data set.
+        warnings.append(
+            f"data.dataset_name: {data_section['dataset_name']!r} is not used, "
+            f"data.train_file {data_section['train_file']!r} is"
+        )
+        data_section |= {"dataset_name": None, "dataset_config_name": None, "dataset_revision": None}
     hparams = _parse_section("hyperparameters", Hyperparameters, hparams_section, problems, warnings)
     hparams_only = len(problems)
     parsed_data = _parse_section("data", DataSettings, data_section, problems, warnings)

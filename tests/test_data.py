@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_sentences, run_command, write_conll
+from conftest import NAMES, make_sentences, run_command, write_config, write_conll
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -240,6 +240,122 @@ def test_words_in_are_tags_out(documents, size, data, tokenizer, tmp_path_factor
     entities = any(t.startswith(("B-", "I-")) for d in documents for _, t in d)
     assert scores["f1"] == scores["f1_strict"] == float(entities)
     assert tags_of(split, corpus.labels) == [to_iob2([t for _, t in d], corpus.labels.scheme)[0] for d in documents]
+
+
+# ----- documents and bad tags
+
+
+def with_documents(path: Path, sizes: list[list[int]]) -> Path:
+    """Documents of sentences of so many one-letter words."""
+    lines = []
+    for document in sizes:
+        lines += ["-DOCSTART-\tO", ""]
+        for size in document:
+            lines += [f"{'abcdefgh'[i % 8]}\t{'B-X' if i == 0 else 'O'}" for i in range(size)] + [""]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_in_document_context_a_sentence_sees_its_neighbours_and_each_word_is_owned_once(load, tmp_path):
+    file = str(with_documents(tmp_path / "a.conll", [[3, 4, 2], [5], [30, 30]]))
+    alone, joined = (
+        load(24, train_file=file, validation_file=file, context=context, stride=8).splits["train"]
+        for context in ("sentence", "document")
+    )
+    np.testing.assert_array_equal(alone.tags, joined.tags)
+    np.testing.assert_array_equal(alone.sentences, joined.sentences)  # scores are of sentences all the same
+    assert joined.first.sum() == len(joined.tags) == 74
+    # The first document is one window of 9 pieces, the second one of 5, the third 60 pieces through windows of 22.
+    assert np.diff(joined.windows)[:3].tolist() == [9, 5, 22]
+    assert np.diff(alone.windows)[:5].tolist() == [3, 4, 2, 5, 22]
+
+
+def test_document_context_without_documents_is_refused(load, corpus):
+    with pytest.raises(UserError, match=r"no documents are marked.*document_column_name"):
+        load(**files(corpus), context="document")
+
+
+def test_a_document_is_not_cut_where_the_reader_pauses(load, tmp_path, monkeypatch):
+    import ner_data
+
+    file = str(with_documents(tmp_path / "a.conll", [[3, 4, 2], [5], [6, 6, 6]]))
+    whole = load(train_file=file, validation_file=file, context="document").splits["train"]
+    monkeypatch.setattr(ner_data, "_CHUNK_WORDS", 4)
+    pieces = load(cache="other", train_file=file, validation_file=file, context="document").splits["train"]
+    for array in ("ids", "labels", "windows", "words", "tags", "sentences"):
+        np.testing.assert_array_equal(getattr(whole, array), getattr(pieces, array))
+    sentences = load(cache="third", train_file=file, validation_file=file).splits["train"]
+    assert sentences.first.sum() == len(whole.tags)
+
+
+def test_a_document_column_marks_documents(load, tmp_path):
+    rows = [{"tokens": ["a", "b"], "ner_tags": ["B-X", "O"], "source": d} for d in "112223"]
+    file = tmp_path / "a.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    split = load(
+        train_file=str(file), validation_file=str(file), document_column_name="source", context="document"
+    ).splits["train"]
+    assert np.diff(split.windows).tolist() == [4, 6, 2]
+
+
+def test_bad_tags_are_repaired_and_told_with_their_place(load, tmp_path):
+    good = [("a", "B-X"), ("b", "I-X"), ("c", "O")]
+    file = write_conll(tmp_path / "a.conll", [good, [("a", "O"), ("bad", "I-X")], good])
+    corpus = load(train_file=str(file), validation_file=str(file))
+    split = corpus.splits["train"]
+    assert split.counts["repaired_tags"] == 1
+    assert split.bad_tags == (f"{file}:5: tag 'I-X' of word 2 ('bad') of the sentence that begins here, after 'O'",)
+    assert tags_of(split, corpus.labels)[1] == ["O", "B-X"]
+
+
+def test_bad_tags_are_refused_where_the_data_must_be_clean(load, tmp_path):
+    file = write_conll(tmp_path / "a.conll", [[("a", "B-X")], [("a", "O"), ("bad", "I-X")], [("c", "B-X")]])
+    with pytest.raises(UserError, match=r"a\.conll:3: tag 'I-X' of word 2 \('bad'\).*on_bad_tags: repair"):
+        load(train_file=str(file), validation_file=str(file), on_bad_tags="error")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tags"),
+    [
+        (Scheme.BIOES, ["S-X", "O", "B-X", "I-X", "E-X", "S-Y"]),
+        (Scheme.BILOU, ["U-X", "O", "B-X", "I-X", "L-X", "U-Y"]),
+        (Scheme.IOB1, ["I-X", "O", "I-X", "I-X", "B-X", "I-Y"]),
+    ],
+)
+def test_other_schemes_are_read_as_iob2(load, tmp_path, scheme, tags):
+    file = write_conll(tmp_path / "a.conll", [[("a", t) for t in tags]])
+    corpus = load(train_file=str(file), validation_file=str(file), on_bad_tags="error")
+    assert corpus.labels.scheme is scheme
+    expected = ["B-X", "O", "B-X", "I-X", "B-X" if scheme is Scheme.IOB1 else "I-X", "B-Y"]
+    assert tags_of(corpus.splits["train"], corpus.labels) == [expected]
+
+
+def test_plain_tags_train_with_token_scores_alone(tmp_path, tiny_encoder, recwarn):
+    import ner_trial
+
+    file = write_conll(tmp_path / "a.conll", [[("a", "DET"), ("dog", "NOUN"), ("ran", "VERB")]] * 8)
+    options = ["--output-dir", str(tmp_path / "run")]
+    config = tmp_path / "c.yaml"
+    config.write_text("name: pos\nsearcher: {name: single, metric: accuracy, smaller_is_better: false}\n")
+    for setting in (
+        f"hyperparameters.pretrained_model_name_or_path={tiny_encoder}",
+        f"data.train_file={file}",
+        f"data.validation_file={file}",
+    ):
+        options += ["--config", setting]
+    assert ner_trial.main([str(config), *options]) == 0
+    best = json.loads((tmp_path / "run/summary.json").read_text())["best"]
+    assert set(best) == {"kind", "batches", "epochs", "loss", "accuracy"}
+    assert not [w for w in recwarn if "seqeval" in str(w.filename)]
+
+
+def test_a_document_of_20000_words_trains_validates_and_is_scored_word_by_word(tmp_path, tiny_encoder):
+    words = [(NAMES[i % 6], "B-PER") if i % 7 == 0 else ("went", "O") for i in range(20_000)]
+    file = write_conll(tmp_path / "long.conll", [words])
+    config = write_config(tmp_path / "c.yaml", tiny_encoder, {"train": file, "validation": file}, max_steps=2)
+    done = run_command(config, "--output-dir", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "1 sentences, 20,000 words" in done.stderr
 
 
 # ----- cache

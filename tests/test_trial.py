@@ -415,6 +415,11 @@ def test_a_config_of_the_earlier_example_trains_and_names_what_means_nothing(tra
     assert "hyperparameters.model_mode" in told and "records_per_epoch" in told
 
 
+def test_own_files_take_the_place_of_the_configs_data_set(train, capsys):
+    train("data.dataset_name=conll2003", "data.dataset_revision=refs/convert/parquet")
+    assert "data.dataset_name: 'conll2003' is not used" in capsys.readouterr().err
+
+
 def test_determined_lends_its_own_loop(train, monkeypatch):
     """The steps are Determined's: what its controller is told, it does."""
     from determined import pytorch
