@@ -11,6 +11,7 @@ import pytest
 from conftest import NAMES, make_sentences, run_command, write_config, write_conll
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizer_families import FAMILIES
 
 import ner_cache
 from ner_data import load_corpus
@@ -210,26 +211,47 @@ def test_a_word_longer_than_a_window_is_read_by_its_beginning(load, tmp_path):
     assert np.diff(split.windows).max() <= 14
 
 
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory):
+    """One of each family."""
+    loaded = []
+    for family in FAMILIES:
+        folder = tmp_path_factory.mktemp(family.__name__)
+        family(folder)
+        loaded.append(load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(folder))))
+    return loaded
+
+
 words = st.text(st.sampled_from("abcz09-\u200b€ÅÅ"), min_size=1, max_size=9).filter(lambda w: w.strip() == w and w)
 tags = st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"])
 documents = st.lists(st.lists(st.tuples(words, tags), min_size=1, max_size=60), min_size=1, max_size=5)
 
 
-@given(documents=documents, size=st.integers(4, 40), data=st.data())
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_words_in_are_tags_out(documents, size, data, tokenizer, tmp_path_factory):
+@given(documents=documents, size=st.integers(4, 40), context=st.sampled_from(["sentence", "document"]), data=st.data())
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_words_in_are_tags_out(documents, size, context, data, tokenizers, tmp_path_factory):
     """A model that reads the gold labels off its windows scores 1 on every word, however the text is cut."""
-    stride = data.draw(st.integers(0, size - 3))
+    tokenizer = data.draw(st.sampled_from(tokenizers))
+    capacity = size - tokenizer.specials
+    stride = data.draw(st.integers(0, capacity - 1))
     folder = tmp_path_factory.mktemp("words")
-    rows = [{"tokens": [w for w, _ in d], "ner_tags": [t for _, t in d]} for d in documents]
+    rows = [
+        {"tokens": [w for w, _ in d], "ner_tags": [t for _, t in d], "doc_id": i // 2} for i, d in enumerate(documents)
+    ]
+    rows.append({"tokens": ["a"], "ner_tags": ["O"], "doc_id": 99})
+    documents = [*documents, [("a", "O")]]
     file = folder / "a.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)))
     corpus = load_corpus(
-        DataSettings(train_file=str(file), validation_file=str(file), stride=stride), "ner", tokenizer, size, folder
+        DataSettings(train_file=str(file), validation_file=str(file), stride=stride, context=context),
+        "ner",
+        tokenizer,
+        size,
+        folder,
     )
     split = corpus.splits["train"]
     assert len(split.tags) == sum(map(len, documents)) == split.first.sum()
-    assert split.words[-1] == len(split.tags) and np.diff(split.windows).max() <= size - 2
+    assert split.words[-1] == len(split.tags) and np.diff(split.windows).max() <= capacity
 
     metrics = EvaluationMetrics(split, corpus.labels)
     order = np.random.default_rng(0).permutation(len(split.windows) - 1)  # as sorted batches would have them

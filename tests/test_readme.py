@@ -1,0 +1,113 @@
+"""The README and the shipped configs say what is so: commands run, configs are valid, every room is named."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line.strip()
+]
+CONFIGS = sorted({*ROOT.glob("*.yaml"), *ROOT.glob("configs/*.yaml"), *ROOT.glob("quickstart/*.yaml")})
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory) -> Path:
+    """A copy of the project in which the files stand that the README speaks of."""
+    folder = tmp_path_factory.mktemp("readme")
+    for file in [*ROOT.glob("ner_*.py"), *ROOT.glob("*.yaml")]:
+        shutil.copy(file, folder)
+    shutil.copytree(ROOT / "quickstart", folder / "quickstart")
+    for split in ("train", "validation"):
+        shutil.copy(ROOT / "quickstart" / f"{split}.conll", folder)
+    wnut = folder / "wnut17"
+    wnut.mkdir()
+    row = '{"tokens": ["Ada", "went"], "ner_tags": ["B-PER", "O"]}\n'
+    for split in ("train", "validation", "test"):
+        (wnut / f"{split}.json").write_text(row * 8)
+    return folder
+
+
+@pytest.mark.parametrize("line", [c for c in COMMANDS if c.startswith(("python3 ner_", "torchrun"))])
+def test_a_command_of_the_readme_runs(line, directory, tiny_encoder):
+    """As it stands, but for a tiny encoder in place of the hub's and two steps in place of the training."""
+    words = shlex.split(line.replace("=MODEL", f"={tiny_encoder}").split("  #")[0])
+    launcher = [sys.executable] if words[0] == "python3" else [sys.executable, "-m", "torch.distributed.run"]
+    command = [*launcher, *words[1:]]
+    if "ner_trial.py" in words and "--help" not in words and "--resume" not in words:
+        command += ["--config", f"hyperparameters.pretrained_model_name_or_path={tiny_encoder}"]
+        command += ["--config", "hyperparameters.max_steps=2", "--config", "data.max_seq_length=64"]
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_of_the_readme_is_run_somewhere():
+    """make: by .ci/run; python3 and torchrun: above; det: against the stand-in of the master."""
+    continuous_integration = (ROOT / ".ci/run").read_text()
+    for line in COMMANDS:
+        words = line.split("#")[0].split()
+        if words[0] == "make":
+            assert f"make {words[1]}" in continuous_integration, line
+        else:
+            assert words[0] in ("python3", "torchrun", "det"), line
+
+
+def test_the_table_of_rooms_names_every_module():
+    rooms = README[README.index("## Rooms") :]
+    for module in ROOT.glob("ner_*.py"):
+        assert f"`{module.name}`" in rooms, module.name
+
+
+def test_what_the_readme_shows_is_there():
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / link).is_file(), link
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
+def test_a_shipped_config_is_what_the_code_reads(config):
+    from ner_experiment import make_plan, read_config
+    from ner_hparams import parse_settings
+
+    experiment = read_config(config, [])
+    settings = parse_settings(experiment["hyperparameters"], experiment["data"])
+    plan = make_plan(experiment, settings)
+    assert not settings.warnings and not plan.warnings
+    assert experiment["entrypoint"].endswith("python3 ner_trial.py")
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
+def test_a_shipped_config_is_what_determined_takes(config):
+    checker = ROOT.parent / "shared" / "determined" / "check_expconf.py"
+    if not checker.is_file():
+        pytest.skip(f"Determined's schemas are not here: {checker}")
+    import yaml
+
+    spec = importlib.util.spec_from_file_location("check_expconf", checker)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    experiment = yaml.safe_load(config.read_text(encoding="utf-8"))
+    assert list(module.faults(experiment)) == []
+    for dotted in module.DEPRECATED:
+        at = experiment
+        for part in dotted.split("."):
+            at = at.get(part) if isinstance(at, dict) else None
+        assert at is None, f"{dotted} is deprecated"

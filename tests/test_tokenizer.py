@@ -1,0 +1,101 @@
+"""Fast tokenizers of every family, built from tiny vocabularies: a piece for each word, wherever the word stands."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tokenizer_families import FAMILIES, bert, roberta
+from tokenizers import Tokenizer
+
+from ner_errors import UserError
+from ner_hparams import Hyperparameters
+from ner_tokenizer import from_fast_tokenizer, load_tokenizer
+
+WORDS = [["Ada", "word", "word", "São"], ["x"], ["state-of-the-art", ",", "Ölüdeniz", "2024"]]
+ODD = ["\u200b", "\u200d\u200b", "\x01", "\ufeff", "\u00ad", "\u3000", "日本", "👍🏽", "a\u0301", "\u202e"]
+
+
+@pytest.fixture(params=FAMILIES, ids=lambda family: family.__name__)
+def loaded(request, tmp_path):
+    request.param(tmp_path)
+    return load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(tmp_path)))
+
+
+def test_every_word_has_a_piece_and_the_same_ones_wherever_it_stands(loaded):
+    ids, per_word, _ = loaded.pieces(WORDS)
+    assert len(per_word) == 9 and per_word.min() >= 1 and per_word.sum() == len(ids)
+    starts = np.concatenate([[0], np.cumsum(per_word)])
+    pieces = [ids[starts[i] : starts[i + 1]].tolist() for i in range(9)]
+    assert pieces[1] == pieces[2]
+    alone, _, _ = loaded.pieces([["word"]])
+    assert pieces[1] == alone.tolist()
+
+
+def test_words_that_vanish_in_the_tokenizer_still_have_a_piece(loaded):
+    ids, per_word, unknown = loaded.pieces([["Ada", *ODD, "x"], ODD])
+    assert len(per_word) == 2 * len(ODD) + 2 and per_word.min() >= 1 and per_word.sum() == len(ids)
+    before, plain, _ = loaded.pieces([["Ada"]])
+    assert ids[: plain[0]].tolist() == before.tolist()
+    assert unknown == 2 * sum(len(loaded.tokenizer.backend_tokenizer.encode([w], is_pretokenized=True,
+                              add_special_tokens=False).ids) == 0 for w in ODD)  # fmt: skip
+
+
+def test_pieces_are_those_of_the_library(loaded):
+    """With the special pieces around: what ``tokenizer(words, is_split_into_words=True)`` gives."""
+    for words in WORDS:
+        ids, _, unknown = loaded.pieces([words])
+        assert unknown == 0
+        expected = loaded.tokenizer(words, is_split_into_words=True)["input_ids"]
+        assert [*loaded.prefix, *ids.tolist(), *loaded.suffix] == expected
+
+
+def test_limits_in_the_tokenizers_file_cut_nothing(tmp_path):
+    bert(tmp_path)
+    backend = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    backend.enable_truncation(4)
+    backend.enable_padding(length=4)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    loaded = load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(tmp_path)))
+    ids, per_word, _ = loaded.pieces([["Ada"] * 50])
+    assert len(per_word) == 50 and len(ids) >= 50
+    assert loaded.specials == 2
+
+
+def test_a_slow_tokenizer_is_refused(tmp_path, monkeypatch):
+    from transformers import AutoTokenizer
+
+    class Slow:
+        is_fast = False
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, **__: Slow())
+    with pytest.raises(UserError, match=r"Slow is a slow one.*which piece belongs"):
+        load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(tmp_path)))
+
+
+def test_a_tokenizer_without_vocabulary_is_refused(tmp_path):
+    import json
+
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
+    with pytest.raises(UserError, match="no vocabulary"):
+        load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(tmp_path)))
+
+
+def test_the_fingerprint_tells_tokenizers_apart(tmp_path):
+    prints = []
+    for family in (bert, roberta):
+        (folder := tmp_path / family.__name__).mkdir()
+        family(folder)
+        prints += [
+            load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(folder))).fingerprint() for _ in range(2)
+        ]
+    assert prints[0] == prints[1] != prints[2] == prints[3]
+
+
+def test_a_saved_tokenizer_reads_as_it_did(loaded, tmp_path):
+    folder = tmp_path / "saved"
+    loaded.tokenizer.save_pretrained(folder)
+    again = load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(folder)))
+    for one, two in zip(loaded.pieces(WORDS), again.pieces(WORDS), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert from_fast_tokenizer(again.tokenizer).prefix == loaded.prefix
