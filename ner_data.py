@@ -154,3 +154,9 @@ def _find_labels(text: Path, source: Source) -> Labels:
 
 def _is_iob2(name: str) -> bool:
     return name == "O" or name.startswith(("B-", "I-"))
+
+
+if __name__ == "__main__":
+    import ner_check
+
+    raise SystemExit(ner_check.main())

@@ -41,12 +41,16 @@ def longest_window(config: Any, hparams: Hyperparameters, tokenizer_limit: int) 
     Position embeddings tell: those with a padding row (RoBERTa's) begin after it.
     """
     limits = [min(tokenizer_limit, 1_000_000)]
+    stated = getattr(config, "max_position_embeddings", None)
     with torch.device("meta"):  # shapes only
         skeleton = transformers.AutoModel.from_config(config, trust_remote_code=hparams.trust_remote_code)
     for name, module in skeleton.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
             reserved = module.padding_idx + 1 if module.padding_idx is not None else 0
             limits.append(module.num_embeddings - reserved)
+            stated = None  # the table itself knows better
+    if stated:
+        limits.append(stated)
     return min(limits)
 
 

@@ -116,6 +116,8 @@ def _distributed() -> Iterator[core.DistributedContext]:
         yield core.DummyDistributedContext()
         return
     os.environ["USE_TORCH_DISTRIBUTED"] = "True"  # what Determined's launcher sets
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     ports: list[Any] = [_free_port(), _free_port()]  # Determined's own are fixed: a second run here would clash
     torch.distributed.broadcast_object_list(ports)

@@ -13,6 +13,7 @@ if __name__ == "__main__":
 
     parse_arguments()  # --help and a mistyped option answer before the imports below, which take seconds
 
+import errno
 import json
 import logging
 import os
@@ -35,7 +36,7 @@ from ner_experiment import LEGACY_METRICS, REPORTING_BATCHES, Span, make_plan, p
 from ner_hparams import HyperparameterError, parse_settings
 from ner_metrics import EvaluationMetrics, TrainingMetrics
 from ner_tokenizer import load_tokenizer
-from ner_utils import Scheme
+from ner_utils import Scheme, split_tag
 
 logger = logging.getLogger("ner")
 T = TypeVar("T")
@@ -59,6 +60,14 @@ def allow_numpy_random_state() -> None:
 
 
 allow_numpy_random_state()
+
+
+def _is_true(record: logging.LogRecord) -> bool:
+    """Determined says that it rounds the batch size to a multiple of the slots; our plan keeps it as it is."""
+    return not record.getMessage().startswith("`global_batch_size` changed")
+
+
+logging.getLogger("determined").addFilter(_is_true)
 
 
 class NERTrial(pytorch.PyTorchTrial):
@@ -174,8 +183,13 @@ class NERTrial(pytorch.PyTorchTrial):
     def _check_searcher_metric(self) -> None:
         names = self.make_metrics("validation").names()
         if self.plan.metric not in names:
+            reason = ""
+            if self.labels.scheme is Scheme.PLAIN:
+                odd = next((name for name in self.labels.names if split_tag(name) is None), self.labels.names[0])
+                reason = f", whose tags are plain, not entities (there is {odd!r}, which is neither O nor like B-PER)"
             raise UserError(
-                f"searcher.metric: {self.plan.metric!r} is not reported for this data; it reports {', '.join(names)}"
+                f"searcher.metric: {self.plan.metric!r} is not reported for this data{reason}; "
+                f"it reports {', '.join(names)}"
             )
 
     def in_batches(self, span: Span) -> int:
@@ -354,6 +368,11 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         if int(os.environ.get("RANK", "0")) == 0:  # one message, not one a process
             print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        print(f"error: {error}; make room or rights, then go on with --resume", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command with --resume goes on from the newest checkpoint", file=sys.stderr)

@@ -76,14 +76,15 @@ def main() -> None:
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        measure(*arguments.measure, arguments.encoder, arguments.workers)
+        corpus, validation, cache = arguments.measure
+        measure(corpus, validation, cache, arguments.encoder, arguments.workers)
         return
     with tempfile.TemporaryDirectory() as folder:
-        validation = Path(folder) / "validation.jsonl"
-        write_corpus(validation, 1000)
+        held_out = Path(folder) / "validation.jsonl"
+        write_corpus(held_out, 1000)
         for sentences in arguments.sentences:
-            corpus = Path(folder) / f"{sentences}.jsonl"
-            write_corpus(corpus, sentences)
+            training = Path(folder) / f"{sentences}.jsonl"
+            write_corpus(training, sentences)
             for start in ("cold", "warm"):
                 command = [
                     sys.executable,
@@ -93,7 +94,7 @@ def main() -> None:
                     "--workers",
                     str(arguments.workers),
                 ]
-                command += ["--measure", str(corpus), str(validation), str(Path(folder) / f"cache-{sentences}")]
+                command += ["--measure", str(training), str(held_out), str(Path(folder) / f"cache-{sentences}")]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 print(f"{sentences:>9,} sentences, {start}: {done.stdout.strip()}", flush=True)
 

@@ -487,3 +487,16 @@ def test_real_corpora_train_as_they_lie_there(shared_data, tmp_path, tiny_encode
     done = run_command(config, "--output-dir", tmp_path / "run", *options)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run/summary.json").read_text())["best"]["accuracy"] > 0
+
+
+def test_one_odd_tag_among_entities_is_named_where_f1_is_asked_for(tmp_path, tiny_encoder, capsys):
+    import ner_trial
+
+    rows = [{"tokens": ["Ada", "went"], "ner_tags": ["B-PER", "O"]}] * 9
+    rows.append({"tokens": ["Bo", "went"], "ner_tags": ["B_PER", "O"]})
+    file = tmp_path / "a.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    config = write_config(tmp_path / "c.yaml", tiny_encoder, {"train": file, "validation": file})
+    assert ner_trial.main([str(config), "--output-dir", str(tmp_path / "run")]) == 2
+    message = capsys.readouterr().err
+    assert "searcher.metric: 'f1'" in message and "'B_PER'" in message
