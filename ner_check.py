@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -81,6 +82,7 @@ def check(config_file: Path, overrides: list[str], timing: bool) -> Report:
     Raises:
         UserError: where training would fail.
     """
+    load = _load()
     config = read_config(config_file, overrides)
     settings = parse_settings(config.get("hyperparameters"), config.get("data"))
     make_plan(config, settings)
@@ -112,11 +114,16 @@ def check(config_file: Path, overrides: list[str], timing: bool) -> Report:
                 pad_to_max_length=data.pad_to_max_length,
                 splits=splits,
                 ambiguous_words=ambiguous,
-                cost=find_cost(trial, slots, bar if timing else None),
+                cost=find_cost(trial, slots, load, bar if timing else None),
                 warnings=[Remark(note) for note in (*trial.settings.warnings, *trial.plan.warnings)],
             )
     report.warnings += find_warnings(report)
     return report
+
+
+def _load() -> float:
+    """Load average of the last minute, per core; 0 where the system tells none."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
 
 
 def _slots(config: dict[str, Any]) -> int:

@@ -63,7 +63,12 @@ def _padded_sizes(lengths: NDArray[np.int64], borders: NDArray[np.int64], pad_to
     return padded
 
 
-def find_cost(trial: Any, slots: int, bar: tqdm | None) -> Cost:
+def find_cost(trial: Any, slots: int, load: float, bar: tqdm | None) -> Cost:
+    """
+    Args:
+        load: see `Timing`.
+        bar: shows how far timing is; None: nothing is timed.
+    """
     hparams = trial.settings.hparams
     steps = trial.epoch_batches // trial.micro_steps
     total = trial.in_batches(trial.plan.length) // trial.micro_steps
@@ -77,11 +82,11 @@ def find_cost(trial: Any, slots: int, bar: tqdm | None) -> Cost:
         global_batch_size=hparams.global_batch_size,
         slots=slots,
         accumulation_steps=trial.micro_steps,
-        timing=_time(trial, total / steps, bar) if bar is not None else None,
+        timing=_time(trial, total / steps, load, bar) if bar is not None else None,
     )
 
 
-def _time(trial: Any, epochs: float, bar: tqdm) -> Timing:
+def _time(trial: Any, epochs: float, load: float, bar: tqdm) -> Timing:
     """Time some optimizer steps of the plan, from small to large, and put a line through them.
 
     A step costs something for itself (the optimizer) and something for each piece; both are medians, so that one
@@ -116,6 +121,7 @@ def _time(trial: Any, epochs: float, bar: tqdm) -> Timing:
     return Timing(
         device=torch.cuda.get_device_name() if on_gpu else trial.context.device.type,
         threads=None if on_gpu else torch.get_num_threads(),
+        load=load,
         steps=len(points),
         seconds_per_epoch=epoch,
         seconds_total=epoch * epochs,

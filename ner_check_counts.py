@@ -106,8 +106,8 @@ class SplitCounter:
 
     def _count_documents(self, batch: pa.RecordBatch) -> None:
         numbers = batch.column("document").to_numpy()
-        self.facts.documents += int((np.diff(numbers) != 0).sum()) + (numbers[0] != self._last_document)
-        self._last_document = numbers[-1]
+        self.facts.documents += int((np.diff(numbers) != 0).sum()) + int(numbers[0] != self._last_document)
+        self._last_document = int(numbers[-1])
 
     def _pieces_of(self, part: _Part, at: int) -> tuple[Ints, NDArray[np.int16]]:
         """Pieces of every word, and the label that its window trains it on, both (n,); ``at`` is the first word.

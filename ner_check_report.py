@@ -118,6 +118,8 @@ class Timing:
     """cpu, or the name of the GPU."""
     threads: int | None
     """Of the CPU; null on a GPU."""
+    load: float
+    """Other programs' load average of the last minute before the check, per core; 0 where the system tells none."""
     steps: int
     """How many were timed."""
     seconds_per_epoch: float

@@ -10,18 +10,19 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ner_check_report import LONG_ENTITY, Cost, Distribution, Example, Finding, Remark, Report, SplitFacts
+from ner_check_report import LONG_ENTITY, Cost, Example, Finding, Remark, Report, SplitFacts
 
 WIDTH = 100
 _LABEL, _CELL = 42, 18  # columns of the tables: 42 + 3 × 18 = 96
 RARE_TYPE = 10
 """Entities of training below which a type is called rare."""
-_LONG_SENTENCE = 200  # words; those of real text are shorter by far, those of a file without blank lines are not
+_LONG_SENTENCE = 250  # words; those of real text are shorter by far, those of a file without blank lines are not
 _MANY_REPEATS = 0.01
 _MANY_UNKNOWN = 0.01
 _MANY_WINDOWS = 0.05
 _MUCH_PADDING = 0.5
 _TYPES_SHOWN = 30
+_BUSY = 0.5  # load per core of other programs, from which on they slow ours
 
 
 # -- What to look at -------------------------------------------------------------------------------------------
@@ -119,13 +120,18 @@ def _shapes(report: Report) -> Iterator[Remark]:
                 f"{name}: a sentence has {facts.words_per_sentence.max:,} words; look for missing blank lines",
                 [f"{facts.longest.place}: {_printable(facts.longest.text)}"],
             )
-        several = facts.in_several_windows
-        if report.context == "sentence" and several.count > _MANY_WINDOWS * facts.sentences:
-            yield Remark(
-                f"{name}: {_share(several.count, facts.sentences)} of the sentences are longer than a window of "
-                f"{report.max_seq_length} pieces, and their parts see little of each other; raise data.max_seq_length",
-                [f"{e.place}: {_printable(e.text)}" for e in several.examples],
-            )
+    cut = {
+        name: facts
+        for name, facts in report.splits.items()
+        if facts.in_several_windows.count > _MANY_WINDOWS * facts.sentences
+    }
+    if cut and report.context == "sentence":
+        shares = ", ".join(f"{name} {_share(f.in_several_windows.count, f.sentences)}" for name, f in cut.items())
+        enough = max(f.pieces_per_sentence.p99 for f in cut.values() if f.pieces_per_sentence)
+        yield Remark(
+            f"{shares}: sentences longer than a window of {report.max_seq_length} pieces, whose parts see little of "
+            f"each other; raise data.max_seq_length: 99 % of the sentences need at most {enough} pieces"
+        )
     padding = report.splits["train"].padding
     if report.pad_to_max_length and padding > _MUCH_PADDING:
         longest = max(f.pieces_per_sentence.max for f in report.splits.values() if f.pieces_per_sentence)
@@ -193,7 +199,7 @@ def _row(report: Report, label: str, cell: Callable[[SplitFacts], str]) -> str:
 def _sizes(report: Report) -> Iterator[str]:
     yield _heading(report, "Size")
     yield _row(report, "sentences", lambda f: f"{f.sentences:,}")
-    yield _row(report, "documents", lambda f: f"{f.documents:,}" if f.documents > 1 else "not marked")
+    yield _row(report, "documents", _documents)
     yield _row(report, "words", lambda f: f"{f.words:,}")
     plain = report.scheme == "PLAIN"
     if not plain:
@@ -204,6 +210,12 @@ def _sizes(report: Report) -> Iterator[str]:
         yield _row(report, f"  {_printable(name)}", lambda f, counts=counts: f"{counts[id(f)]:,}")  # type: ignore[misc]
     if len(names) > _TYPES_SHOWN:
         yield f"    … and {len(names) - _TYPES_SHOWN} more (--json tells all)"
+
+
+def _documents(facts: SplitFacts) -> str:
+    if facts.documents == 1:
+        return "not marked"
+    return f"{facts.documents:,}" if facts.documents < facts.sentences else "one a sentence"
 
 
 def _lengths(report: Report) -> Iterator[str]:
@@ -262,8 +274,10 @@ def _checks(report: Report) -> Iterator[str]:
 def _ambiguous(report: Report) -> Iterator[str]:
     yield "Words of train with several tags, most ambiguous first (of those that occur 5 times or more)"
     for entry in report.ambiguous_words:
-        labels = ", ".join(f"{_printable(name)} {count:,}" for name, count in entry.labels.items())
-        yield f"  {_pad(_printable(entry.word), 24)}{entry.count:>8,} times:  {labels}"
+        line = f"  {_pad(_printable(entry.word), 24)}{entry.count:>8,} times:"
+        labels = [f" {_printable(name)} {count:,}" for name, count in entry.labels.items()]
+        shown = max(1, sum(len(line) + len(",".join(labels[: n + 1])) < WIDTH - 3 for n in range(len(labels))))
+        yield line + ",".join(labels[:shown]) + (", …" if shown < len(labels) else "")
     if not report.ambiguous_words:
         yield "  none"
 
@@ -285,12 +299,14 @@ def _cost(cost: Cost) -> Iterator[str]:
         yield f"  {'time':<12}not measured (--no-timing)"
         return
     timing = cost.timing
-    machine = timing.device if timing.threads is None else f"{timing.device}, {timing.threads} threads"
+    threads = "" if timing.threads is None else f", {timing.threads} thread{'s' if timing.threads > 1 else ''}"
     yield (
         f"  {'time':<12}{_duration(timing.seconds_per_epoch)} an epoch, {_duration(timing.seconds_total)} in all, "
-        f"on this machine: {machine}"
+        f"on this machine: {timing.device}{threads}"
     )
     yield f"  {'':<12}forecast from {timing.steps} training steps; validation and checkpoints come on top"
+    if timing.load > _BUSY:
+        yield f"  {'':<12}the machine was busy with other programs (load {timing.load:.1f} a core): idle, it takes less"
 
 
 def _to_look_at(report: Report) -> Iterator[str]:
@@ -350,7 +366,8 @@ def _duration(seconds: float) -> str:
 
 def _printable(text: str) -> str:
     """``text`` with what a terminal would not show, or would obey, as an escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    seen = any(unicodedata.category(c)[0] in "LNPS" for c in text)  # or else marks have nothing to stand on
+    return "".join(c if c.isprintable() and seen else c.encode("unicode_escape").decode() for c in text)
 
 
 def _pad(text: str, width: int) -> str:

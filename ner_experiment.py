@@ -66,7 +66,6 @@ def read_config(path: Path, overrides: list[str]) -> dict[str, Any]:
     Raises:
         UserError: no such file, bad YAML (with its line), or an override without ``=``.
     """
-    from determined.cli import ntsc  # the syntax of det's own --config
     from determined.common import util
     from ruamel.yaml import YAMLError
 
@@ -82,6 +81,22 @@ def read_config(path: Path, overrides: list[str]) -> dict[str, Any]:
         raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
     if not isinstance(config, dict):
         raise UserError(f"{path}: holds {config!r}, not the sections of an experiment config")
+    config = override_config(config, overrides)
+    for section in ("hyperparameters", "data", "searcher", "optimizations", "reproducibility"):
+        if not isinstance(config.get(section) or {}, dict):
+            raise UserError(f"{path}: {section}: {config[section]!r} is not a section of KEY: VALUE lines")
+    return dict(config)
+
+
+def override_config(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Apply ``KEY=VALUE`` overrides as det does.
+
+    Raises:
+        UserError: an override without ``=``, or one that does not fit.
+    """
+    from determined.cli import ntsc  # the syntax of det's own --config
+    from ruamel.yaml import YAMLError
+
     for override in overrides:
         if not override.partition("=")[1] or not override.partition("=")[0]:
             raise UserError(f"--config {override}: write KEY=VALUE, e.g. --config hyperparameters.learning_rate=3e-5")
@@ -90,10 +105,7 @@ def read_config(path: Path, overrides: list[str]) -> dict[str, Any]:
         except (YAMLError, AttributeError, TypeError, ValueError) as error:
             reason = getattr(error, "problem", None) or error
             raise UserError(f"--config {override}: does not fit the config: {reason}") from None
-    for section in ("hyperparameters", "data", "searcher", "optimizations", "reproducibility"):
-        if not isinstance(config.get(section) or {}, dict):
-            raise UserError(f"{path}: {section}: {config[section]!r} is not a section of KEY: VALUE lines")
-    return dict(config)
+    return config
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ import argparse
 import json
 import logging
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 from ner_errors import UserError
-from ner_experiment import DEFAULT_CONFIG, make_plan, read_config
+from ner_experiment import DEFAULT_CONFIG, make_plan, override_config, read_config
 from ner_hparams import parse_settings
 
 logger = logging.getLogger("ner")
@@ -30,21 +31,20 @@ class RunFolder:
     def begin(self, resume: bool) -> tuple[str, int] | None:
         """Make ready to train: name and batches of the checkpoint to go on from, if any.
 
-        Reports that were made after that checkpoint are dropped; they will be made again.
-
-        Raises:
-            UserError: nothing to resume.
+        Reports that were made after that checkpoint are dropped; they will be made again. A run that was stopped
+        before its first checkpoint begins anew.
         """
         self.checkpoints.mkdir(exist_ok=True)
         if not resume:
             return None
         found = self.saved_steps()
-        if not found:
-            raise UserError(f"--resume: {self.checkpoints} holds no complete checkpoint; start without --resume")
-        kept = [line for line in self.lines() if line["batches"] <= found[-1]]
+        kept = [line for line in self.lines() if found and line["batches"] <= found[-1]]
         partial = self.metrics_file.with_suffix(".partial")
         partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         partial.replace(self.metrics_file)
+        if not found:
+            logger.info(f"resuming {self.path}, which was stopped before its first checkpoint, from the beginning")
+            return None
         logger.info(f"resuming {self.path} from batch {found[-1]:,}")
         return checkpoint_name(found[-1]), found[-1]
 
@@ -77,8 +77,8 @@ def checkpoint_name(batches: int) -> str:
     return f"step-{batches:08d}"
 
 
-def open_folder(arguments: argparse.Namespace) -> tuple[Path, dict[str, Any], bool]:
-    """The run's folder, the config, and whether the folder is new."""
+def open_folder(arguments: argparse.Namespace) -> tuple[Path, dict[str, Any], set[Path] | None]:
+    """The run's folder, the config, and what the folder held before (None: there was none)."""
     folder: Path | None = arguments.output_dir
     config = None
     if arguments.config_file or not (arguments.resume and folder):
@@ -91,20 +91,32 @@ def open_folder(arguments: argparse.Namespace) -> tuple[Path, dict[str, Any], bo
         if not saved_file.is_file():
             raise UserError(f"--resume: {folder} holds no run to go on with; start it without --resume")
         saved = json.loads(saved_file.read_text(encoding="utf-8"))
-        config = config or _override(saved, arguments.overrides)
+        config = config or override_config(saved, arguments.overrides)
         _check_same(saved, config, folder)
-        return folder, config, False
+        return folder, config, set(folder.iterdir())
     assert config is not None
     parse_settings(config.get("hyperparameters"), config.get("data"))  # no folder for what cannot start
     if saved_file.exists() or (folder / "metrics.jsonl").exists():
         raise UserError(f"--output-dir {folder}: holds a run already; add --resume to go on with it, or name another")
     try:
-        fresh = not folder.exists()
+        before = set(folder.iterdir()) if folder.exists() else None
         folder.mkdir(parents=True, exist_ok=True)
         saved_file.write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")
     except OSError as error:
         raise UserError(f"--output-dir {folder}: cannot be written: {error.strerror}; name another folder") from None
-    return folder, config, fresh
+    return folder, config, before
+
+
+def discard(folder: Path, before: set[Path] | None) -> None:
+    """Remove what a run wrote that could not start, and nothing else."""
+    if before is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for path in set(folder.iterdir()) - before:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _named_folder(name: str, resume: bool) -> Path:
@@ -117,12 +129,6 @@ def _named_folder(name: str, resume: bool) -> Path:
         number += 1
         folder = Path("runs") / f"{slug}-{number}"
     return newest if resume else folder
-
-
-def _override(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    from determined.cli import ntsc
-
-    return dict(ntsc.parse_config_overrides(config, overrides))
 
 
 def _check_same(saved: dict[str, Any], config: dict[str, Any], folder: Path) -> None:

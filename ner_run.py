@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ from determined import core, pytorch
 from ner_errors import UserError
 from ner_experiment import REPORTING_BATCHES, make_plan
 from ner_finish import finish
-from ner_folder import RunFolder, open_folder
+from ner_folder import RunFolder, discard, open_folder
 from ner_hparams import parse_settings
 from ner_local import LocalController, local_core_context
 from ner_progress import Progress, log_readably
@@ -39,17 +38,17 @@ def run_locally(arguments: argparse.Namespace) -> None:
     """Train as the config says; under ``torchrun``, with all its processes.
 
     Raises:
-        UserError: whatever the user can mend; a fresh run folder is removed again if nothing was trained.
+        UserError: whatever the user can mend; what was written is removed again if nothing was trained.
     """
     chief = int(os.environ.get("RANK", "0")) == 0
     log_readably(chief)
     with _distributed() as distributed:
-        folder, config, fresh = _on_chief(distributed, lambda: open_folder(arguments))
+        folder, config, before = _on_chief(distributed, lambda: open_folder(arguments))
         try:
             _train(RunFolder(folder), config, arguments.resume, distributed)
         except UserError:
-            if fresh and distributed.rank == 0 and not (folder / "metrics.jsonl").exists():
-                shutil.rmtree(folder, ignore_errors=True)
+            if distributed.rank == 0 and not (folder / "metrics.jsonl").exists():
+                discard(folder, before)
             raise
 
 

@@ -186,12 +186,15 @@ def test_resume_with_nothing_there_is_refused(refuse, tmp_path):
     assert "--resume" in message and str(folder) in message and not folder.exists()
 
 
-def test_resume_without_a_checkpoint_is_refused(refuse, train):
-    import shutil
-
-    folder = train(output="begun")
-    shutil.rmtree(folder / "checkpoints")
-    assert "no complete checkpoint" in refuse(options=("--resume", "--output-dir", str(folder)))
+def test_a_folder_of_the_users_own_is_left_as_it_was(tmp_path, config_file, capsys):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    arguments = [str(config_file), "--output-dir", str(folder)]
+    assert ner_trial.main([*arguments, "--config", "data.max_seq_length=1000"]) == 2
+    assert [p.name for p in folder.iterdir()] == ["notes.txt"]
+    assert ner_trial.main(arguments) == 0
+    capsys.readouterr()
 
 
 def test_resume_with_other_settings_is_refused(refuse, train):

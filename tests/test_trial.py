@@ -225,6 +225,17 @@ def test_a_checkpoint_cut_short_is_not_taken_for_one(train):
     assert RunFolder(folder).saved_steps() == [12]
 
 
+def test_a_run_stopped_before_its_first_checkpoint_resumes_from_the_beginning(train, tmp_path):
+    import shutil
+
+    whole, stopped = train(output="whole"), train(output="stopped")
+    shutil.rmtree(stopped / "checkpoints")
+    done = run_command("--output-dir", stopped, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert without_times(read_metrics(stopped)) == without_times(read_metrics(whole))
+    assert_equal_states(final_state(stopped)["models_state_dict"], final_state(whole)["models_state_dict"])
+
+
 def test_resuming_a_finished_run_changes_nothing(train, tmp_path):
     folder = train()
     before = read_metrics(folder)
