@@ -34,7 +34,7 @@ from ner_errors import UserError
 from ner_experiment import DEFAULT_CONFIG, add_config_arguments, make_plan, read_config
 from ner_hparams import DataSettings, parse_settings
 from ner_progress import log_readably
-from ner_sources import Source, _task_column, find_sources
+from ner_sources import Source, find_sources, task_column
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -90,6 +90,7 @@ def check(config_file: Path, overrides: list[str], timing: bool) -> Report:
 
     # Torch is imported from here on: it takes seconds, and --help or a slip in the settings need not wait for it.
     from ner_check_cost import count_padding, find_cost
+    from ner_model import longest_window
     from ner_trial import check_batch_size
 
     check_batch_size(settings.hparams.global_batch_size, slots)
@@ -111,6 +112,9 @@ def check(config_file: Path, overrides: list[str], timing: bool) -> Report:
                 labels=list(trial.labels.names),
                 context=data.context,
                 max_seq_length=trial.max_seq_length,
+                model_limit=longest_window(
+                    trial.bare.config, settings.hparams, trial.tokenizer.tokenizer.model_max_length
+                ),
                 pad_to_max_length=data.pad_to_max_length,
                 splits=splits,
                 ambiguous_words=ambiguous,
@@ -211,7 +215,7 @@ def _count(trial: Any, cache: Path, bar: tqdm) -> tuple[dict[str, SplitFacts], l
 def _layouts(source: Source, data: DataSettings, task: str) -> list[dict[str, str | None]]:
     if data.dataset_name:
         return [{"path": path} for path in source.files]
-    columns = (data.text_column_name, data.label_column_name or _task_column(Path(source.files[0]), task, data))
+    columns = (data.text_column_name, data.label_column_name or task_column(Path(source.files[0]), task, data))
     found: list[dict[str, str | None]] = []
     for path in source.files:
         layout = ner_readers.describe(path, *columns, data.document_column_name)

@@ -162,6 +162,8 @@ class Report:
     """data.context: sentence or document."""
     max_seq_length: int
     """Pieces of a window, special ones included."""
+    model_limit: int
+    """Pieces that the model takes at most, a million where nothing limits it."""
     pad_to_max_length: bool
     splits: dict[str, SplitFacts]
     """train, validation and, where given, test."""

@@ -76,8 +76,8 @@ def _tags(report: Report) -> Iterator[Remark]:
         if facts.repaired_tags:
             tags = "1 tag is" if facts.repaired_tags == 1 else f"{facts.repaired_tags:,} tags are"
             yield Remark(
-                f"{name}: {tags} not allowed in {report.scheme} and read as seqeval's default mode reads them; "
-                f"correct them, or set data.on_bad_tags: error to refuse such data",
+                f"{name}: {tags} not allowed in {report.scheme} and read as seqeval's default mode does; "
+                f"correct the file, or set data.on_bad_tags: error to refuse such data",
                 [_printable(told) for told in facts.bad_tags[:5]],
             )
     for finding, what in (
@@ -100,7 +100,7 @@ def _words(report: Report) -> Iterator[Remark]:
         f"words {unknown.format('are')}",
         f"word {unknown.format('is')}",
     )
-    cut = f"longer than a window of {report.max_seq_length} pieces, read by {{}} beginning; raise data.max_seq_length"
+    cut = f"longer than a window of {report.max_seq_length} pieces, read by {{}} beginning; {_longer_windows(report)}"
     yield from _in_all_splits(
         report, lambda f: f.words_cut, f"words {cut.format('their')}", f"word {cut.format('its')}"
     )
@@ -130,7 +130,7 @@ def _shapes(report: Report) -> Iterator[Remark]:
         enough = max(f.pieces_per_sentence.p99 for f in cut.values() if f.pieces_per_sentence)
         yield Remark(
             f"{shares}: sentences longer than a window of {report.max_seq_length} pieces, whose parts see little of "
-            f"each other; raise data.max_seq_length: 99 % of the sentences need at most {enough} pieces"
+            f"each other (99 % of the sentences have at most {enough} pieces); {_longer_windows(report)}"
         )
     padding = report.splits["train"].padding
     if report.pad_to_max_length and padding > _MUCH_PADDING:
@@ -139,6 +139,12 @@ def _shapes(report: Report) -> Iterator[Remark]:
             f"data.pad_to_max_length: {padding:.0%} of what is computed is padding; drop it, or set "
             f"data.max_seq_length to what the longest sentence needs, {longest}"
         )
+
+
+def _longer_windows(report: Report) -> str:
+    if report.max_seq_length < report.model_limit:
+        return f"raise data.max_seq_length (this model takes up to {report.model_limit:,})"
+    return "this model takes no more at a time: part such text, or choose another encoder"
 
 
 def _in_all_splits(report: Report, of: Callable[[SplitFacts], Finding], many: str, one: str) -> Iterator[Remark]:

@@ -36,7 +36,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--output-dir", type=Path, metavar="DIR", help="folder of this run (default: runs/NAME, numbered if it exists)"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="continue the newest checkpoint of the run folder, bit for bit"
+        "--resume",
+        action="store_true",
+        help="continue the newest checkpoint of the run folder, bit for bit, with its settings",
     )
     return parser.parse_args(argv)
 
@@ -48,7 +50,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=Path,
         metavar="CONFIG",
-        help="experiment config (default: ner_config.yaml; with --resume that of the run)",
+        help="experiment config (default: ner_config.yaml)",
     )
     parser.add_argument(
         "--config",

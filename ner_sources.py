@@ -49,7 +49,7 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
             continue
         files = ner_readers.find_files(pattern)
         share = held_out if split != "test" else None
-        label_column = settings.label_column_name or _task_column(files[0], task, settings)
+        label_column = settings.label_column_name or task_column(files[0], task, settings)
         key = hash_of(
             [
                 FORMAT,
@@ -76,7 +76,7 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         yield Source(split, key, _first(parts, limit), tuple(str(f) for f in files))
 
 
-def _task_column(file: Path, task: str, settings: DataSettings) -> str | None:
+def task_column(file: Path, task: str, settings: DataSettings) -> str | None:
     """``ner_tags`` is found by the readers anyway; another task names its column."""
     return None if task == "ner" else f"{task}_tags"
 
@@ -140,7 +140,7 @@ def _rows(
 ) -> Iterator[Numbered]:
     document, before = -1, object()
     for row, example in enumerate(dataset):
-        value = example[column] if column else row
+        value = example[column] if column else 0
         document += value != before
         before = value
         yield 0, replace(_row_sentence(example, text, label, names, where, row), document=document)

@@ -500,3 +500,15 @@ def test_one_odd_tag_among_entities_is_named_where_f1_is_asked_for(tmp_path, tin
     assert ner_trial.main([str(config), "--output-dir", str(tmp_path / "run")]) == 2
     message = capsys.readouterr().err
     assert "searcher.metric: 'f1'" in message and "'B_PER'" in message
+
+
+def test_rows_of_a_dataset_are_no_documents_by_themselves(load, tmp_path):
+    import datasets
+
+    rows = {"tokens": [["a", "b"]] * 4, "ner_tags": [["O", "B-X"]] * 4, "source": [1, 1, 2, 2]}
+    dataset = datasets.Dataset.from_dict(rows)
+    datasets.DatasetDict({"train": dataset, "validation": dataset}).save_to_disk(tmp_path / "data")
+    with pytest.raises(UserError, match="no documents are marked"):
+        load(dataset_name=str(tmp_path / "data"), context="document")
+    joined = load(dataset_name=str(tmp_path / "data"), context="document", document_column_name="source")
+    assert np.diff(joined.splits["train"].windows).tolist() == [4, 4]
