@@ -24,7 +24,7 @@ $(READY): requirements/current.txt requirements/dev.txt requirements/encoder.txt
 	touch $(READY)
 
 quickstart: $(READY)
-	$(PYTHON) ner_trial.py quickstart/quickstart.yaml --config hyperparameters.pretrained_model_name_or_path=$(ENCODER)
+	$(PYTHON) ner_trial.py quickstart/quickstart.yaml --config hyperparameters.pretrained_model_name_or_path="$(ENCODER)"
 
 test: $(READY)
 	$(PYTHON) -m pytest

@@ -25,16 +25,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-import ner_readers
 from ner_check_counts import SplitCounter, WordKinds, find_repeats
 from ner_check_report import AmbiguousWord, Remark, Report, SplitFacts
 from ner_check_table import find_warnings, show
 from ner_data import cached_text
 from ner_errors import UserError
 from ner_experiment import DEFAULT_CONFIG, add_config_arguments, make_plan, read_config
-from ner_hparams import DataSettings, parse_settings
+from ner_hparams import parse_settings
 from ner_progress import log_readably
-from ner_sources import Source, find_sources, task_column
+from ner_sources import Source, find_sources
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -185,8 +184,7 @@ def _trial(config: dict[str, Any], directory: Path) -> Iterator[Any]:
 
 
 def _count(trial: Any, cache: Path, bar: tqdm) -> tuple[dict[str, SplitFacts], list[AmbiguousWord]]:
-    # The trial has just built the cache, also where it was told to overwrite it.
-    data = trial.settings.data.model_copy(update={"overwrite_cache": False})
+    data = trial.settings.data
     task = trial.settings.hparams.finetuning_task
     sources = {source.split: source for source in find_sources(data, task)}
     texts = {name: cached_text(source, data, cache) for name, source in sources.items()}
@@ -207,18 +205,17 @@ def _count(trial: Any, cache: Path, bar: tqdm) -> tuple[dict[str, SplitFacts], l
             bar.n = share
             bar.set_description(f"counting {name}")
 
-        counters[name].count(word_kinds if name == "train" else None, show).files = _layouts(source, data, task)
+        counters[name].count(word_kinds if name == "train" else None, show).files = _layouts(source)
     find_repeats(counters, texts, sources)
     return {name: counter.facts for name, counter in counters.items()}, word_kinds.ambiguous()
 
 
-def _layouts(source: Source, data: DataSettings, task: str) -> list[dict[str, str | None]]:
-    if data.dataset_name:
+def _layouts(source: Source) -> list[dict[str, str | None]]:
+    layouts = source.layouts()
+    if not layouts:  # a data set of the datasets library
         return [{"path": path} for path in source.files]
-    columns = (data.text_column_name, data.label_column_name or task_column(Path(source.files[0]), task, data))
     found: list[dict[str, str | None]] = []
-    for path in source.files:
-        layout = ner_readers.describe(path, *columns, data.document_column_name)
+    for path, layout in zip(source.files, layouts, strict=True):
         found.append(
             {
                 "path": path,

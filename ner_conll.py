@@ -15,9 +15,9 @@ from ner_errors import UserError
 from ner_text import (
     BLANK,
     DOCUMENT_NAMES,
-    TAG_NAMES,
     TEXT_NAMES,
     Choice,
+    ConllNumbers,
     DocumentCounter,
     Layout,
     Line,
@@ -57,8 +57,9 @@ class Columns:
         def title(column: int | None) -> str | None:
             return None if column is None else self.names[column] or str(column + 1)
 
-        text = title(self.word) or ""
-        return Layout("conll", text, title(self.tag), self.separator, document_column=title(self.document))
+        text, tag = title(self.word) or "", title(self.tag)
+        numbers = ConllNumbers(len(self.names), self.word + 1, None if self.tag is None else self.tag + 1)
+        return Layout("conll", text, tag, self.separator, document_column=title(self.document), numbers=numbers)
 
     def cells(self, line: Line, path: Path) -> list[str] | None:
         """Cells of a line of data; None for all else: a blank line, comment, header, -DOCSTART- or CoNLL-U extra."""
@@ -174,7 +175,7 @@ class _Detection:
         """Names of the columns ("" where unknown), and the line of the header row (0: none)."""
         titles = [cell.strip() for cell in self.example]
         wanted = {name for name in (self.choice.text, self.choice.label) if name and not _NUMBER.fullmatch(name)}
-        if wanted & set(titles) or (known_name(titles, TEXT_NAMES) and known_name(titles, TAG_NAMES)):
+        if wanted & set(titles) or (known_name(titles, TEXT_NAMES) and known_name(titles, self.choice.tag_names)):
             return titles, self.first
         for line, text in self.head:
             if match := _COLUMN_NAMES.match(text):
@@ -204,10 +205,30 @@ class _Detection:
         return 0
 
     def _word(self, ident: int | None) -> int:
+        followed = self._followed()[0]
+        if self.choice.text is None and followed is not None:
+            return followed
         name = self.choice.text or known_name(self.names, ("form", *TEXT_NAMES))
         if name is not None:
             return self._chosen(name, "text_column", range(len(self.names)))
         return 0 if ident is None else 1
+
+    def _followed(self) -> tuple[int | None, int | None]:
+        """0-based columns of words and tags in the layout to follow, which must have as many columns; None: unknown.
+
+        A file that names its columns is followed by name, for its order may be another.
+        """
+        like = self.choice.like
+        numbers = None if like is None else like.numbers
+        if like is None or numbers is None or numbers.columns != len(self.names):
+            return None, None
+
+        def same(name: str | None, number: int | None) -> int | None:
+            if any(self.names):
+                return self.names.index(name) if name is not None and self.names.count(name) == 1 else None
+            return None if number is None else number - 1
+
+        return same(like.text_column, numbers.text), same(like.tag_column, numbers.tag)
 
     def _document(self) -> int | None:
         name = self.choice.document or known_name(self.names, DOCUMENT_NAMES)
@@ -239,10 +260,16 @@ class _Detection:
             return self._chosen(label, "label_column", candidates)
         if label is not None:
             return None
+        followed = self._followed()[1]
+        if followed in candidates:
+            self._kind(followed)  # refuses an odd tag
+            return followed
+        if self.names.count(f"{self.choice.task}_tags") == 1:
+            return self._chosen(f"{self.choice.task}_tags", "label_column", candidates)
         tag = self._detected_tag(candidates)
         if tag is not None:
             return tag
-        name = known_name([self.names[column] for column in candidates], TAG_NAMES)
+        name = known_name([self.names[column] for column in candidates], self.choice.tag_names)
         if name is not None:
             return self._chosen(name, "label_column", candidates)
         # Two columns are a word and a plain tag (POS), unless the file may be plain text that has two words a line.
@@ -261,19 +288,41 @@ class _Detection:
         return None
 
     def _detected_tag(self, candidates: list[int]) -> int | None:
-        """The rightmost column of nothing but tags, some of them not O; else the rightmost of O alone."""
-        only_outside = None
+        """The rightmost column of nothing but tags, some of them not O; else the rightmost of O alone.
+
+        Columns of both kinds, that of O alone to the right, are told apart by their names or not at all: chunks and
+        then entities, none of them so far, look just like entities and then nothing.
+        """
+        outside: list[int] = []
         for column in reversed(candidates):
-            tags = [(cells[column], _is_tag(cells[column])) for _, cells in self.rows]
-            good = sum(is_tag for _, is_tag in tags)
-            typed = any(is_tag and cell.strip() != "O" for cell, is_tag in tags)
-            if tags and good == len(tags):
-                if typed:
-                    return column
-                only_outside = column if only_outside is None else only_outside
-            elif typed and good * 2 > len(tags):
-                self._refuse_odd_tag(column)
-        return only_outside
+            kind = self._kind(column)
+            if kind == "typed":
+                return self._of_several(column, outside) if outside else column
+            if kind == "outside":
+                outside.append(column)
+        return outside[0] if outside else None
+
+    def _kind(self, column: int) -> str | None:
+        """Whether a column has tags, some of them not O ("typed"), O alone ("outside"), or no tags at all."""
+        tags = [(cells[column], _is_tag(cells[column])) for _, cells in self.rows]
+        good = sum(is_tag for _, is_tag in tags)
+        typed = any(is_tag and cell.strip() != "O" for cell, is_tag in tags)
+        if tags and good == len(tags):
+            return "typed" if typed else "outside"
+        if typed and good * 2 > len(tags):
+            self._refuse_odd_tag(column)
+        return None
+
+    def _of_several(self, typed: int, outside: list[int]) -> int:
+        columns = [typed, *outside]
+        name = known_name([self.names[column] for column in columns], self.choice.tag_names)
+        if name is not None:
+            return self._chosen(name, "label_column", columns)
+        raise UserError(
+            f"{self.path}:{self.first}: the tags may be in column {typed + 1} or, O alone in the first"
+            f" {counted(len(self.rows), 'word')}, in column {outside[0] + 1} of {self._listing()}: choose with"
+            " label_column, by name or number"
+        )
 
     def _refuse_odd_tag(self, column: int) -> None:
         """A column of tags with a stranger in it: a slip or a header, and either would be learnt as one more tag."""

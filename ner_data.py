@@ -45,7 +45,12 @@ class Corpus:
 
 
 def load_corpus(
-    settings: DataSettings, task: str, tokenizer: WordTokenizer, max_seq_length: int, cache_dir: Path
+    settings: DataSettings,
+    task: str,
+    tokenizer: WordTokenizer,
+    max_seq_length: int,
+    cache_dir: Path,
+    overwrite: bool = False,
 ) -> Corpus:
     """Read, check and tokenize all splits, or take them from the cache.
 
@@ -53,6 +58,7 @@ def load_corpus(
         task: prefix of the label column looked for first, ``ner`` for ``ner_tags``.
         max_seq_length: pieces a window holds, special ones included.
         cache_dir: made if need be.
+        overwrite: read and tokenize again; of processes that share a cache, one asks for it and the others wait.
 
     Raises:
         UserError: with file and line, whatever is wrong with the data.
@@ -61,16 +67,16 @@ def load_corpus(
     if settings.preprocessing_num_workers:
         os.environ.setdefault("RAYON_NUM_THREADS", str(settings.preprocessing_num_workers))
     sources = {source.split: source for source in find_sources(settings, task)}
-    texts = {split: cached_text(source, settings, cache_dir) for split, source in sources.items()}
-    labels = cached_labels(texts["train"], sources["train"], settings, cache_dir)
+    texts = {split: cached_text(source, settings, cache_dir, overwrite) for split, source in sources.items()}
+    labels = cached_labels(texts["train"], sources["train"], cache_dir, overwrite)
     splits = {
-        split: cached_split(sources[split], text, labels, settings, tokenizer, max_seq_length, cache_dir)
+        split: cached_split(sources[split], text, labels, settings, tokenizer, max_seq_length, cache_dir, overwrite)
         for split, text in texts.items()
     }
     return Corpus(labels, splits)
 
 
-def cached_text(source: Source, settings: DataSettings, cache_dir: Path) -> Path:
+def cached_text(source: Source, settings: DataSettings, cache_dir: Path, overwrite: bool = False) -> Path:
     """Write a split's sentences to Arrow, in record batches of about _CHUNK_WORDS words.
 
     Raises:
@@ -105,7 +111,7 @@ def cached_text(source: Source, settings: DataSettings, cache_dir: Path) -> Path
             )
 
     name = f"text-{source.key}{'-documents' if whole else ''}"
-    return cached(cache_dir, name, build, settings.overwrite_cache) / "text.arrow"
+    return cached(cache_dir, name, build, overwrite) / "text.arrow"
 
 
 def _chunks(sentences: Iterable[Numbered], whole_documents: bool) -> Iterator[list[Numbered]]:
@@ -122,7 +128,7 @@ def _chunks(sentences: Iterable[Numbered], whole_documents: bool) -> Iterator[li
         yield chunk
 
 
-def cached_labels(text: Path, source: Source, settings: DataSettings, cache_dir: Path) -> Labels:
+def cached_labels(text: Path, source: Source, cache_dir: Path, overwrite: bool) -> Labels:
     """The labels of the training data, and the scheme of its tags."""
 
     def build(directory: Path) -> None:
@@ -130,7 +136,7 @@ def cached_labels(text: Path, source: Source, settings: DataSettings, cache_dir:
         described = {"names": labels.names, "scheme": labels.scheme.value}
         (directory / "labels.json").write_text(json.dumps(described), encoding="utf-8")
 
-    directory = cached(cache_dir, f"labels-{text.parent.name}", build, settings.overwrite_cache)
+    directory = cached(cache_dir, f"labels-{text.parent.name}", build, overwrite)
     saved = json.loads((directory / "labels.json").read_text(encoding="utf-8"))
     return Labels(tuple(saved["names"]), Scheme(saved["scheme"]))
 
@@ -140,8 +146,6 @@ def _find_labels(text: Path, source: Source) -> Labels:
         scheme = detect_scheme(tags for batch in read_text(text) for tags in batch.column("tags").to_pylist())
     except ValueError as error:
         raise UserError(f"{', '.join(source.files)}: {error}") from None
-    if source.names and (scheme is Scheme.PLAIN or all(_is_iob2(name) for name in source.names)):
-        return Labels(source.names, scheme)
     found: set[str] = set()
     for batch in read_text(text):
         for tags in batch.column("tags").to_pylist():
@@ -149,7 +153,20 @@ def _find_labels(text: Path, source: Source) -> Labels:
     names = label_list(found, scheme)
     if scheme is Scheme.PLAIN and all(name.lstrip("-").isdigit() for name in names):
         names = sorted(names, key=int)
-    return Labels(tuple(names), scheme)
+    return Labels(_with_declared(names, source.names, scheme), scheme)
+
+
+def _with_declared(found: list[str], declared: tuple[str, ...] | None, scheme: Scheme) -> tuple[str, ...]:
+    """The labels found in training, after those that a data set declares, in its order.
+
+    What it declares counts only where it is what the tags are converted to: not S-PER, but of IOB1 the I-PER.
+    """
+    if declared is None or not (scheme is Scheme.PLAIN or all(_is_iob2(name) for name in declared)):
+        return tuple(found)
+    if scheme is Scheme.IOB1:  # an entity is of a declared type though training has none of it
+        begins = {tag for name in declared for tag in to_iob2([name], scheme)[0]}
+        found = label_list({*found, *begins}, scheme)
+    return (*declared, *(name for name in found if name not in declared))
 
 
 def _is_iob2(name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ner_tokenizer import WordTokenizer
 from ner_utils import Scheme, bad_tags, to_iob2
 from ner_windows import plan_windows
 
+_WINDOWS_AT_A_TIME = 1 << 16
 BAD_TAGS_SHOWN = 20
 IGNORED = -100
 """Label of a piece that no loss is taken over (PyTorch's cross entropy)."""
@@ -60,6 +61,8 @@ class Split:
     """Words without pieces of their own, words cut to the window, tags repaired."""
     bad_tags: tuple[str, ...] = ()
     """The first of the tags repaired, each told with its place."""
+    fingerprint: str = ""
+    """Equal for the same text and tags, cut into the same pieces in the same way."""
 
     def lengths(self, specials: int) -> NDArray[np.int64]:
         """(W,) pieces of each window with its special ones."""
@@ -67,12 +70,19 @@ class Split:
 
     def trained(self) -> NDArray[np.int64]:
         """(W,) labelled pieces of each window: what the loss is a mean over."""
-        return np.add.reduceat(np.asarray(self.labels) != IGNORED, self.windows[:-1], dtype=np.int64)
+        counts = np.empty(len(self.windows) - 1, np.int64)
+        for begin in range(0, len(counts), _WINDOWS_AT_A_TIME):
+            borders = self.windows[begin : begin + _WINDOWS_AT_A_TIME + 1]
+            labelled = self.labels[borders[0] : borders[-1]] != IGNORED
+            counts[begin : begin + len(borders) - 1] = np.add.reduceat(
+                labelled, borders[:-1] - borders[0], dtype=np.int64
+            )
+        return counts
 
 
 def read_text(path: Path) -> Iterator[pa.RecordBatch]:
-    """The record batches of a text file of the cache, memory-mapped."""
-    with pa.memory_map(str(path)) as source:
+    """The record batches of a text file of the cache, one at a time."""
+    with pa.OSFile(str(path)) as source:  # a memory map would stay resident to its end
         reader = pa.ipc.open_file(source)
         for i in range(reader.num_record_batches):
             yield reader.get_batch(i)
@@ -97,6 +107,7 @@ def cached_split(
     tokenizer: WordTokenizer,
     max_seq_length: int,
     cache_dir: Path,
+    overwrite: bool,
 ) -> Split:
     """Tokenize a split's text and cut it into windows.
 
@@ -126,13 +137,35 @@ def cached_split(
                 encoded["sentences"] += word_total
                 out.append(**encoded)
                 piece_total, word_total = int(encoded["windows"][-1]), int(encoded["sentences"][-1])
-        found = {"counts": encoder.counts, "bad_tags": encoder.bad_tags}
+        found = {"counts": encoder.counts, "bad_tags": [asdict(bad) for bad in encoder.bad_tags]}
         (directory / "found.json").write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
 
-    directory = cached(cache_dir, f"windows-{key}", build, settings.overwrite_cache)
+    directory = cached(cache_dir, f"windows-{key}", build, overwrite)
     arrays = {name: _map_array(directory / f"{name}.bin", dtype) for name, dtype in _ARRAYS.items()}
     found = json.loads((directory / "found.json").read_text(encoding="utf-8"))
-    return Split(source.split, counts=found["counts"], bad_tags=tuple(found["bad_tags"]), **arrays)
+    bad_tags = tuple(BadTag(**bad).told(source) for bad in found["bad_tags"])
+    return Split(source.split, counts=found["counts"], bad_tags=bad_tags, fingerprint=key, **arrays)
+
+
+@dataclass(frozen=True)
+class BadTag:
+    """A tag that was repaired. Its file is a position in the source's list: the same content may move elsewhere."""
+
+    file: int
+    line: int
+    word: int
+    """Its 1-based number in the sentence."""
+    text: str
+    tag: str
+    before: str | None
+    """The tag before it; None: it is the first."""
+
+    def told(self, source: Source) -> str:
+        before = "nothing" if self.before is None else repr(self.before)
+        return (
+            f"{source.files[self.file]}:{self.line}: tag {self.tag!r} of word {self.word} ({self.text!r}) of the "
+            f"sentence that begins here, after {before}"
+        )
 
 
 class _Encoder:
@@ -155,39 +188,37 @@ class _Encoder:
         self._stride = stride
         self._label_ids = labels.ids()
         self.counts = {"unknown_words": 0, "cut_words": 0, "repaired_tags": 0}
-        self.bad_tags: list[str] = []
+        self.bad_tags: list[BadTag] = []
 
     def _tag_ids(self, batch: pa.RecordBatch) -> NDArray[np.int16]:
         """(words,) label ids of a record batch."""
         ids: list[int] = []
         columns = (batch.column(name).to_pylist() for name in ("tags", "words", "file", "line"))
         for tags, words, file, line in zip(*columns, strict=True):
-            where = f"{self._source.files[file]}:{line}"
             try:
                 converted, repaired = to_iob2(tags, self._labels.scheme)
             except ValueError:  # not a tag of the scheme at all: unknown as it stands
                 converted, repaired = tags, 0
             if repaired:
-                self._note_bad_tags(tags, words, where, repaired)
+                self._note_bad_tags(tags, words, file, line, repaired)
             try:
                 ids.extend([self._label_ids[tag] for tag in converted])
             except KeyError:
-                self._refuse_unknown(tags, converted, words, where)
+                self._refuse_unknown(tags, converted, words, f"{self._source.files[file]}:{line}")
         return np.array(ids, np.int16)
 
-    def _note_bad_tags(self, tags: list[str], words: list[str], where: str, repaired: int) -> None:
+    def _note_bad_tags(self, tags: list[str], words: list[str], file: int, line: int, repaired: int) -> None:
         self.counts["repaired_tags"] += repaired
         scheme = self._labels.scheme
         for i in bad_tags(tags, scheme):
-            before = repr(tags[i - 1]) if i else "nothing"
-            told = f"{where}: tag {tags[i]!r} of word {i + 1} ({words[i]!r}) of the sentence that begins here"
-            told += f", after {before}"
+            bad = BadTag(file, line, i + 1, words[i], tags[i], tags[i - 1] if i else None)
             if self._settings.on_bad_tags == "error":
                 raise UserError(
-                    f"{told}, is not allowed in {scheme.value}; correct it, or set data.on_bad_tags: repair"
+                    f"{bad.told(self._source)}, is not allowed in {scheme.value}; correct it, or set "
+                    f"data.on_bad_tags: repair"
                 )
             if len(self.bad_tags) < BAD_TAGS_SHOWN:
-                self.bad_tags.append(told)
+                self.bad_tags.append(bad)
 
     def _refuse_unknown(self, tags: list[str], converted: list[str], words: list[str], where: str) -> None:
         i = next(i for i, tag in enumerate(converted) if tag not in self._label_ids)

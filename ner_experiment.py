@@ -7,18 +7,46 @@ here, so that one YAML and one override syntax serve both.
 from __future__ import annotations
 
 import argparse
+import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ner_errors import UserError
-from ner_hparams import Settings
+from ner_hparams import DataSettings, Hyperparameters, Settings
 
 Unit = Literal["batches", "records", "epochs"]
 DEFAULT_CONFIG = Path(__file__).with_name("ner_config.yaml")
 DEFAULT_SEED = 42
 REPORTING_BATCHES = 100
 """Determined's default scheduling unit: training metrics are reported every so many batches."""
+# Names that Determined 0.38's schemas know; no names: not looked into.
+_SECTIONS: dict[str, frozenset[str]] = {
+    "": frozenset(
+        "bind_mounts checkpoint_policy checkpoint_storage data data_layer debug description entrypoint environment "
+        "hyperparameters integrations internal labels log_policies max_restarts min_checkpoint_period "
+        "min_validation_period name optimizations pbs perform_initial_validation preemption_timeout profiling project "
+        "records_per_epoch reproducibility resources retention_policy scheduling_unit searcher security slurm "
+        "tensorboard_storage workspace".split()
+    ),
+    "searcher": frozenset(
+        "bracket_rungs budget divisor max_concurrent_trials max_length max_rungs max_time max_trials metric mode name "
+        "num_rungs smaller_is_better source_checkpoint_uuid source_trial_id stop_once time_metric train_stragglers "
+        "unit".split()
+    ),
+    "optimizations": frozenset(
+        "aggregation_frequency auto_tune_tensor_fusion average_aggregated_gradients average_training_metrics "
+        "grad_updates_size_file gradient_compression mixed_precision tensor_fusion_cycle_time "
+        "tensor_fusion_threshold".split()
+    ),
+    "reproducibility": frozenset(["experiment_seed"]),
+    "profiling": frozenset(["enabled", "begin_on_batch", "end_after_batch", "sync_timings"]),
+    "hyperparameters": frozenset(),
+    "data": frozenset(),
+    "checkpoint_storage": frozenset(),
+    "resources": frozenset(),
+}
 _OBSOLETE = {"records_per_epoch": "an epoch is what the training data holds", "data_layer": "data is read from data:"}
 LEGACY_METRICS = {"accuracy_score": "accuracy"}
 """Names under which Determined's earlier example reported what we report otherwise."""
@@ -83,11 +111,38 @@ def read_config(path: Path, overrides: list[str]) -> dict[str, Any]:
         raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
     if not isinstance(config, dict):
         raise UserError(f"{path}: holds {config!r}, not the sections of an experiment config")
-    config = override_config(config, overrides)
-    for section in ("hyperparameters", "data", "searcher", "optimizations", "reproducibility"):
-        if not isinstance(config.get(section) or {}, dict):
-            raise UserError(f"{path}: {section}: {config[section]!r} is not a section of KEY: VALUE lines")
+    config = override_config(_without_nulls(config), overrides)
+    problems = list(_unknown_names(config))
+    if problems:
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     return dict(config)
+
+
+def _without_nulls(config: dict[Any, Any]) -> dict[Any, Any]:
+    """A null means «not set», as the master treats it; det's override syntax would stumble over it."""
+    return {
+        key: _without_nulls(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if value is not None
+    }
+
+
+def _unknown_names(config: dict[str, Any]) -> Iterator[str]:
+    """What the master would refuse: misspelt sections and settings outside of hyperparameters: and data:."""
+    for section, known in _SECTIONS.items():
+        part = config if section == "" else config.get(section, {})
+        if not isinstance(part, dict):
+            yield f"{section}: {part!r} is not a section of KEY: VALUE lines"
+            continue
+        for name in part if known else ():
+            if name in known:
+                continue
+            where = f"{section}.{name}" if section else str(name)
+            ours = [f"hyperparameters.{name}"] * (name in Hyperparameters.model_fields)
+            ours += [f"data.{name}"] * (name in DataSettings.model_fields)
+            close = ours or difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
+            yield f"{where}: unknown setting (value {part[name]!r}); {hint}"
 
 
 def override_config(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -100,8 +155,11 @@ def override_config(config: dict[str, Any], overrides: list[str]) -> dict[str, A
     from ruamel.yaml import YAMLError
 
     for override in overrides:
-        if not override.partition("=")[1] or not override.partition("=")[0]:
+        key, equals, value = override.partition("=")
+        if not key or not equals:
             raise UserError(f"--config {override}: write KEY=VALUE, e.g. --config hyperparameters.learning_rate=3e-5")
+        if " #" in value and value[:1] not in ("'", '"'):
+            raise UserError(f"--config {override}: what follows « #» is a comment in YAML; write {key}='\"{value}\"'")
         try:
             config = ntsc.parse_config_overrides(config, [override])
         except (YAMLError, AttributeError, TypeError, ValueError) as error:
@@ -134,7 +192,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the experiment config asks of the training loop."""
+    """What the experiment config asks of the training loop, and of the folder of a local run."""
 
     length: Span
     validation_period: Span
@@ -147,6 +205,9 @@ class Plan:
     seed: int
     metric: str
     smaller_is_better: bool
+    keep_best: int
+    """Checkpoints kept for their score, and, next, for being the newest."""
+    keep_latest: int
     warnings: tuple[str, ...] = ()
 
 
@@ -161,11 +222,13 @@ def make_plan(config: dict[str, Any], settings: Settings) -> Plan:
         for key, instead in _OBSOLETE.items()
         if config.get(key) not in (None, 0, {"type": "shared_fs"})  # 0 and this are older masters' own defaults
     ]
-    searcher = config.get("searcher") or {}
     aggregation = _number(config, "optimizations.aggregation_frequency", 1, at_least=1)
     policy = config.get("checkpoint_policy") or "best"
     if policy not in ("best", "all", "none"):
         raise UserError(f"checkpoint_policy: {policy!r} is none of best, all, none")
+    metric = _value(config, "searcher.metric") or "f1"
+    if not isinstance(metric, str):
+        raise UserError(f"searcher.metric: {metric!r} is not the name of a metric")
     scheduling_unit = _number(config, "scheduling_unit", 0, at_least=0)
     return Plan(
         length=training_length(config, settings, aggregation, warnings),
@@ -173,14 +236,38 @@ def make_plan(config: dict[str, Any], settings: Settings) -> Plan:
         checkpoint_period=_period(config, "min_checkpoint_period"),
         reporting_batches=scheduling_unit or None,
         checkpoint_policy=policy,
-        perform_initial_validation=bool(config.get("perform_initial_validation")),
-        profiling=bool((config.get("profiling") or {}).get("enabled")),
+        perform_initial_validation=bool(_flag(config, "perform_initial_validation")),
+        profiling=bool(_flag(config, "profiling.enabled")),
         aggregation_frequency=aggregation,
         seed=_number(config, "reproducibility.experiment_seed", DEFAULT_SEED, at_least=0),
-        metric=str(searcher.get("metric") or "f1"),
-        smaller_is_better=bool(searcher.get("smaller_is_better", searcher.get("metric") == "loss")),
+        metric=metric,
+        smaller_is_better=_direction(config, metric, warnings),
+        keep_best=_number(config, "checkpoint_storage.save_trial_best", 1, at_least=0),
+        keep_latest=max(1, _number(config, "checkpoint_storage.save_trial_latest", 1, at_least=0)),
         warnings=tuple(warnings),
     )
+
+
+def _direction(config: dict[str, Any], metric: str, warnings: list[str]) -> bool:
+    """Whether a smaller searcher.metric is better, which Determined takes for granted unless told otherwise.
+
+    Raises:
+        UserError: told the wrong way round: the worst model would be kept.
+    """
+    right = metric == "loss"
+    told = _flag(config, "searcher.smaller_is_better")
+    if told is None:
+        if not right:
+            warnings.append(
+                f"searcher.smaller_is_better is not set: a larger {metric} is taken for better here, "
+                f"but a cluster takes a smaller one; write smaller_is_better: false"
+            )
+    elif told != right:
+        raise UserError(
+            f"searcher.smaller_is_better: {str(told).lower()} keeps the model with the worst {metric}; "
+            f"write smaller_is_better: {str(right).lower()}"
+        )
+    return right
 
 
 def training_length(config: dict[str, Any], settings: Settings, aggregation: int, warnings: list[str]) -> Span:
@@ -199,7 +286,7 @@ def training_length(config: dict[str, Any], settings: Settings, aggregation: int
         asked, asked_name = _span({unit: searcher["max_time"]}, "searcher.max_time"), "searcher.max_time"
     elif searcher.get("max_length") is not None:
         value = searcher["max_length"]
-        if isinstance(value, int) and "unit" in searcher:  # the form of Determined before 0.13
+        if isinstance(value, int) and isinstance(searcher.get("unit"), str):  # the form of Determined before 0.13
             value = {searcher["unit"]: value}
         asked, asked_name = _span(value, "searcher.max_length"), "searcher.max_length"
     if asked is None:
@@ -231,11 +318,26 @@ def _span(value: Any, name: str) -> Span:
 
 
 def _number(config: dict[str, Any], dotted: str, default: int, at_least: int) -> int:
-    value: Any = config
-    for key in dotted.split("."):
-        value = (value or {}).get(key)
+    value = _value(config, dotted)
     if value is None:
         return default
     if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
         raise UserError(f"{dotted}: {value!r} must be a whole number of at least {at_least}")
+    return value
+
+
+def _flag(config: dict[str, Any], dotted: str) -> bool | None:
+    value = _value(config, dotted)
+    if value is not None and not isinstance(value, bool):
+        # YAML 1.2, as Determined reads it, knows no yes and no.
+        raise UserError(f"{dotted}: {value!r} is neither true nor false")
+    return value
+
+
+def _value(config: dict[str, Any], dotted: str) -> Any:
+    value: Any = config
+    for key in dotted.split("."):
+        if value is not None and not isinstance(value, dict):
+            raise UserError(f"{dotted.rpartition('.')[0]}: {value!r} is not a section of KEY: VALUE lines")
+        value = (value or {}).get(key)
     return value

@@ -24,7 +24,14 @@ def finish(folder: RunFolder, trial: NERTrial, plan: Plan, seconds: float) -> No
     """The best checkpoint becomes model/ and is scored on the test data; summary and figures are written."""
     best = folder.best(plan.metric, plan.smaller_is_better)
     steps = folder.saved_steps()
-    chosen = best["batches"] if best and best["batches"] in steps else steps[-1]
+    saved = [line for line in folder.validations() if line["batches"] in steps and line.get(plan.metric) is not None]
+    sign = 1 if plan.smaller_is_better else -1
+    chosen = min(saved, key=lambda line: sign * line[plan.metric])["batches"] if saved else steps[-1]
+    if best and best["batches"] != chosen:
+        logger.warning(
+            f"the best validation, after batch {best['batches']:,}, has no checkpoint (checkpoint_policy: "
+            f"{plan.checkpoint_policy}); model/ is that of batch {chosen:,}"
+        )
     checkpoint = folder.checkpoints / checkpoint_name(chosen)
     state = torch.load(checkpoint / "state_dict.pth", map_location="cpu", weights_only=True)
     weights = state["models_state_dict"][0]
@@ -51,6 +58,7 @@ def finish(folder: RunFolder, trial: NERTrial, plan: Plan, seconds: float) -> No
         "seconds": round(seconds, 2),
         "model": "model",
         "checkpoint": f"checkpoints/{checkpoint.name}",
+        "model_batches": chosen,
         "labels": list(trial.labels.names),
         "scheme": trial.labels.scheme.value,
         "slots": trial.context.distributed.size,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from ner_errors import UserError
 from ner_experiment import DEFAULT_CONFIG, make_plan, override_config, read_config
@@ -58,7 +62,15 @@ class RunFolder:
         if not self.metrics_file.exists():
             return []
         text = self.metrics_file.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.split("\n")[:-1] if line]
+        lines = []
+        for number, line in enumerate(text.split("\n")[:-1], 1):
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:
+                raise UserError(
+                    f"{self.metrics_file}:{number}: {line[:60]!r} is no report of a run; remove the line"
+                ) from None
+        return lines
 
     def append(self, line: dict[str, Any]) -> None:
         with self.metrics_file.open("a", encoding="utf-8") as file:
@@ -68,9 +80,10 @@ class RunFolder:
         return [line for line in self.lines() if line["kind"] == "validation"]
 
     def best(self, metric: str, smaller_is_better: bool) -> dict[str, Any] | None:
-        """The best validation, the earliest of equals."""
+        """The best validation, the earliest of equals; None where none has a number."""
         sign = 1 if smaller_is_better else -1
-        return min(self.validations(), key=lambda line: sign * line[metric], default=None)
+        scored = [line for line in self.validations() if line.get(metric) is not None]
+        return min(scored, key=lambda line: sign * line[metric], default=None)
 
 
 def checkpoint_name(batches: int) -> str:
@@ -83,25 +96,33 @@ def open_folder(arguments: argparse.Namespace) -> tuple[Path, dict[str, Any], se
     config = None
     if arguments.config_file or not (arguments.resume and folder):
         config = read_config(arguments.config_file or DEFAULT_CONFIG, arguments.overrides)
+    if config is not None and not arguments.resume:
+        make_plan(config, parse_settings(config.get("hyperparameters"), config.get("data")))  # before anything is made
+    before: set[Path] | None = None
     if folder is None:
         assert config is not None
         folder = _named_folder(str(config.get("name") or "ner"), arguments.resume)
+    elif folder.exists():
+        before = set(folder.iterdir()) if folder.is_dir() else None
     saved_file = folder / "config.json"
     if arguments.resume:
         if not saved_file.is_file():
             raise UserError(f"--resume: {folder} holds no run to go on with; start it without --resume")
-        saved = json.loads(saved_file.read_text(encoding="utf-8"))
+        try:
+            saved = json.loads(saved_file.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{saved_file}:{error.lineno}: cannot be read: {error.msg}; start a new run") from None
         config = config or override_config(saved, arguments.overrides)
         _check_same(saved, config, folder)
         return folder, config, set(folder.iterdir())
     assert config is not None
-    parse_settings(config.get("hyperparameters"), config.get("data"))  # no folder for what cannot start
     if saved_file.exists() or (folder / "metrics.jsonl").exists():
         raise UserError(f"--output-dir {folder}: holds a run already; add --resume to go on with it, or name another")
     try:
-        before = set(folder.iterdir()) if folder.exists() else None
         folder.mkdir(parents=True, exist_ok=True)
-        saved_file.write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")
+        partial = folder / ".config.partial"
+        partial.write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")
+        partial.replace(saved_file)
     except OSError as error:
         raise UserError(f"--output-dir {folder}: cannot be written: {error.strerror}; name another folder") from None
     return folder, config, before
@@ -120,15 +141,41 @@ def discard(folder: Path, before: set[Path] | None) -> None:
 
 
 def _named_folder(name: str, resume: bool) -> Path:
-    """runs/NAME, runs/NAME-2, …: the next free one, or the newest there is."""
-    slug = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "ner"
+    """runs/NAME, runs/NAME-2, …: the newest there is to resume, else the next free one, made and so taken."""
+    slug = re.sub(r"[^\w.-]+", "-", name)[:100].strip("-.") or "ner"
     number = 1
     folder = newest = Path("runs") / slug
-    while folder.exists():
+    while True:
+        if resume and not folder.exists():
+            return newest
+        if not resume:
+            try:
+                folder.mkdir(parents=True)
+                return folder
+            except FileExistsError:
+                pass
+            except OSError as error:
+                raise UserError(f"{folder}: cannot be made: {error.strerror}; name one with --output-dir") from None
         newest = folder
         number += 1
         folder = Path("runs") / f"{slug}-{number}"
-    return newest if resume else folder
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a run's folder: a second process that trained into it would mix the two.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    try:
+        lock = FileLock(folder / ".lock", timeout=0).acquire()
+    except Timeout:
+        raise UserError(f"{folder}: another process is training into it; wait for it, or name another folder") from None
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror}; give rights, or name another folder") from None
+    with lock:
+        yield
 
 
 def _check_same(saved: dict[str, Any], config: dict[str, Any], folder: Path) -> None:

@@ -16,7 +16,6 @@ from ner_text import (
     BLANK,
     BROKEN,
     MAX_LINE,
-    TAG_NAMES,
     TEXT_NAMES,
     Choice,
     Line,
@@ -41,7 +40,7 @@ def is_table(head: list[Line], choice: Choice) -> bool:
     last = max((i for i, (_, text) in enumerate(head) if text.strip(BLANK)), default=-1)
     if text_column is None or last + 1 > len(filled):  # a blank line between others
         return False
-    tag_column = choice.label if choice.label in names else known_name(names, TAG_NAMES)
+    tag_column = choice.label if choice.label in names else known_name(names, choice.tag_names)
     if known_name([name for name in names if name not in (text_column, tag_column)], SENTENCE_NAMES):
         return True
     at = names.index(tag_column or text_column)

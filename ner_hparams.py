@@ -39,6 +39,14 @@ class _Section(BaseModel):
         return value
 
 
+def _column_name(value: Any) -> Any:
+    """A CoNLL column may be given by number, which YAML makes one."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+ColumnName = Annotated[str, pydantic.BeforeValidator(_column_name)]
+
+
 def _takes_bool(annotation: Any) -> bool:
     return annotation is bool or bool in get_args(annotation)
 
@@ -69,7 +77,7 @@ class Hyperparameters(_Section):
     """Sentences (windows) per optimizer step, over all slots and accumulation steps together."""
     num_train_epochs: Positive = 3
     """Length of the training in epochs, unless max_steps or the searcher gives one."""
-    max_steps: Annotated[int, Field(ge=-1)] = -1
+    max_steps: int = -1
     """Length of the training in optimizer steps; -1: use num_train_epochs."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Peak learning rate of AdamW."""
@@ -94,6 +102,13 @@ class Hyperparameters(_Section):
     use_apex_amp: bool = False
     """NVIDIA Apex; false is all there is so far."""
 
+    @pydantic.field_validator("max_steps")
+    @classmethod
+    def _some_steps(cls, value: int) -> int:
+        if value < 1 and value != -1:
+            raise ValueError("give at least 1 step, or -1 to train num_train_epochs")
+        return value
+
     @pydantic.field_validator("use_apex_amp")
     @classmethod
     def _no_apex(cls, value: bool) -> bool:
@@ -117,11 +132,11 @@ class DataSettings(_Section):
     """Without validation data: per cent of the training documents that are held out, the same ones each time."""
     test_file: str | None = None
     """Scored once with the best model, at the end of a local run."""
-    text_column_name: str | None = None
+    text_column_name: ColumnName | None = None
     """Column of the words, by name or (CoNLL) number; default: found."""
-    label_column_name: str | None = None
+    label_column_name: ColumnName | None = None
     """Column of the tags, by name or (CoNLL) number; default: found."""
-    document_column_name: str | None = None
+    document_column_name: ColumnName | None = None
     """Column that tells which document a sentence belongs to; default: found (-DOCSTART- and # newdoc tell it too)."""
     on_bad_tags: Literal["repair", "error"] = "repair"
     """Tags that their scheme does not allow, such as an I- that continues nothing: read them as seqeval's default mode
@@ -228,8 +243,10 @@ def _plain_values(section: dict[str, Any], problems: list[str]) -> dict[str, Any
     plain = {}
     for name, value in section.items():
         if isinstance(value, dict) and "type" in value:
-            if value["type"] == "const":
-                plain[name] = value.get("val")
+            if value["type"] == "const" and "val" in value:
+                plain[name] = value["val"]
+            elif value["type"] == "const":
+                problems.append(f"hyperparameters.{name}: {value!r} has no val: write its value")
             else:
                 problems.append(
                     f"hyperparameters.{name}: {value['type']!r} is a search range, and a local run trains one point: "
@@ -244,7 +261,7 @@ def _parse_section(
     title: str, model: type[_Section], section: dict[str, Any], problems: list[str], warnings: list[str]
 ) -> _Section | None:
     # A null means «not set», as Determined's master treats it.
-    section = {name: value for name, value in section.items() if value is not None}
+    section = {str(name): value for name, value in section.items() if value is not None}
     for name in list(section):
         if name in _OBSOLETE[title]:
             harmless, instead = _OBSOLETE[title][name]

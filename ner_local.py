@@ -7,6 +7,7 @@ parts write files. All else (loop, periods, policies, resume) is Determined's.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,21 +19,18 @@ from determined import core, pytorch
 from determined.common import storage
 
 from ner_errors import UserError
+from ner_experiment import Plan
 from ner_folder import RunFolder, checkpoint_name
 from ner_progress import Progress
 
 
 @contextlib.contextmanager
-def local_core_context(
-    folder: RunFolder, plan: Any, distributed: core.DistributedContext, config: dict[str, Any]
-) -> Iterator[core.Context]:
-    kept = config.get("checkpoint_storage") or {}
-    keep = (int(kept.get("save_trial_best", 1)), int(kept.get("save_trial_latest", 1)))
+def local_core_context(folder: RunFolder, plan: Plan, distributed: core.DistributedContext) -> Iterator[core.Context]:
     # Determined copies the whole current directory into every checkpoint; ours are rebuilt from our modules alone.
     det.util.write_user_code = _write_own_code
     with core.Context(
         distributed=distributed,
-        checkpoint=LocalCheckpointContext(distributed, folder, plan, keep),
+        checkpoint=LocalCheckpointContext(distributed, folder, plan),
         preempt=core.DummyPreemptContext(distributed, core.PreemptMode.WorkersAskChief),
         train=LocalTrainContext(folder, plan),
         searcher=core.DummySearcherContext(distributed),
@@ -53,7 +51,7 @@ class LocalTrainContext(core.DummyTrainContext):
 
     progress: Progress
 
-    def __init__(self, folder: RunFolder, plan: Any) -> None:
+    def __init__(self, folder: RunFolder, plan: Plan) -> None:
         super().__init__(folder.path / "tensorboard")
         self._folder = folder
         self._plan = plan
@@ -87,13 +85,10 @@ class LocalTrainContext(core.DummyTrainContext):
 class LocalCheckpointContext(core.DummyCheckpointContext):
     """Checkpoints get their names when they are complete; of those, the best and the newest are kept."""
 
-    def __init__(
-        self, distributed: core.DistributedContext, folder: RunFolder, plan: Any, keep: tuple[int, int]
-    ) -> None:
+    def __init__(self, distributed: core.DistributedContext, folder: RunFolder, plan: Plan) -> None:
         super().__init__(distributed, storage.SharedFSStorageManager(str(folder.checkpoints)))
         self._folder = folder
         self._plan = plan
-        self._keep_best, self._keep_latest = keep[0], max(1, keep[1])
 
     @contextlib.contextmanager
     def store_path(self, metadata: dict[str, Any] | None = None, *, shard: bool = False) -> Iterator[tuple[Path, str]]:
@@ -109,8 +104,10 @@ class LocalCheckpointContext(core.DummyCheckpointContext):
             if final.exists():
                 shutil.rmtree(final)
             partial.rename(final)
-        except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
+        except (OSError, RuntimeError) as error:
             shutil.rmtree(partial, ignore_errors=True)
+            if isinstance(error, RuntimeError) and "write" not in str(error):  # torch's writer tells a full disk so
+                raise
             raise UserError(
                 f"{final}: the checkpoint cannot be written: {error}; make room or rights, then go on with --resume"
             ) from error
@@ -119,9 +116,10 @@ class LocalCheckpointContext(core.DummyCheckpointContext):
     def _prune(self) -> None:
         steps = self._folder.saved_steps()
         sign = 1 if self._plan.smaller_is_better else -1
-        values = {line["batches"]: sign * line[self._plan.metric] for line in self._folder.validations()}
+        scores = ((line["batches"], line.get(self._plan.metric)) for line in self._folder.validations())
+        values = {batches: sign * score for batches, score in scores if score is not None}
         ranked = sorted((step for step in steps if step in values), key=lambda step: (values[step], step))
-        kept = {*steps[-self._keep_latest :], *ranked[: self._keep_best]}
+        kept = {*steps[-self._plan.keep_latest :], *ranked[: self._plan.keep_best]}
         for step in set(steps) - kept:
             shutil.rmtree(self._folder.checkpoints / checkpoint_name(step))
 
@@ -136,6 +134,7 @@ class LocalController(pytorch._PyTorchTrialController):
 
 
 def _plain_numbers(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Metrics as JSON takes them, counters first."""
+    """Metrics as JSON takes them, counters first; what is no number (a diverged loss) is null."""
     plain = {name: value.item() if hasattr(value, "item") else value for name, value in metrics.items()}
+    plain = {name: value if math.isfinite(value) else None for name, value in plain.items()}
     return {**{name: plain.pop(name) for name in ("batches", "epochs") if name in plain}, **plain}

@@ -13,7 +13,7 @@ import transformers
 
 from ner_errors import UserError
 from ner_hparams import HyperparameterError, Hyperparameters
-from ner_tokenizer import check_local_model, first_line
+from ner_tokenizer import hub_options, loading, local_or_hub
 
 logger = logging.getLogger("ner")
 
@@ -22,34 +22,53 @@ def load_config(hparams: Hyperparameters) -> Any:
     """The encoder's config.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it is of an architecture that cannot classify tokens.
     """
-    name = hparams.config_name or hparams.pretrained_model_name_or_path
-    check_local_model(name)
-    try:
-        return transformers.AutoConfig.from_pretrained(name, **_hub(hparams))
-    except (OSError, ValueError, KeyError) as error:
+    setting, name = _config_source(hparams)
+    remedy = "mend the config.json of the directory, or choose another encoder such as bert-base-cased"
+    with loading("no model config can be loaded", setting, name, remedy):
+        config = transformers.AutoConfig.from_pretrained(local_or_hub(name, setting), **hub_options(hparams))
+    own_code = getattr(config, "auto_map", None) or {}
+    classifies = type(config) in transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
+    if not classifies and "AutoModelForTokenClassification" not in own_code:
         raise UserError(
-            f"hyperparameters.pretrained_model_name_or_path: no model config can be loaded from {name!r}: "
-            f"{first_line(error)}"
-        ) from None
+            f"hyperparameters.{setting}: {name!r} is a model of type {config.model_type!r}, for which "
+            f"transformers {transformers.__version__} has no token classification head; "
+            f"choose an encoder that has one, such as bert-base-cased"
+        )
+    return config
+
+
+def _config_source(hparams: Hyperparameters) -> tuple[str, str]:
+    """The hyperparameter that names the config, and its value."""
+    setting = "config_name" if hparams.config_name else "pretrained_model_name_or_path"
+    return setting, getattr(hparams, setting)
+
+
+def _building(hparams: Hyperparameters) -> contextlib.AbstractContextManager[None]:
+    """Around making a model from its config alone."""
+    remedy = "correct the sizes in its config.json, or choose another encoder such as bert-base-cased"
+    return loading("no model can be built from its config", *_config_source(hparams), remedy)
 
 
 def longest_window(config: Any, hparams: Hyperparameters, tokenizer_limit: int) -> int:
     """Pieces that the encoder takes at most, special ones included; at most a million where nothing limits it.
 
     Position embeddings tell: those with a padding row (RoBERTa's) begin after it.
+
+    Raises:
+        UserError: no encoder can be built from the config.
     """
     limits = [min(tokenizer_limit, 1_000_000)]
     stated = getattr(config, "max_position_embeddings", None)
-    with torch.device("meta"):  # shapes only
+    with _building(hparams), torch.device("meta"):  # shapes only
         skeleton = transformers.AutoModel.from_config(config, trust_remote_code=hparams.trust_remote_code)
     for name, module in skeleton.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
             reserved = module.padding_idx + 1 if module.padding_idx is not None else 0
             limits.append(module.num_embeddings - reserved)
             stated = None  # the table itself knows better
-    if stated:
+    if stated and stated > 0:  # XLNet writes -1 for «no limit»
         limits.append(stated)
     return min(limits)
 
@@ -79,43 +98,56 @@ def build_model(config: Any, hparams: Hyperparameters, label_names: tuple[str, .
     Raises:
         UserError: no weights, weights of another architecture, or a head of another task.
     """
-    labels_before = tuple((config.id2label or {}).values())
+    labels_before = tuple(str(name) for _, name in sorted((config.id2label or {}).items()))
     config.num_labels = len(label_names)
     config.id2label = dict(enumerate(label_names))
     config.label2id = {name: i for i, name in enumerate(label_names)}
     if seed is not None:
         torch.manual_seed(seed)
     if not hparams.use_pretrained_weights or seed is None:
-        return transformers.AutoModelForTokenClassification.from_config(
-            config, trust_remote_code=hparams.trust_remote_code
-        ).float()
-    name = hparams.pretrained_model_name_or_path
-    with quiet():
-        try:
-            model, info = transformers.AutoModelForTokenClassification.from_pretrained(
-                name, config=config, ignore_mismatched_sizes=True, output_loading_info=True, **_hub(hparams)
-            )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise UserError(
-                f"hyperparameters.pretrained_model_name_or_path: no weights can be loaded from {name!r}: "
-                f"{first_line(error)}; set use_pretrained_weights: false to train from random ones"
-            ) from None
+        return _untrained(config, hparams)
+    model, info = _load_weights(config, hparams)
     has_head = not any(not key.startswith(model.base_model_prefix + ".") for key in info["missing_keys"])
-    _check_loaded(model, info, name, hparams)
     if has_head and labels_before != label_names:
         if not hparams.ignore_mismatched_sizes:
             raise UserError(
-                f"hyperparameters.pretrained_model_name_or_path: {name!r} has a head for the labels "
-                f"{' '.join(labels_before)}, the data has {' '.join(label_names)}; "
+                f"hyperparameters.pretrained_model_name_or_path: {hparams.pretrained_model_name_or_path!r} has a head "
+                f"for the labels {' '.join(labels_before)}, the data has {' '.join(label_names)}; "
                 f"set ignore_mismatched_sizes: true to replace it by a new one"
             )
-        fresh = transformers.AutoModelForTokenClassification.from_config(config)
+        fresh = _untrained(config, hparams)
         fresh.base_model.load_state_dict(model.base_model.state_dict())
-        model = fresh
+        return fresh
     return model.float()
 
 
-def _check_loaded(model: Any, info: dict[str, Any], name: str, hparams: Hyperparameters) -> None:
+def _untrained(config: Any, hparams: Hyperparameters) -> Any:
+    with _building(hparams):
+        return transformers.AutoModelForTokenClassification.from_config(
+            config, trust_remote_code=hparams.trust_remote_code
+        ).float()
+
+
+def _load_weights(config: Any, hparams: Hyperparameters) -> tuple[Any, dict[str, Any]]:
+    """The model, and which of its weights the encoder's files lack."""
+    setting, name = "pretrained_model_name_or_path", hparams.pretrained_model_name_or_path
+    remedy = (
+        "fetch its files again if they are damaged, cut short or git-lfs pointers, "
+        "or set use_pretrained_weights: false to train from random ones"
+    )
+    with quiet(), loading("no weights can be loaded", setting, name, remedy):
+        model, info = transformers.AutoModelForTokenClassification.from_pretrained(
+            local_or_hub(name, setting),
+            config=config,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **hub_options(hparams),
+        )
+    _check_loaded(model, info, name)
+    return model, info
+
+
+def _check_loaded(model: Any, info: dict[str, Any], name: str) -> None:
     """Only the head may be new: an encoder that was not found is no fine-tuning."""
     encoder = model.base_model_prefix + "."
     missing = sorted(key for key in info["missing_keys"] if key.startswith(encoder))
@@ -124,16 +156,9 @@ def _check_loaded(model: Any, info: dict[str, Any], name: str, hparams: Hyperpar
     if broken:
         raise UserError(
             f"hyperparameters.pretrained_model_name_or_path: {name!r} lacks {len(broken)} weights of the encoder "
-            f"{type(model).__name__}, such as {broken[0]}; its architecture is another one, or its files are incomplete"
+            f"{type(model).__name__}, such as {broken[0]}: it is of another architecture, or its files are incomplete; "
+            f"correct config_name, fetch the files again, or set use_pretrained_weights: false"
         )
-
-
-def _hub(hparams: Hyperparameters) -> dict[str, Any]:
-    return {
-        "revision": hparams.revision,
-        "cache_dir": hparams.cache_dir,
-        "trust_remote_code": hparams.trust_remote_code,
-    }
 
 
 @contextlib.contextmanager
@@ -153,7 +178,8 @@ def build_optimizer(model: torch.nn.Module, hparams: Hyperparameters) -> torch.o
     """AdamW as ``run_ner.py`` sets it up: no decay of biases and layer norms."""
     decayed: list[torch.nn.Parameter] = []
     plain: list[torch.nn.Parameter] = []
-    norms = {id(p) for m in model.modules() if isinstance(m, torch.nn.LayerNorm) for p in m.parameters()}
+    layers = [m for m in model.modules() if type(m).__name__.endswith("Norm")]  # LayerNorm, RMSNorm, T5LayerNorm …
+    norms = {id(p) for layer in layers for p in layer.parameters()}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             (plain if id(parameter) in norms or name.endswith("bias") else decayed).append(parameter)

@@ -28,7 +28,7 @@ from ner_formats import csv_table, is_json_lines, is_table, json_table, jsonl_ta
 from ner_tables import read_table
 from ner_text import MAX_LINE, OPENERS, Choice, Layout, Sentence, is_empty, open_unpacked, peek, read_lines, shown
 
-__all__ = ["Layout", "Sentence", "describe", "find_files", "read_file"]
+__all__ = ["Choice", "Layout", "Sentence", "describe", "find_files", "format_of", "read_file"]
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
 
@@ -39,6 +39,8 @@ def read_file(
     label_column: str | None = None,
     document_column: str | None = None,
     need_tags: bool = True,
+    task: str = "ner",
+    like: Layout | None = None,
 ) -> Iterator[Sentence]:
     """Yield the sentences of one file, in its order; at least one.
 
@@ -46,10 +48,16 @@ def read_file(
     that has no tag column, or not the `label_column` asked for, yields sentences whose tags are None. A string where a
     list of words (or tags) could stand is split at white space.
 
+    Detection takes the columns of `like`, the layout of another file: in tables those of the same names, in CoNLL
+    those of the same names, or numbers in a file without a header, where both have as many columns. Next it prefers a
+    column named `{task}_tags`. A CoNLL file that leaves open whether a column of tags or, to the right of it, one of O
+    alone is meant is refused.
+
     Raises UserError, `file:line: what is wrong and what to do`, at the first thing that cannot be read.
     """
     sentence = None
-    with _opened(Path(path), Choice(text_column, label_column, document_column, need_tags)) as (_, sentences):
+    choice = Choice(text_column, label_column, document_column, need_tags, task, like)
+    with _opened(Path(path), choice) as (_, sentences):
         for sentence in sentences:
             yield sentence
     if sentence is None:
@@ -62,9 +70,12 @@ def describe(
     label_column: str | None = None,
     document_column: str | None = None,
     need_tags: bool = True,
+    task: str = "ner",
+    like: Layout | None = None,
 ) -> Layout:
     """Tell how `read_file` reads a file, from its head alone (`.json` arrays and objects are read whole)."""
-    with _opened(Path(path), Choice(text_column, label_column, document_column, need_tags)) as (layout, _):
+    choice = Choice(text_column, label_column, document_column, need_tags, task, like)
+    with _opened(Path(path), choice) as (layout, _):
         return layout
 
 
@@ -105,12 +116,17 @@ def _checked(path: Path) -> Path:
     return path
 
 
+def format_of(path: Path) -> tuple[str, str]:
+    """What a file's name promises: a value of FORMATS or conll, and the suffix of its packing ("": none)."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    packing = suffixes.pop() if suffixes and suffixes[-1] in OPENERS else ""
+    return FORMATS.get(suffixes[-1] if suffixes else "", "conll"), packing
+
+
 @contextmanager
 def _opened(path: Path, choice: Choice) -> Iterator[tuple[Layout, Iterator[Sentence]]]:
     """A file's layout and its sentences, which can be read while the context lasts."""
-    suffixes = [suffix.lower() for suffix in _checked(path).suffixes]
-    packing = suffixes.pop() if suffixes and suffixes[-1] in OPENERS else ""
-    format_ = FORMATS.get(suffixes[-1] if suffixes else "", "conll")
+    format_, packing = format_of(_checked(path))
     if format_ == "parquet" and packing:
         raise UserError(f"{path}: Parquet inside {packing}: unpack it (Parquet is compressed by itself)")
     with open_unpacked(path, packing) as stream:

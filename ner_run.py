@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import logging
 import os
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import determined as det
@@ -25,13 +28,15 @@ import torch
 from determined import core, pytorch
 
 from ner_errors import UserError
-from ner_experiment import REPORTING_BATCHES, make_plan
+from ner_experiment import REPORTING_BATCHES, Span, make_plan
 from ner_finish import finish
-from ner_folder import RunFolder, discard, open_folder
+from ner_folder import RunFolder, alone_in, discard, open_folder
 from ner_hparams import parse_settings
 from ner_local import LocalController, local_core_context
 from ner_progress import Progress, log_readably
-from ner_trial import NERTrial, check_batch_size
+from ner_trial import SETTINGS_FILE, NERTrial, check_batch_size
+
+logger = logging.getLogger("ner")
 
 
 def run_locally(arguments: argparse.Namespace) -> None:
@@ -45,7 +50,9 @@ def run_locally(arguments: argparse.Namespace) -> None:
     with _distributed() as distributed:
         folder, config, before = _on_chief(distributed, lambda: open_folder(arguments))
         try:
-            _train(RunFolder(folder), config, arguments.resume, distributed)
+            with contextlib.ExitStack() as stack:
+                _on_chief(distributed, lambda: stack.enter_context(alone_in(folder)))
+                _train(RunFolder(folder), config, arguments.resume, distributed)
         except UserError:
             if distributed.rank == 0 and not (folder / "metrics.jsonl").exists():
                 discard(folder, before)
@@ -57,13 +64,15 @@ def _train(folder: RunFolder, config: dict[str, Any], resume: bool, distributed:
     settings = parse_settings(config.get("hyperparameters"), config.get("data"))
     check_batch_size(settings.hparams.global_batch_size, distributed.size)
     plan = make_plan(config, settings)
+    if plan.profiling and distributed.rank == 0:
+        logger.warning("profiling.enabled: has no meaning here: the profiler reports to a cluster's master")
     checkpoint = _on_chief(distributed, lambda: folder.begin(resume))
     steps = checkpoint[1] if checkpoint else 0
 
     NERTrial.cache_dir = folder.path / "cache"
     # As written, but for the one that Determined computes with.
     hparams = {**config["hyperparameters"], "global_batch_size": settings.hparams.global_batch_size}
-    with local_core_context(folder, plan, distributed, config) as core_context:
+    with local_core_context(folder, plan, distributed) as core_context:
         context = pytorch.PyTorchTrialContext(
             core_context=core_context,
             trial_seed=plan.seed,
@@ -80,6 +89,8 @@ def _train(folder: RunFolder, config: dict[str, Any], resume: bool, distributed:
             trial = NERTrial(context)
         except det.InvalidHP as error:
             raise UserError(str(error)) from error  # without a searcher it is a mistake like any other
+        if checkpoint:
+            _on_chief(distributed, lambda: _check_same_data(trial, folder.checkpoints / checkpoint[0]))
         total = trial.in_batches(plan.length)
         core_context.train.progress = Progress(total, steps, trial.epoch_batches, distributed.rank == 0)
         controller = LocalController(
@@ -87,7 +98,9 @@ def _train(folder: RunFolder, config: dict[str, Any], resume: bool, distributed:
             context=context,
             checkpoint_period=trial.in_determined_units(plan.checkpoint_period),
             validation_period=trial.in_determined_units(plan.validation_period),
-            reporting_period=pytorch.Batch(plan.reporting_batches or max(1, min(REPORTING_BATCHES, total // 50))),
+            reporting_period=trial.in_determined_units(
+                Span(plan.reporting_batches or max(1, min(REPORTING_BATCHES, total // 50)), "batches")
+            ),
             smaller_is_better=plan.smaller_is_better,
             steps_completed=steps,
             latest_checkpoint=checkpoint[0] if checkpoint else None,
@@ -106,6 +119,23 @@ def _train(folder: RunFolder, config: dict[str, Any], resume: bool, distributed:
             core_context.train.progress.close()
         if distributed.rank == 0:
             finish(folder, trial, plan, time.perf_counter() - started)
+
+
+def _check_same_data(trial: NERTrial, checkpoint: Path) -> None:
+    """
+    Raises:
+        UserError: the files hold other text or tags than when the checkpoint was made.
+    """
+    saved = json.loads((checkpoint / SETTINGS_FILE).read_text(encoding="utf-8"))
+    before, now = saved["data_fingerprints"], trial.data_fingerprints
+    changed = [split for split in now if before.get(split) != now[split]]
+    if saved["labels"] != list(trial.labels.names):
+        changed.append(f"labels {' '.join(saved['labels'])} → {' '.join(trial.labels.names)}")
+    if changed:
+        raise UserError(
+            f"--resume: the data has changed since {checkpoint} was made: {', '.join(changed)}; "
+            f"bring the old files back, or start a new run"
+        )
 
 
 @contextlib.contextmanager

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import ner_readers
 from ner_cache import FORMAT, hash_of, hash_of_file
 from ner_errors import UserError
 from ner_hparams import DataSettings
-from ner_readers import Sentence
+from ner_readers import Choice, Layout, Sentence
+from ner_tables import SAMPLE_ROWS, Row, Table, choose_columns, read_table
 
 Numbered = tuple[int, Sentence]
 
@@ -30,9 +31,16 @@ class Source:
     files: tuple[str, ...]
     names: tuple[str, ...] | None = None
     """Label names in their own order, where the data set declares them."""
+    layouts: Callable[[], list[Layout]] = list
+    """How each of ``files`` is read; of a data set, which has no files, nothing."""
 
 
 def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
+    """The splits that the settings name, train first.
+
+    Raises:
+        UserError: no such file or data set, or columns that cannot be told.
+    """
     if settings.dataset_name:
         yield from _dataset_sources(settings, task)
         return
@@ -43,42 +51,44 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
     }
     held_out = settings.validation_split_percentage
     patterns = {"train": settings.train_file, "validation": settings.validation_file, "test": settings.test_file}
+    how = _reading(settings, task)
     for split, limit in limits.items():
         pattern = patterns[split] or (settings.train_file if split == "validation" else None)
         if pattern is None:
             continue
         files = ner_readers.find_files(pattern)
         share = held_out if split != "test" else None
-        label_column = settings.label_column_name or task_column(files[0], task, settings)
-        key = hash_of(
-            [
-                FORMAT,
-                [hash_of_file(f) for f in files],
-                settings.text_column_name,
-                label_column,
-                settings.document_column_name,
-                limit,
-                share and [split, share],
-            ]
-        )
+        contents = [[hash_of_file(file), *ner_readers.format_of(file)] for file in files]
+        key = hash_of([FORMAT, contents, {**how, "like": asdict(how["like"])}, limit, share and [split, share]])
 
-        def sentences(files: list[Path] = files, column: str | None = label_column) -> Iterator[Numbered]:
+        def sentences(files: list[Path] = files) -> Iterator[Numbered]:
             document = 0
             for number, file in enumerate(files):
                 offset = document
-                for sentence in ner_readers.read_file(
-                    file, settings.text_column_name, column, settings.document_column_name
-                ):
+                for sentence in ner_readers.read_file(file, **how):
                     document = offset + sentence.document + 1
                     yield number, replace(sentence, document=offset + sentence.document)
 
+        def layouts(files: list[Path] = files) -> list[Layout]:
+            return [ner_readers.describe(file, **how) for file in files]
+
         parts = _hold_out(sentences, split, share) if share else sentences
-        yield Source(split, key, _first(parts, limit), tuple(str(f) for f in files))
+        yield Source(split, key, _first(parts, limit), tuple(str(f) for f in files), layouts=layouts)
 
 
-def task_column(file: Path, task: str, settings: DataSettings) -> str | None:
-    """``ner_tags`` is found by the readers anyway; another task names its column."""
-    return None if task == "ner" else f"{task}_tags"
+def _reading(settings: DataSettings, task: str) -> dict[str, Any]:
+    """What the readers are asked for in every file: the columns named, else those of the first training file.
+
+    A file by itself may not tell: in one whose entities are all O, the rightmost tags are of chunks.
+    """
+    assert settings.train_file is not None
+    how: dict[str, Any] = {
+        "text_column": settings.text_column_name,
+        "label_column": settings.label_column_name,
+        "document_column": settings.document_column_name,
+        "task": task,
+    }
+    return {**how, "like": ner_readers.describe(ner_readers.find_files(settings.train_file)[0], **how)}
 
 
 def _hold_out(
@@ -112,54 +122,80 @@ def _dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
     share = settings.validation_split_percentage
     if share:
         wanted[1] = ("validation", "train", settings.max_eval_samples)
+    choice = Choice(settings.text_column_name, settings.label_column_name, settings.document_column_name, task=task)
     for split, part, limit in wanted:
         if part not in parts:
             raise UserError(
                 f"data.dataset_name: {settings.dataset_name!r} has no {part} split (it has {', '.join(parts)}); "
                 f"set data.validation_split_percentage, or use data.train_file and data.validation_file"
             )
-        dataset = parts[part]
-        where = f"{settings.dataset_name} ({part})"
-        text, label = _dataset_columns(dataset, settings, task, where)
-        feature = getattr(dataset.features[label], "feature", None)
-        names = tuple(getattr(feature, "names", None) or ()) or None
+        rows = _DatasetRows(parts[part], f"{settings.dataset_name} ({part})")
+        if split == "test" and (reason := rows.without_labels(choice)):
+            logging.getLogger("ner").warning(f"{rows.where}: left out, there is nothing to score: {reason}")
+            continue
+        layout = rows.choose(choice)
+        choice = replace(choice, text=layout.text_column, label=layout.tag_column)  # of train, for all splits
         held = share if split != "test" else None
-        column = settings.document_column_name
-        if column is not None and column not in dataset.column_names:
-            raise UserError(
-                f"data.document_column_name: {where} has no column {column!r} among {', '.join(dataset.column_names)}"
-            )
-        key = hash_of([FORMAT, dataset._fingerprint, text, label, column, limit, held and [split, held]])
+        how = [layout.text_column, layout.tag_column, layout.document_column]
+        key = hash_of([FORMAT, rows.dataset._fingerprint, how, task, limit, held and [split, held]])
 
-        rows = partial(_rows, dataset, text, label, column, names, where)
-        yield Source(split, key, _first(_hold_out(rows, split, held) if held else rows, limit), (where,), names)
+        def sentences(rows: _DatasetRows = rows, choice: Choice = choice) -> Iterator[Numbered]:
+            return ((0, sentence) for sentence in rows.sentences(choice))
 
-
-def _rows(
-    dataset: Any, text: str, label: str, column: str | None, names: tuple[str, ...] | None, where: str
-) -> Iterator[Numbered]:
-    document, before = -1, object()
-    for row, example in enumerate(dataset):
-        value = example[column] if column else 0
-        document += value != before
-        before = value
-        yield 0, replace(_row_sentence(example, text, label, names, where, row), document=document)
+        chosen = _first(_hold_out(sentences, split, held) if held else sentences, limit)
+        yield Source(split, key, chosen, (rows.where,), rows.names.get(layout.tag_column or ""))
 
 
-def _row_sentence(
-    example: dict[str, Any], text: str, label: str, names: tuple[str, ...] | None, where: str, row: int
-) -> Sentence:
-    words, tags = example[text], example[label]
-    if not words or tags is None or len(words) != len(tags):
-        raise UserError(
-            f"{where}: row {row}: {len(words or [])} words ({text}) but {len(tags or [])} tags ({label}); "
-            f"each row needs as many tags as words, and at least one"
-        )
-    if names is not None:
-        if any(not isinstance(tag, int) or not 0 <= tag < len(names) for tag in tags):
-            raise UserError(f"{where}: row {row}: a tag in {tags!r} is none of 0 to {len(names) - 1}")
-        tags = [names[tag] for tag in tags]
-    return Sentence(list(words), [str(tag) for tag in tags], line=row + 1, document=0)
+class _DatasetRows:
+    """One part of a data set of the datasets library, as a table whose rows are read and checked like a file's."""
+
+    def __init__(self, dataset: Any, where: str) -> None:
+        self.dataset = dataset
+        self.where = where
+        self.names: dict[str, tuple[str, ...]] = {}
+        """By column, where the data set declares them: what its integers mean."""
+        for column, feature in dataset.features.items():
+            names = getattr(getattr(feature, "feature", feature), "names", None)
+            if names:
+                self.names[column] = tuple(names)
+        self._told_empty = False
+
+    def choose(self, choice: Choice) -> Layout:
+        return choose_columns(list(self.dataset.column_names), choice, Path(self.where))
+
+    def without_labels(self, choice: Choice) -> str | None:
+        """Why nothing can be scored on these rows, if so: many a hub data set keeps the labels of its test part."""
+        column = self.choose(replace(choice, need_tags=False)).tag_column
+        if column is None:
+            return f"no column {choice.label!r} among {', '.join(self.dataset.column_names)}"
+        tags = self.dataset.select(range(min(SAMPLE_ROWS, len(self.dataset))))[column]
+        if all(_hidden(row) for row in tags):
+            return f"column {column!r} has null, -1 or no labels at all"
+        return None
+
+    def sentences(self, choice: Choice) -> Iterator[Sentence]:
+        layout = self.choose(choice)
+        table = Table("dataset", list(self.dataset.column_names), self._rows(layout), tag_names=self.names)
+        return read_table(table, choice, Path(self.where))[1]
+
+    def _rows(self, layout: Layout) -> Iterator[Row]:
+        """Rows less those with neither words nor tags, of which the user, who cannot edit a data set, is told once."""
+        empty = 0
+        columns = (layout.text_column, layout.tag_column, layout.sentence_column, layout.document_column)
+        dataset = self.dataset.select_columns([column for column in columns if column is not None])
+        for number, row in enumerate(dataset, 1):
+            if row[layout.text_column] == [] and row[layout.tag_column] == []:
+                empty += 1
+            else:
+                yield number, row
+        if empty and not self._told_empty:
+            self._told_empty = True
+            logging.getLogger("ner").warning(f"{self.where}: {empty} rows without a word were skipped")
+
+
+def _hidden(tags: object) -> bool:
+    """Whether a row's tags are withheld: null, or a list of nothing but -1 or null."""
+    return tags is None or tags == -1 or (isinstance(tags, list) and all(tag in (None, -1) for tag in tags))
 
 
 def _load_dataset(settings: DataSettings) -> Any:
@@ -186,19 +222,3 @@ def _load_dataset(settings: DataSettings) -> Any:
             f"data.dataset_name: {name!r} cannot be loaded: {type(error).__name__}: {str(error).strip()[:300]}; "
             f"check the name and the connection, or use data.train_file"
         ) from error
-
-
-def _dataset_columns(dataset: Any, settings: DataSettings, task: str, where: str) -> tuple[str, str]:
-    columns = list(dataset.column_names)
-    text = settings.text_column_name or next((c for c in ("tokens", "words", "text") if c in columns), None)
-    label = settings.label_column_name or next(
-        (c for c in (f"{task}_tags", "tags", "labels", "ner") if c in columns), None
-    )
-    for name, column, setting in (("words", text, "text_column_name"), ("tags", label, "label_column_name")):
-        if column is None or column not in columns:
-            raise UserError(
-                f"{where}: no column {column or 'that looks like ' + name!r} among {', '.join(columns)}; "
-                f"set data.{setting}"
-            )
-    assert text is not None and label is not None
-    return text, label

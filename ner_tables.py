@@ -18,7 +18,6 @@ from ner_errors import UserError
 from ner_text import (
     BLANK,
     DOCUMENT_NAMES,
-    TAG_NAMES,
     TEXT_NAMES,
     Choice,
     DocumentCounter,
@@ -52,6 +51,7 @@ class Table:
 def choose_columns(names: list[str], choice: Choice, path: Path) -> Layout:
     """Choose columns by name. The sentence column is a guess as yet: its rows may be whole sentences."""
     free = list(names)
+    like = None if choice.like is None or choice.like.format == "conll" else choice.like
 
     def find(option: str, wanted: str | None, known: tuple[str, ...], needed: bool) -> str | None:
         name = known_name(free, known) if wanted is None else wanted if wanted in free else None
@@ -65,8 +65,12 @@ def choose_columns(names: list[str], choice: Choice, path: Path) -> Layout:
             free.remove(name)
         return name
 
-    text = find("text_column", choice.text, TEXT_NAMES, True)
-    tags = find("label_column", choice.label, TAG_NAMES, choice.need_tags)
+    def followed(wanted: str | None, alike: str | None) -> str | None:
+        return alike if wanted is None and alike in names else wanted
+
+    text = find("text_column", followed(choice.text, like.text_column if like else None), TEXT_NAMES, True)
+    label = followed(choice.label, like.tag_column if like else None)
+    tags = find("label_column", label, choice.tag_names, choice.need_tags)
     document = find("document_column", choice.document, DOCUMENT_NAMES, choice.document is not None)
     sentence = known_name(free, SENTENCE_NAMES)
     return Layout("", text or "", tags, None, sentence, document)
@@ -86,7 +90,7 @@ def read_table(table: Table, choice: Choice, path: Path) -> tuple[Layout, Iterat
         layout = replace(layout, tag_names=table.tag_names[layout.tag_column])
     rows: Iterator[Row] = itertools.chain(sample, table.rows)
     if layout.tag_column is None:
-        rows = _without_tags(rows, choice.label, layout, path)
+        rows = _without_tags(rows, choice, layout, path)
     return layout, (_from_tokens if layout.sentence_column else _from_sentences)(rows, layout, path)
 
 
@@ -120,11 +124,12 @@ def _refuse_single_words(sample: list[Row], layout: Layout, path: Path) -> None:
         )
 
 
-def _without_tags(rows: Iterator[Row], label: str | None, layout: Layout, path: Path) -> Iterator[Row]:
+def _without_tags(rows: Iterator[Row], choice: Choice, layout: Layout, path: Path) -> Iterator[Row]:
     """Pass on the rows of a file whose head had no tag column; one that has it after all would lose its tags."""
     used = (layout.text_column, layout.sentence_column, layout.document_column)
     for number, row in rows:
-        late = known_name([name for name in row if name not in used], TAG_NAMES) if label is None else label
+        free = [name for name in row if name not in used]
+        late = known_name(free, choice.tag_names) if choice.label is None else choice.label
         if late in row:
             raise UserError(f"{path}:{number}: tags in column {late!r}, which no row before has: tag all rows or none")
         yield number, row

@@ -4,6 +4,8 @@ Whatever a byte can do wrong is found here. So is what readers of every format s
 the count of documents and the words of an error. Imports no other room but `ner_errors`.
 """
 
+from __future__ import annotations
+
 import bz2
 import gzip
 import importlib
@@ -13,7 +15,7 @@ import lzma
 import reprlib
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -62,16 +64,33 @@ class Layout:
     sentence_column: str | None = None  # set where a table has one row a token
     document_column: str | None = None
     tag_names: tuple[str, ...] | None = None  # what integer tags mean, where the file itself says so (Parquet)
+    numbers: ConllNumbers | None = field(default=None, compare=False)  # the same columns by number; CoNLL alone
+
+
+@dataclass(frozen=True, slots=True)
+class ConllNumbers:
+    """Columns of a CoNLL file by 1-based number, which files of one layout share even where one has no header."""
+
+    columns: int  # how many there are
+    text: int
+    tag: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The columns that the user named (None: to be detected), and whether a file without tags is refused."""
+    """The columns that the user named (None: to be detected), and what guides detection."""
 
     text: str | None = None
     label: str | None = None
     document: str | None = None
-    need_tags: bool = True
+    need_tags: bool = True  # refuse a file without tags
+    task: str = "ner"  # the tags' column is looked for as ner_tags first
+    like: Layout | None = None  # of the first training file: words and tags are taken from the same columns
+
+    @property
+    def tag_names(self) -> tuple[str, ...]:
+        """Names that columns of tags go by, best first."""
+        return tuple(dict.fromkeys((f"{self.task}_tags", *TAG_NAMES)))
 
 
 class DocumentCounter:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers.pre_tokenizers import ByteLevel
 
 from ner_errors import UserError
 from ner_hparams import Hyperparameters
@@ -68,31 +71,42 @@ def load_tokenizer(hparams: Hyperparameters) -> WordTokenizer:
     Raises:
         UserError: there is none, it is a slow one, or it does not tell words apart.
     """
-    name = hparams.tokenizer_name or hparams.pretrained_model_name_or_path
-    tokenizer = _from_pretrained(hparams, name)
+    setting = "tokenizer_name" if hparams.tokenizer_name else "pretrained_model_name_or_path"
+    name = getattr(hparams, setting)
+    tokenizer = _from_pretrained(hparams, setting, name)
     if not tokenizer.is_fast:
         raise UserError(
-            f"tokenizer of {name}: {type(tokenizer).__name__} is a slow one, which does not tell which piece belongs "
-            f"to which word; choose an encoder with a fast tokenizer (a tokenizer.json), or convert this one"
+            f"hyperparameters.{setting}: {name!r}: its {type(tokenizer).__name__} is a slow one, which does not tell "
+            f"which piece belongs to which word; choose an encoder with a fast tokenizer (a tokenizer.json), "
+            f"or convert this one"
         )
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         # What the library makes of a model directory without tokenizer files.
         raise UserError(
-            f"tokenizer of {name}: it has no vocabulary beside its {len(tokenizer)} special pieces; "
-            f"add the encoder's tokenizer.json to the directory, or set hyperparameters.tokenizer_name"
+            f"hyperparameters.{setting}: {name!r}: its tokenizer has no vocabulary beside "
+            f"{len(tokenizer)} special pieces; add the encoder's tokenizer.json to the directory, "
+            f"or set hyperparameters.tokenizer_name"
         )
+    _take_limits_off(tokenizer)
     if not _words_alike(tokenizer):
         # Byte-level BPE gives the first word of a text other pieces than the same word later, unless told not to.
-        tokenizer = _from_pretrained(hparams, name, add_prefix_space=True)
+        tokenizer = _from_pretrained(hparams, setting, name, add_prefix_space=True)
+        _take_limits_off(tokenizer)
+        pre_tokenizer = tokenizer.backend_tokenizer.pre_tokenizer
+        if isinstance(pre_tokenizer, ByteLevel):
+            pre_tokenizer.add_prefix_space = True  # transformers 5 does not pass it on where a class is a generic one
+        if not _words_alike(tokenizer):
+            raise UserError(
+                f"hyperparameters.{setting}: {name!r}: its {type(tokenizer).__name__} gives a word other pieces by "
+                f"where it stands, with add_prefix_space too; choose an encoder whose tokenizer tells words apart"
+            )
     return from_fast_tokenizer(tokenizer)
 
 
 def from_fast_tokenizer(tokenizer: Any) -> WordTokenizer:
     """Find a loaded fast tokenizer's special pieces, and take the length limits off it."""
-    backend = tokenizer.backend_tokenizer
-    backend.no_truncation()  # some tokenizer.json carry a limit, which would cut words off
-    backend.no_padding()
-    with_specials = backend.encode(["a"], is_pretokenized=True, add_special_tokens=True)
+    _take_limits_off(tokenizer)
+    with_specials = tokenizer.backend_tokenizer.encode(["a"], is_pretokenized=True, add_special_tokens=True)
     own = [i for i, special in enumerate(with_specials.special_tokens_mask) if not special] or [0]
     unknown = tokenizer.unk_token_id
     if unknown is None:
@@ -108,23 +122,18 @@ def from_fast_tokenizer(tokenizer: Any) -> WordTokenizer:
     )
 
 
-def _from_pretrained(hparams: Hyperparameters, name: str, **options: Any) -> Any:
-    from transformers import AutoTokenizer
+def _from_pretrained(hparams: Hyperparameters, setting: str, name: str, **options: Any) -> Any:
+    remedy = "mend its tokenizer.json and tokenizer_config.json, or set hyperparameters.tokenizer_name to another one"
+    with loading("no tokenizer can be loaded", setting, name, remedy):
+        from transformers import AutoTokenizer
 
-    check_local_model(name)
-    try:
-        return AutoTokenizer.from_pretrained(
-            name,
-            revision=hparams.revision,
-            cache_dir=hparams.cache_dir,
-            trust_remote_code=hparams.trust_remote_code,
-            **options,
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise UserError(
-            f"hyperparameters.pretrained_model_name_or_path: no tokenizer can be loaded from {name!r}: "
-            f"{first_line(error)}"
-        ) from None
+        return AutoTokenizer.from_pretrained(local_or_hub(name, setting), **hub_options(hparams), **options)
+
+
+def _take_limits_off(tokenizer: Any) -> None:
+    """Some tokenizer.json carry a length, to which texts are cut and filled up."""
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
 
 
 def _words_alike(tokenizer: Any) -> bool:
@@ -137,15 +146,66 @@ def _words_alike(tokenizer: Any) -> bool:
     return first == second == separate
 
 
-def check_local_model(name: str) -> None:
-    """A name that can only mean a directory, and is none, must not be looked up on the hub."""
-    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
+def local_or_hub(name: str, setting: str) -> str:
+    """A model's name as the library takes it: a directory with its ``~`` expanded, or a name of the hub as it is.
+
+    Raises:
+        UserError: the name can only mean a directory, and is none; it must not be looked up on the hub.
+    """
+    expanded = os.path.expanduser(name)  # noqa: PTH111  (Path would make ./model of the hub's name model)
+    if name.startswith((".", "/", "~")) and not Path(expanded).is_dir():
         raise UserError(
-            f"hyperparameters.pretrained_model_name_or_path: {name!r} is not a directory; "
+            f"hyperparameters.{setting}: {name!r} is not a directory; "
             f"write the path of a model directory or the name of a hub model such as bert-base-cased"
         )
+    return expanded
+
+
+def hub_options(hparams: Hyperparameters) -> dict[str, Any]:
+    """What every ``from_pretrained`` of the library is told."""
+    cache = hparams.cache_dir
+    return {
+        "revision": hparams.revision,
+        "cache_dir": str(Path(cache).expanduser()) if cache else None,
+        "trust_remote_code": hparams.trust_remote_code,
+    }
+
+
+@contextlib.contextmanager
+def loading(failure: str, setting: str, name: str, remedy: str) -> Iterator[None]:
+    """Around the library's loading: whatever it raises (dozens of kinds) is a mistake in what it was told to load.
+
+    Args:
+        failure: such as ``no weights can be loaded``.
+        setting: the hyperparameter that names what is loaded.
+        name: its value.
+        remedy: what to do where that is a directory, or where the hub is not to blame.
+
+    Raises:
+        UserError: in place of any other exception, which is its cause.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and not Path(name).expanduser().is_dir():
+            failure = (
+                f"{failure}, as it is not a directory here and the Hugging Face hub does not give it "
+                f"(no such model or file, or no connection)"
+            )
+            remedy = (
+                "write the path of a local model directory, or check the name of the hub model, "
+                "hyperparameters.revision and the connection to the hub"
+            )
+        raise UserError(f"hyperparameters.{setting}: {name!r}: {failure}: {first_line(error)}; {remedy}") from error
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a library's message: the rest speaks to programmers."""
-    return str(error).strip().split("\n")[0] or type(error).__name__
+    """What a library's message says first (the rest speaks to programmers); its kind, where that says more."""
+    lines = [line.strip() for line in str(error).strip().split("\n")]
+    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    if not said:
+        return type(error).__name__
+    bare = isinstance(error, LookupError | ArithmeticError | TypeError | AttributeError)  # KeyError: 'x'
+    return f"{type(error).__name__}: {said}" if bare else said.rstrip(".")

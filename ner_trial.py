@@ -73,7 +73,7 @@ logging.getLogger("determined").addFilter(_is_true)
 class NERTrial(pytorch.PyTorchTrial):
     """Token classification with any Hugging Face encoder, built from the context alone."""
 
-    cache_dir = Path("~/.cache/determined_ner").expanduser()
+    cache_dir = Path(os.path.expanduser("~/.cache/determined_ner"))  # noqa: PTH111  (does not raise where there is no home)
     """Where tokenized data is kept unless ``data.cache_dir`` says otherwise; a local run keeps it in its folder."""
 
     def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
@@ -111,6 +111,7 @@ class NERTrial(pytorch.PyTorchTrial):
         self.corpus = self._one_slot_first(self._load_corpus)
         self.labels = self.corpus.labels
         self._check_searcher_metric()
+        self.data_fingerprints = {name: split.fingerprint for name, split in self.corpus.splits.items()}
 
         self.bare = ner_model.build_model(model_config, hparams, self.labels.names, self.seed)
         self.model = self.context.wrap_model(self.bare)
@@ -151,13 +152,15 @@ class NERTrial(pytorch.PyTorchTrial):
         self.bare = ner_model.build_model(config, self.settings.hparams, self.labels.names, seed=None)
         self.model = self.context.wrap_model(self.bare)
 
-    def _load_corpus(self) -> Corpus:
+    def _load_corpus(self, first: bool) -> Corpus:
         data = self.settings.data
         cache = Path(data.cache_dir).expanduser() if data.cache_dir else self.cache_dir
-        return load_corpus(data, self.settings.hparams.finetuning_task, self.tokenizer, self.max_seq_length, cache)
+        task = self.settings.hparams.finetuning_task
+        overwrite = data.overwrite_cache and first
+        return load_corpus(data, task, self.tokenizer, self.max_seq_length, cache, overwrite)
 
-    def _one_slot_first(self, action: Callable[[], T]) -> T:
-        """Run ``action`` on one slot of each machine, then on the others, which find its work in the cache.
+    def _one_slot_first(self, action: Callable[[bool], T]) -> T:
+        """Run ``action(True)`` on one slot of each machine, then ``action(False)`` on the others: the cache is there.
 
         An error of one slot is raised on all: none waits for another that has ended.
         """
@@ -166,7 +169,7 @@ class NERTrial(pytorch.PyTorchTrial):
         for turn in (True, False):
             if (distributed.local_rank == 0) == turn:
                 try:
-                    result = action()
+                    result = action(turn)
                 except UserError as mistake:
                     error = mistake
             for other in distributed.allgather(error):
@@ -193,8 +196,12 @@ class NERTrial(pytorch.PyTorchTrial):
             )
 
     def in_batches(self, span: Span) -> int:
-        """A span of the experiment config in calls of ``train_batch``."""
-        return span.batches(self.epoch_batches, self.settings.hparams.global_batch_size, self.micro_steps)
+        """A span of the experiment config in calls of ``train_batch``, up to the end of an optimizer step.
+
+        A checkpoint holds no gradients: one in the midst of a step would lose those of its first micro-batches.
+        """
+        batches = span.batches(self.epoch_batches, self.settings.hparams.global_batch_size, self.micro_steps)
+        return -(-batches // self.micro_steps) * self.micro_steps
 
     def in_determined_units(self, span: Span) -> pytorch.TrainUnit:
         return pytorch.Epoch(span.value) if span.unit == "epochs" else pytorch.Batch(self.in_batches(span))
@@ -261,6 +268,7 @@ class NERTrial(pytorch.PyTorchTrial):
             "scheme": self.labels.scheme.value,
             "max_seq_length": self.max_seq_length,
             "seed": self.seed,
+            "data_fingerprints": self.data_fingerprints,
         }
         (folder / SETTINGS_FILE).write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
 
@@ -323,7 +331,11 @@ def _mix(seed: int, index: int) -> int:
 
 
 def run_on_cluster(info: Any) -> None:
-    """Train as the experiment config says, from the latest checkpoint if there is one."""
+    """Train as the experiment config says, from the latest checkpoint if there is one.
+
+    Raises:
+        UserError: the config asks for what cannot be.
+    """
     logging.basicConfig(level=logging.INFO, format=det.LOG_FORMAT)
     config = info.trial._config
     try:
@@ -342,7 +354,7 @@ def run_on_cluster(info: Any) -> None:
             max_length=trial.in_determined_units(plan.length),
             validation_period=trial.in_determined_units(plan.validation_period),
             checkpoint_period=trial.in_determined_units(plan.checkpoint_period),
-            reporting_period=pytorch.Batch(plan.reporting_batches or REPORTING_BATCHES),
+            reporting_period=trial.in_determined_units(Span(plan.reporting_batches or REPORTING_BATCHES, "batches")),
             checkpoint_policy=plan.checkpoint_policy,
             latest_checkpoint=info.latest_checkpoint,
             step_zero_validation=plan.perform_initial_validation,
@@ -360,17 +372,19 @@ def main(argv: list[str] | None = None) -> int:
     try:
         info = det.get_cluster_info()
         if info is not None and info.task_type == "TRIAL":
+            if given := sys.argv[1:] if argv is None else argv:
+                raise UserError(f"entrypoint: {' '.join(given)!r} has no meaning on a cluster; write it to the config")
             run_on_cluster(info)
         else:
             from ner_run import run_locally
 
             run_locally(arguments)
     except UserError as error:
-        if int(os.environ.get("RANK", "0")) == 0:  # one message, not one a process
+        if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # one message a machine, not one a process
             print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
         print(f"error: {error}; make room or rights, then go on with --resume", file=sys.stderr)
         return 2

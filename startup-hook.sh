@@ -1,42 +1,89 @@
 #!/usr/bin/env bash
-# Runs in the task's container before the trial: installs what the image lacks, from the pins, and nothing else.
-# The image's torch (and its Apex) stay as they are. Quick when there is nothing to do.
-set -euo pipefail
-
-missing=$(python3 - <<'PYTHON'
-import importlib.util
+# Runs in the task's container before the trial: installs what the image lacks or has too old, as pinned, and nothing
+# else. The image's torch (and its Apex) stay as they are. Quick and silent when there is nothing to do.
+#
+# Determined sources this file, so it is one command, in Python, that leaves no option and no variable behind.
+python3 - <<'PYTHON'
+import importlib
+import re
+import subprocess
 import sys
+from importlib import metadata
 
-# import name: the pin for the image's Python 3.10 with torch 2.3, the pin elsewhere
-pins = {
-    "transformers": ("transformers==4.49.0", "transformers>=4.49,<6"),
-    "datasets": ("datasets==3.6.0", "datasets>=3.6,<6"),
-    "pydantic": ("pydantic>=2.8,<3", "pydantic>=2.8,<3"),
-    "pyarrow": ("pyarrow>=15", "pyarrow>=15"),
-    "filelock": ("filelock", "filelock"),
-    "tqdm": ("tqdm", "tqdm"),
-    "tensorboard": ("tensorboard", "tensorboard"),
+MINIMA = {
+    "transformers": "4.49",
+    "datasets": "3.0",
+    "pydantic": "2.8",
+    "pyarrow": "15",
+    "filelock": "3",
+    "tqdm": "4",
+    "tensorboard": "2",
 }
-if importlib.util.find_spec("torch") is None:
-    sys.exit("startup-hook.sh: this image has no torch; choose one that has (environment.image), e.g. Determined's default")
-from importlib.metadata import version
 
-old = tuple(int(part) for part in version("torch").split("+")[0].split(".")[:2]) < (2, 5)
-print(" ".join(pair[0] if old else pair[1] for name, pair in pins.items() if importlib.util.find_spec(name) is None))
-PYTHON
-)
 
-if [ -n "$missing" ]; then
-    torch=$(python3 -c "from importlib.metadata import version; print(version('torch').split('+')[0])")
-    echo "startup-hook.sh: installing $missing"
-    # shellcheck disable=SC2086  # words are meant to split
-    python3 -m pip install --quiet --disable-pip-version-check --upgrade-strategy only-if-needed $missing || {
-        echo "startup-hook.sh: could not install: $missing. Give the container a package index, or an image that has them." >&2
-        exit 1
+def installed(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def number(version):
+    """4.49.0.dev0 is (4, 49, 0)."""
+    return tuple(int(part) for part in re.match(r"\d+(\.\d+)*", version).group().split("."))
+
+
+def unmet():
+    return [name for name, least in MINIMA.items() if number(installed(name) or "0") < number(least)]
+
+
+def pins(torch):
+    """What is known to work together: the last releases for torch before 2.5, those of requirements/current.txt else."""
+    old_torch = number(torch) < (2, 5)
+    old_python = sys.version_info < (3, 11)
+    return {
+        "transformers": "4.49.0" if old_torch else "5.20.2" if old_python else "5.23.0",
+        "datasets": "3.6.0" if old_torch else "5.2.0",
+        "pydantic": "2.14.3",
+        "pyarrow": "25.0.1" if old_torch or old_python else "26.0.1",
+        "filelock": "4.1.0",
+        "tqdm": "4.70.1",
+        "tensorboard": "2.21.0",
     }
-    now=$(python3 -c "from importlib.metadata import version; print(version('torch').split('+')[0])")
-    if [ "$now" != "$torch" ]; then
-        echo "startup-hook.sh: torch changed from $torch to $now; pin the packages above to versions for $torch" >&2
-        exit 1
-    fi
-fi
+
+
+def main():
+    torch = installed("torch")
+    if torch is None:
+        return "this image has no torch; choose one that has (environment.image), such as Determined's default"
+    names = unmet()
+    if not names:
+        return None
+    if sys.version_info < (3, 10):
+        return f"python3 is {sys.version.split()[0]}; choose an image (environment.image) with Python 3.10 or newer"
+    wanted = [f"{name}=={pins(torch)[name]}" for name in names]
+    print("startup-hook.sh: installing", *wanted, flush=True)
+    pip = ["python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    status = subprocess.call([*pip, "--upgrade-strategy", "only-if-needed", *wanted])
+    importlib.invalidate_caches()
+    if status:
+        return (
+            f"pip could not install {' '.join(wanted)} (status {status}); give the container a package index "
+            f"(PIP_INDEX_URL in environment.environment_variables), or choose an image (environment.image) that has them"
+        )
+    if installed("torch") != torch:
+        return (
+            f"installing {' '.join(wanted)} changed torch from {torch} to {installed('torch')}; choose an image "
+            f"(environment.image) that has these packages, or pin versions for torch {torch} in this file"
+        )
+    if unmet():
+        return (
+            f"{' '.join(unmet())} still missing or older than needed after pip installed {' '.join(wanted)}: an older "
+            f"copy stands first on Python's path; remove it, or choose an image (environment.image) without it"
+        )
+    return None
+
+
+problem = main()
+sys.exit(f"startup-hook.sh: {problem}" if problem else 0)
+PYTHON

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,15 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 
 NAMES = ["Ada", "Bo", "Cy", "Dee", "Eli", "Fay"]
 PLACES = ["Oslo", "Rome", "Lima", "Kyiv"]
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A run in this process sets up its own logging."""
+    logger = logging.getLogger("ner")
+    before = (logger.level, logger.propagate, list(logger.handlers))
+    yield
+    logger.level, logger.propagate, logger.handlers = before
 
 
 @pytest.fixture(scope="session")

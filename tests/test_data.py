@@ -19,6 +19,7 @@ from ner_encode import IGNORED, Labels, Split
 from ner_errors import UserError
 from ner_hparams import DataSettings, Hyperparameters
 from ner_metrics import EvaluationMetrics
+from ner_sources import find_sources
 from ner_tokenizer import WordTokenizer, load_tokenizer
 from ner_utils import Scheme, to_iob2
 
@@ -30,8 +31,8 @@ def tokenizer(tiny_encoder):
 
 @pytest.fixture
 def load(tokenizer, tmp_path):
-    def run(max_seq_length: int = 64, cache: str = "cache", **settings):
-        return load_corpus(DataSettings(**settings), "ner", tokenizer, max_seq_length, tmp_path / cache)
+    def run(max_seq_length: int = 64, cache: str = "cache", task: str = "ner", overwrite: bool = False, **settings):
+        return load_corpus(DataSettings(**settings), task, tokenizer, max_seq_length, tmp_path / cache, overwrite)
 
     return run
 
@@ -48,6 +49,7 @@ def tags_of(split: Split, labels: Labels) -> list[list[str]]:
 # ----- formats
 
 SENTENCES = make_sentences(9)
+SPLITS = ("train", "validation")
 
 
 def as_jsonl(path: Path, sentences) -> None:
@@ -133,6 +135,121 @@ def test_a_dataset_that_was_a_script_is_taken_from_the_hubs_conversion(load, mon
     monkeypatch.setattr(datasets, "load_dataset", hub)
     assert set(load(dataset_name="conll2003").splits) == {"train", "validation", "test"}
     assert asked == [None, "refs/convert/parquet"]
+
+
+def save_dataset(path: Path, names: list[str] | None = None, label: str = "ner_tags", **parts) -> str:
+    """A data set whose parts are rows of words and tags (numbers, where their names are given)."""
+    import datasets
+
+    features = None
+    if names:
+        tags = datasets.Sequence(datasets.ClassLabel(names=names))
+        features = datasets.Features({"tokens": datasets.Sequence(datasets.Value("string")), label: tags})
+    made = {
+        part: datasets.Dataset.from_dict({"tokens": [w for w, _ in rows], label: [t for _, t in rows]}, features)
+        for part, rows in parts.items()
+    }
+    datasets.DatasetDict(made).save_to_disk(path)
+    return str(path)
+
+
+def test_declared_names_without_the_tags_that_iob1_becomes_are_completed(load, tmp_path):
+    rows = [(["Ada", "in", "Oslo"], [1, 0, 1]), (["a", "b", "c"], [1, 1, 0])]
+    folder = save_dataset(tmp_path / "data", ["O", "I-PER", "I-LOC"], train=rows, validation=[(["Oslo"], [2])])
+    labels = load(dataset_name=folder).labels
+    assert labels.scheme is Scheme.IOB1
+    assert labels.names == ("O", "I-PER", "I-LOC", "B-LOC", "B-PER")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (([None, "b"], ["O", "O"]), r"data \(train\):2: column 'tokens' has null for word 1"),
+        ((["a", "b"], None), r"data \(train\):2: column 'ner_tags' has null instead of a list"),
+        ((["a", "b"], ["O", None]), r"data \(train\):2: column 'ner_tags' has null for tag 2"),
+        ((["a", "b"], ["O"]), r"data \(train\):2: 2 words but 1 tag"),
+    ],
+)
+def test_rows_of_a_dataset_are_checked_like_those_of_a_table(load, tmp_path, row, message):
+    good = (["a", "b"], ["O", "B-X"])
+    folder = save_dataset(tmp_path / "data", train=[good, row], validation=[good])
+    with pytest.raises(UserError, match=message):
+        load(dataset_name=folder)
+
+
+def test_words_of_a_dataset_are_text(load, tmp_path):
+    folder = save_dataset(tmp_path / "data", train=[([1, 2], ["O", "B-X"])], validation=[([1], ["O"])])
+    with pytest.raises(UserError, match=r"has 1 \(int\) for word 1: words are text"):
+        load(dataset_name=folder)
+
+
+def test_text_of_a_dataset_is_split_as_that_of_a_file(load, tmp_path):
+    rows = [("Ada went", ["B-X", "O"])]
+    split = load(dataset_name=save_dataset(tmp_path / "data", train=rows, validation=rows)).splits["train"]
+    assert len(split.tags) == 2
+
+
+def test_a_tag_beyond_the_declared_names_is_refused_in_train(load, tmp_path):
+    rows = [(["a"], [0])]
+    folder = save_dataset(tmp_path / "data", ["O", "B-X"], train=[*rows, (["b"], [-1])], validation=rows)
+    with pytest.raises(UserError, match=r"\(train\):2: column 'ner_tags' has -1 \(int\) for tag 1.*0 to 1"):
+        load(dataset_name=folder)
+
+
+@pytest.mark.parametrize("hidden", [[-1, -1], None, []])
+def test_a_test_part_with_hidden_labels_is_left_out_with_a_warning(load, tmp_path, caplog, hidden):
+    rows = [(["a", "b"], [0, 1])]
+    names = ["O", "B-X"]
+    folder = save_dataset(tmp_path / "data", names, train=rows, validation=rows, test=[(["a", "b"], hidden)])
+    assert set(load(dataset_name=folder).splits) == {"train", "validation"}
+    assert "data (test): left out" in caplog.text and "'ner_tags' has null, -1 or no labels" in caplog.text
+    folder = save_dataset(tmp_path / "strict", names, train=rows, validation=[(["a", "b"], hidden)])
+    with pytest.raises(UserError, match=r"strict \(validation\):1"):
+        load(dataset_name=folder)
+
+
+def test_a_test_part_without_the_label_column_is_left_out_with_a_warning(load, tmp_path, caplog):
+    import datasets
+
+    train = datasets.Dataset.from_dict({"tokens": [["a"]], "ner_tags": [["B-X"]]})
+    test = datasets.Dataset.from_dict({"tokens": [["a"]], "pos_tags": [["N"]]})
+    folder = tmp_path / "data"
+    datasets.DatasetDict({"train": train, "validation": train, "test": test}).save_to_disk(folder)
+    assert set(load(dataset_name=str(folder)).splits) == {"train", "validation"}
+    assert "no column 'ner_tags' among tokens, pos_tags" in caplog.text
+
+
+def test_empty_rows_of_a_dataset_are_skipped_and_counted(load, tmp_path, caplog):
+    rows = [(["a"], ["B-X"]), ([], []), (["b"], ["O"]), ([], [])]
+    folder = save_dataset(tmp_path / "data", train=rows, validation=rows[:1])
+    assert len(load(dataset_name=folder).splits["train"].tags) == 2
+    assert caplog.text.count("data (train): 2 rows without a word were skipped") == 1
+
+
+def test_validation_is_read_by_the_columns_of_train(load, tmp_path):
+    (tmp_path / "train.conll").write_text("EU NNP B-NP B-ORG\nsays VBZ B-VP O\n")
+    (tmp_path / "validation.conll").write_text("He PRP B-NP O\nsays VBZ B-VP O\n")
+    sources = {
+        source.split: source
+        for source in find_sources(DataSettings(**files({s: tmp_path / f"{s}.conll" for s in SPLITS})), "ner")
+    }
+    assert [layout.tag_column for source in sources.values() for layout in source.layouts()] == ["4", "4"]
+    corpus = load(**files({split: tmp_path / f"{split}.conll" for split in SPLITS}))
+    assert corpus.labels.names == ("B-ORG", "O")
+    assert tags_of(corpus.splits["validation"], corpus.labels) == [["O", "O"]]
+
+
+def test_later_training_files_are_read_by_the_columns_of_the_first(load, tmp_path):
+    (tmp_path / "train-1.conll").write_text("EU NNP B-NP B-ORG\nsays VBZ B-VP O\n")
+    (tmp_path / "train-2.conll").write_text("He PRP B-NP O\nsays VBZ B-VP O\n")
+    corpus = load(train_file=str(tmp_path / "train-*"), validation_file=str(tmp_path / "train-1.conll"))
+    assert corpus.labels.names == ("B-ORG", "O")
+
+
+def test_another_task_is_trained_on_conll_columns_without_names(load, tmp_path):
+    file = write_conll(tmp_path / "a.conll", [[("the", "DT"), ("dog", "NN")]])
+    loaded = load(task="pos", train_file=str(file), validation_file=str(file))
+    assert loaded.labels.names == ("DT", "NN")
 
 
 def test_integer_labels_sort_as_numbers(load, tmp_path):
@@ -392,7 +509,7 @@ def test_a_second_start_takes_the_cache(load, corpus, monkeypatch):
     monkeypatch.setattr(WordTokenizer, "pieces", again)
     np.testing.assert_array_equal(load(**files(corpus)).splits["train"].ids, first.ids)
     with pytest.raises(AssertionError, match="tokenized twice"):
-        load(**files(corpus), overwrite_cache=True)
+        load(**files(corpus), overwrite=True)
 
 
 def test_changed_content_or_settings_are_not_taken_from_the_cache(load, corpus):
@@ -408,6 +525,51 @@ def test_a_failed_build_leaves_nothing_in_the_cache(load, corpus, tmp_path):
     with pytest.raises(UserError):
         load(**files(corpus))
     assert [p.name for p in (tmp_path / "cache").iterdir() if not p.name.endswith(".lock")] == []
+
+
+def test_overwriting_leaves_what_others_have_mapped_and_what_stands_if_it_fails(tmp_path):
+    def build(text: str):
+        return lambda directory: (directory / "a").write_text(text)
+
+    def fail(directory: Path) -> None:
+        raise UserError("broken")
+
+    folder = ner_cache.cached(tmp_path, "x", build("one"))
+    mapped = np.memmap(folder / "a", mode="r")
+    assert (ner_cache.cached(tmp_path, "x", build("two")) / "a").read_text() == "one"
+    assert (ner_cache.cached(tmp_path, "x", build("two"), overwrite=True) / "a").read_text() == "two"
+    assert bytes(mapped) == b"one"
+    with pytest.raises(UserError, match="broken"):
+        ner_cache.cached(tmp_path, "x", fail, overwrite=True)
+    assert (folder / "a").read_text() == "two"
+    assert {path.name for path in tmp_path.iterdir()} == {"x", ".x.lock"}
+
+
+def test_the_cache_knows_a_file_by_its_format_too(load, tmp_path):
+    text = 'text\ttags\n"a b"\tO B-X\n'
+    words = []
+    for name in ("a.tsv", "a.conll"):  # a row a sentence, a line a word
+        (tmp_path / name).write_text(text)
+        corpus = load(train_file=str(tmp_path / name), validation_file=str(tmp_path / name))
+        words.append(len(corpus.splits["train"].tags))
+    assert words == [2, 1]
+
+
+def test_a_cached_bad_tag_is_told_with_the_file_of_today(load, tmp_path):
+    file = write_conll(tmp_path / "a.conll", [[("a", "B-X"), ("b", "I-X")], [("c", "O"), ("d", "I-X")]])
+    load(train_file=str(file), validation_file=str(file))
+    moved = file.rename(tmp_path / "b.conll")
+    told = load(train_file=str(moved), validation_file=str(moved)).splits["train"].bad_tags
+    assert told == (f"{moved}:4: tag 'I-X' of word 2 ('d') of the sentence that begins here, after 'O'",)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError, match=r"a\.conll: cannot be read \(Permission denied\).*rights"):
+        ner_cache.hash_of_file(tmp_path / "a.conll")
 
 
 def _build(root: Path, start: object, counter: Path) -> None:

@@ -25,8 +25,8 @@ def refuse(tmp_path, config_file, capsys):
         assert ner_trial.main(arguments) == 2
         assert not folder.exists(), "a folder was left behind"
         message = capsys.readouterr().err
-        assert message.startswith("error: ") and "Traceback" not in message
-        return message
+        assert message.count("error: ") == 1 and "Traceback" not in message
+        return message[message.index("error: ") :]
 
     return run
 
@@ -62,6 +62,19 @@ def refuse(tmp_path, config_file, capsys):
         ("hyperparameters.pretrained_model_name_or_path=./nowhere", ["./nowhere", "not a directory"]),
         ("hyperparameters.use_apex_amp=true", ["use_apex_amp", "True"]),
         ("hyperparameters", ["--config hyperparameters", "KEY=VALUE"]),
+        ("learning_rate=3e-5", ["learning_rate: unknown", "did you mean hyperparameters.learning_rate?"]),
+        ("train_file=x.conll", ["did you mean data.train_file?"]),
+        ("optimizations.agregation_frequency=4", ["did you mean aggregation_frequency?"]),
+        ("searcher.max_lenght.epochs=1", ["searcher.max_lenght", "did you mean max_length?"]),
+        ("reproducability.experiment_seed=4", ["did you mean reproducibility?"]),
+        ("searcher.smaller_is_better=no", ["searcher.smaller_is_better", "'no'", "neither true nor false"]),
+        ("searcher.smaller_is_better=true", ["smaller_is_better: true", "worst f1", "smaller_is_better: false"]),
+        ("perform_initial_validation=off", ["perform_initial_validation", "'off'"]),
+        ("profiling=true", ["profiling", "True", "not a section"]),
+        ("checkpoint_storage.save_trial_best=many", ["checkpoint_storage.save_trial_best", "'many'"]),
+        ("hyperparameters.1=2", ["hyperparameters.1", "unknown"]),
+        ("hyperparameters.max_steps=0", ["max_steps", "0", "-1"]),
+        ("data.train_file=/tmp/my data #1.conll", ["comment in YAML"]),
         ("name.first=x", ["--config name.first=x"]),
     ],
 )
@@ -195,6 +208,35 @@ def test_a_folder_of_the_users_own_is_left_as_it_was(tmp_path, config_file, caps
     assert [p.name for p in folder.iterdir()] == ["notes.txt"]
     assert ner_trial.main(arguments) == 0
     capsys.readouterr()
+
+
+def test_resume_with_changed_data_is_refused(refuse, train, corpus):
+    folder = train(output="begun")
+    corpus["train"].write_text(corpus["train"].read_text().replace("went", "goes"))
+    message = refuse(options=("--resume", "--output-dir", str(folder)))
+    assert "data has changed" in message and "train" in message and "validation" not in message
+
+
+def test_resume_with_other_labels_is_refused(refuse, train, corpus):
+    folder = train(output="begun")
+    for file in corpus.values():
+        file.write_text(file.read_text().replace("B-PER", "B-HUM").replace("I-PER", "I-HUM"))
+    message = refuse(options=("--resume", "--output-dir", str(folder)))
+    assert "B-PER" in message and "B-HUM" in message
+
+
+def test_a_folder_that_another_process_trains_into_is_refused(refuse, train):
+    from ner_folder import alone_in
+
+    folder = train(output="begun")
+    with alone_in(folder):
+        assert "another process" in refuse(options=("--resume", "--output-dir", str(folder)))
+
+
+def test_a_broken_config_of_a_run_is_refused(refuse, train):
+    folder = train(output="begun")
+    (folder / "config.json").write_text('{"name": ')
+    assert f"{folder / 'config.json'}:1" in refuse(options=("--resume", "--output-dir", str(folder)))
 
 
 def test_resume_with_other_settings_is_refused(refuse, train):

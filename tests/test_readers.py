@@ -230,11 +230,11 @@ def test_germeval_with_ids_and_comment_lines_with_tabs(write: Write) -> None:
 
 
 def test_tag_column_is_the_rightmost_that_holds_tags(write: Write) -> None:
-    text = "EU\tNNP\tI-NP\tB-ORG\tx\tO\nsays\tVBZ\tB-VP\tO\tI-95\tO\n"
+    text = "EU\tNNP\tI-NP\tB-ORG\tx\nsays\tVBZ\tB-VP\tO\tI-95\n"
     path = write("a.conll", text)
-    assert describe(path).tag_column == "4"  # 5 is no tags, 6 has none but O
+    assert describe(path).tag_column == "4"  # 5 is no tags
     assert pairs(path, label_column="3") == [(["EU", "says"], ["I-NP", "B-VP"])]
-    assert pairs(path, label_column="-3") == [(["EU", "says"], ["B-ORG", "O"])]
+    assert pairs(path, label_column="-2") == [(["EU", "says"], ["B-ORG", "O"])]
     assert pairs(path, text_column="2", label_column="4") == [(["NNP", "VBZ"], ["B-ORG", "O"])]
 
 
@@ -245,6 +245,50 @@ def test_tags_of_all_schemes(write: Write) -> None:
 
 def test_a_column_of_o_alone_will_do(write: Write) -> None:
     assert pairs(write("a.conll", "a\tN\tO\nb\tV\tO\n")) == [(["a", "b"], ["O", "O"])]
+
+
+CHUNKS_AND_O = "EU\tNNP\tB-NP\tO\nsays\tVBZ\tB-VP\tO\n"
+
+
+def test_chunks_are_not_taken_for_entities_that_are_all_o(write: Write) -> None:
+    path = write("a.conll", CHUNKS_AND_O)
+    refused(path, 1, "column 3", "O alone in the first 2 words, in column 4", "3 ('B-NP'), 4 ('O')", "label_column")
+    assert pairs(path, label_column="4") == [(["EU", "says"], ["O", "O"])]
+    named = write("b.conll", "token\tpos\tchunk\tner\n" + CHUNKS_AND_O)
+    assert pairs(named) == [(["EU", "says"], ["O", "O"])]
+
+
+def test_a_file_is_read_like_another_of_as_many_columns(write: Write) -> None:
+    like = describe(write("train.conll", CHUNKS_AND_O.replace("NNP\tB-NP\tO", "NNP\tB-NP\tB-ORG")))
+    assert pairs(write("a.conll", CHUNKS_AND_O), like=like) == [(["EU", "says"], ["O", "O"])]
+    assert pairs(write("b.conll", TWO_CONLL), like=like) == TWO  # has columns of its own
+    assert pairs(write("c.conll", CHUNKS_AND_O), like=like, label_column="3") == [(["EU", "says"], ["B-NP", "B-VP"])]
+    refused(write("d.conll", "a\tN\tB-NP\tB-X\nb\tN\tB-NP\tO\nc\tN\tB-NP\tB_X\n"), 3, "'B_X'", like=like)
+
+
+def test_a_header_moves_the_columns_of_a_file_read_like_another(write: Write) -> None:
+    like = describe(write("train.conll", "token\tchunk\tner\nEU\tB-NP\tB-ORG\n"))
+    assert pairs(write("a.conll", "ner\ttoken\tchunk\nO\tEU\tB-NP\n"), like=like) == [(["EU"], ["O"])]
+    assert pairs(write("b.conll", "EU\tB-NP\tO\n"), like=like) == [(["EU"], ["O"])]
+    assert pairs(write("c.conll", "word\ttag\tchunk\nEU\tO\tI\n"), like=like) == [(["EU"], ["O"])]
+
+
+def test_a_table_is_read_like_another_by_name_where_it_has_the_column(write: Write) -> None:
+    like = describe(write("train.jsonl", '{"text": "a b", "entities": ["O", "B-X"]}\n'))
+    both = '{"text": "a", "tokens": ["b"], "entities": ["O"], "tags": ["N"]}\n'
+    assert pairs(write("a.jsonl", both)) == [(["b"], ["N"])]
+    assert pairs(write("a.jsonl", both), like=like) == [(["a"], ["O"])]
+    assert pairs(write("b.csv", "tokens,tags\na b,O O\n"), like=like) == [(["a", "b"], ["O", "O"])]
+    conll = describe(write("train.conll", TWO_CONLL))
+    assert pairs(write("a.jsonl", both), like=conll) == [(["b"], ["N"])]
+
+
+@pytest.mark.parametrize(("task", "tags"), [("ner", ["B-X"]), ("pos", ["N"]), ("chunk", ["B-X"])])
+def test_a_column_named_for_the_task_is_preferred(write: Write, task: str, tags: list[str]) -> None:
+    row = {"tokens": ["a"], "pos_tags": ["N"], "ner_tags": ["B-X"]}
+    assert pairs(write("a.jsonl", json.dumps(row)), task=task) == [(["a"], tags)]
+    assert pairs(write("a.conll", "token\tpos_tags\tner_tags\na\tN\tB-X\n"), task=task) == [(["a"], tags)]
+    assert pairs(write("b.conll", "a\tN\tB-X\n"), task=task) == [(["a"], ["B-X"])]  # found as for ner
 
 
 def test_plain_tags_in_the_last_of_two_columns(write: Write) -> None:

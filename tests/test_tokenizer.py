@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from tokenizer_families import FAMILIES, bert, roberta
 from tokenizers import Tokenizer
+from tokenizers.pre_tokenizers import Sequence
 
 from ner_errors import UserError
 from ner_hparams import Hyperparameters
-from ner_tokenizer import from_fast_tokenizer, load_tokenizer
+from ner_tokenizer import first_line, from_fast_tokenizer, hub_options, load_tokenizer, local_or_hub
 
 WORDS = [["Ada", "word", "word", "São"], ["x"], ["state-of-the-art", ",", "Ölüdeniz", "2024"]]
 ODD = ["\u200b", "\u200d\u200b", "\x01", "\ufeff", "\u00ad", "\u3000", "日本", "👍🏽", "a\u0301", "\u202e"]
@@ -29,6 +30,8 @@ def test_every_word_has_a_piece_and_the_same_ones_wherever_it_stands(loaded):
     assert pieces[1] == pieces[2]
     alone, _, _ = loaded.pieces([["word"]])
     assert pieces[1] == alone.tolist()
+    in_text = loaded.tokenizer.backend_tokenizer.encode("x word", add_special_tokens=False).ids
+    assert pieces[1] == in_text[-len(pieces[1]) :]  # as the encoder met it in its pretraining
 
 
 def test_words_that_vanish_in_the_tokenizer_still_have_a_piece(loaded):
@@ -70,6 +73,75 @@ def test_a_slow_tokenizer_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, **__: Slow())
     with pytest.raises(UserError, match=r"Slow is a slow one.*which piece belongs"):
         load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(tmp_path)))
+
+
+def test_a_tokenizer_that_does_not_tell_words_apart_is_refused(tmp_path, monkeypatch):
+    """A stand-in that is deaf to add_prefix_space: probed as loaded, and again."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    roberta(tmp_path)
+    backend = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    backend.pre_tokenizer = Sequence([backend.pre_tokenizer])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    asked = []
+
+    def deaf(name, add_prefix_space=False, **options):
+        asked.append(add_prefix_space)
+        return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_file(f"{name}/tokenizer.json"))
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", deaf)
+    with pytest.raises(UserError, match=r"pretrained_model_name_or_path: .*other pieces.*choose an encoder") as caught:
+        load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(tmp_path)))
+    assert asked == [False, True] and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("setting", ["pretrained_model_name_or_path", "tokenizer_name"])
+def test_a_damaged_tokenizer_is_refused_under_the_name_of_its_setting(tmp_path, setting):
+    bert(tmp_path)
+    (tmp_path / "tokenizer.json").write_text('{"version": "1.0", "model": 7}')
+    settings = {"pretrained_model_name_or_path": "bert-base-cased", setting: str(tmp_path)}
+    with pytest.raises(UserError) as caught:
+        load_tokenizer(Hyperparameters(**settings))
+    message = str(caught.value)
+    assert message.startswith(f"hyperparameters.{setting}: {str(tmp_path)!r}: no tokenizer can be loaded: ")
+    assert "\n" not in message and "set hyperparameters.tokenizer_name" in message
+    assert caught.value.__cause__ is not None
+
+
+def test_a_tokenizer_in_the_home_directory_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "encoder").mkdir()
+    bert(tmp_path / "encoder")
+    loaded = load_tokenizer(
+        Hyperparameters(pretrained_model_name_or_path="~/encoder", cache_dir="~/cache", use_pretrained_weights=False)
+    )
+    assert loaded.specials == 2
+    assert hub_options(Hyperparameters(pretrained_model_name_or_path="x", cache_dir="~/cache"))["cache_dir"] == str(
+        tmp_path / "cache"
+    )
+
+
+def test_a_name_that_can_only_be_a_directory_is_not_asked_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert local_or_hub("bert-base-cased", "config_name") == "bert-base-cased"
+    assert local_or_hub("~", "config_name") == str(tmp_path)
+    for name in ("~/nowhere", "./nowhere", "/no/where", "~nobody-of-this-name/x"):
+        with pytest.raises(UserError, match=rf"^hyperparameters.config_name: '{name}' is not a directory; write"):
+            local_or_hub(name, "config_name")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("one thing.\nand a page of others"), "one thing"),
+        (ValueError("in field 'x':\n    expected int"), "in field 'x': expected int"),
+        (EOFError(), "EOFError"),
+        (KeyError("x"), "KeyError: 'x'"),
+        (ValueError("\n"), "ValueError"),
+    ],
+)
+def test_what_a_library_says_first(error, said):
+    assert first_line(error) == said
 
 
 def test_a_tokenizer_without_vocabulary_is_refused(tmp_path):

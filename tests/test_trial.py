@@ -157,10 +157,14 @@ def test_the_parameters_of_all_processes_stay_equal_with_more_slots_than_sentenc
 # ----- resume
 
 
-def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, tiny_encoder, corpus):
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, tiny_encoder, corpus, accumulation):
     """SIGKILL at random steps of epoch 2 and later, twice; checkpoints at odd places."""
-    config = write_config(tmp_path / "c.yaml", tiny_encoder, corpus, num_train_epochs=30, warmup_ratio=0.2)
+    config = write_config(
+        tmp_path / "c.yaml", tiny_encoder, corpus, num_train_epochs=30 // accumulation, warmup_ratio=0.2
+    )
     arguments = [config, "--config", "scheduling_unit=2", "--config", "min_checkpoint_period.batches=5"]
+    arguments += ["--config", f"optimizations.aggregation_frequency={accumulation}"]
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     assert run_command(*arguments, "--output-dir", undisturbed).returncode == 0
 
@@ -199,7 +203,7 @@ def reported(folder: Path) -> int:
     return json.loads(lines[-1])["batches"] if lines else 0
 
 
-def test_resume_takes_settings_from_the_run_folder_and_two_processes_continue_one(tmp_path, train):
+def test_resume_takes_settings_from_the_run_folder(tmp_path, train):
     folder = train("scheduling_unit=1", "searcher.max_length.epochs=2")
     whole = without_times(read_metrics(folder))
     # As if it had been stopped right after the first epoch.
@@ -213,6 +217,25 @@ def test_resume_takes_settings_from_the_run_folder_and_two_processes_continue_on
     done = run_command("--output-dir", half, "--resume")
     assert done.returncode == 0, done.stderr
     assert without_times(read_metrics(half)) == whole
+
+
+def test_two_processes_resume_what_two_processes_began(tmp_path, config_file):
+    """Each draws the dropout of its own micro-batches again, though a checkpoint holds one process's generator."""
+    import shutil
+
+    from ner_folder import checkpoint_name
+
+    folders = [tmp_path / "whole", tmp_path / "half"]
+    options = ["--config", "scheduling_unit=1", "--config", "checkpoint_policy=all"]
+    options += ["--config", "checkpoint_storage.save_trial_latest=9"]
+    for folder in folders:
+        done = run_command(config_file, "--output-dir", folder, *options, processes=2)
+        assert done.returncode == 0, done.stderr
+    shutil.rmtree(folders[1] / "checkpoints" / checkpoint_name(12))
+    done = run_command("--output-dir", folders[1], "--resume", processes=2)
+    assert done.returncode == 0, done.stderr
+    assert without_times(read_metrics(folders[1])) == without_times(read_metrics(folders[0]))
+    assert_equal_states(*(final_state(folder)["models_state_dict"] for folder in folders))
 
 
 def test_a_checkpoint_cut_short_is_not_taken_for_one(train):
@@ -262,7 +285,7 @@ def test_the_run_folder_holds_what_is_promised(train, tmp_path):
     training = read_metrics(folder, "training")
     names = {"kind", "batches", "epochs", "loss", "learning_rate", "samples_per_second", "tokens_per_second"}
     assert all(line.keys() == names for line in training)
-    assert {p.name for p in folder.iterdir()} == {
+    assert {p.name for p in folder.iterdir()} - {".lock"} == {
         "metrics.jsonl", "summary.json", "checkpoints", "model", "figures", "tensorboard", "cache", "config.json"
     }  # fmt: skip
     assert {p.name for p in (folder / "figures").iterdir()} == {"loss.png", "f1.png"}

@@ -1,0 +1,350 @@
+"""The model, its head, its limits, its optimizer and schedule; and what is said where there is none to be had."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+import ner_model
+from ner_errors import UserError
+from ner_hparams import HyperparameterError, Hyperparameters
+
+LABELS = ("O", "B-PER", "I-PER")
+NO_LIMIT = 10**30  # what a tokenizer without a limit says
+
+
+def settings(encoder: Path | str = "x", **others) -> Hyperparameters:
+    return Hyperparameters(pretrained_model_name_or_path=str(encoder), **others)
+
+
+def build(encoder: Path | str, seed: int | None = 7, labels: tuple[str, ...] = LABELS, **others):
+    hparams = settings(encoder, **others)
+    config = ner_model.load_config(hparams)
+    ner_model.longest_window(config, hparams, NO_LIMIT)
+    return ner_model.build_model(config, hparams, labels, seed)
+
+
+@pytest.fixture
+def encoder(tiny_encoder, tmp_path) -> Path:
+    """One of one's own, to spoil."""
+    return Path(shutil.copytree(tiny_encoder, tmp_path / "encoder"))
+
+
+@pytest.fixture
+def tagger(tiny_encoder, tmp_path) -> Path:
+    """An encoder with a head for two labels, in an order of its own."""
+    config = transformers.BertConfig.from_pretrained(
+        tiny_encoder, id2label={1: "B-X", 0: "O"}, label2id={"B-X": 1, "O": 0}
+    )
+    torch.manual_seed(1)
+    transformers.BertForTokenClassification(config).save_pretrained(tmp_path / "tagger")
+    return tmp_path / "tagger"
+
+
+def head(model) -> torch.Tensor:
+    return model.classifier.weight.detach()
+
+
+def same_encoder(model, path: Path) -> bool:
+    loaded = transformers.BertModel.from_pretrained(path, add_pooling_layer=False).state_dict()
+    mine = model.base_model.state_dict()
+    return all(torch.equal(mine[name], loaded[name]) for name in loaded)
+
+
+# -- The model ---------------------------------------------------------------------------------------------------
+
+
+def test_the_encoder_is_loaded_and_the_label_map_is_in_the_config(tiny_encoder):
+    model = build(tiny_encoder)
+    assert same_encoder(model, tiny_encoder)
+    assert model.config.num_labels == 3 and head(model).shape == (3, 16)
+    assert model.config.id2label == dict(enumerate(LABELS))
+    assert model.config.label2id == {"O": 0, "B-PER": 1, "I-PER": 2}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_the_head_is_new_and_that_of_its_seed(tiny_encoder):
+    first, again, other = (head(build(tiny_encoder, seed)) for seed in (7, 7, 8))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_without_pretrained_weights_everything_is_that_of_the_seed(tiny_encoder):
+    first, again, other = (build(tiny_encoder, seed, use_pretrained_weights=False) for seed in (7, 7, 8))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(head(first), head(other))
+    assert not same_encoder(first, tiny_encoder)
+
+
+def test_weights_that_are_loaded_afterwards_are_not_read(encoder):
+    (encoder / "model.safetensors").unlink()
+    assert head(build(encoder, seed=None)).shape == (3, 16)
+
+
+def test_a_head_for_the_same_labels_is_kept(tagger):
+    model = build(tagger, labels=("O", "B-X"))
+    assert torch.equal(head(model), head(transformers.BertForTokenClassification.from_pretrained(tagger)))
+
+
+@pytest.mark.parametrize("labels", [("O", "B-Y"), ("B-X", "O"), LABELS], ids=["names", "order", "number"])
+def test_a_head_for_other_labels_is_refused_or_replaced(tagger, labels):
+    with pytest.raises(
+        UserError, match=rf"has a head for the labels O B-X, the data has {' '.join(labels)}; set ignore_m"
+    ):
+        build(tagger, labels=labels)
+    first, again, other = (
+        build(tagger, seed, labels=labels, ignore_mismatched_sizes=True, trust_remote_code=True) for seed in (7, 7, 8)
+    )
+    before = transformers.BertForTokenClassification.from_pretrained(tagger)
+    assert torch.equal(head(first), head(again)) and not torch.equal(head(first), head(other))
+    assert head(first).shape == (len(labels), 16)
+    assert head(first).shape != head(before).shape or not torch.equal(head(first), head(before))
+    assert same_encoder(first, tagger)
+
+
+def test_every_call_of_the_library_is_told_whether_to_trust_code(tagger, monkeypatch):
+    told = []
+
+    def spy(kind, method):
+        real = getattr(kind, method)
+
+        def call(*arguments, **options):
+            told.append(options.get("trust_remote_code"))
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(kind, method, call)
+
+    spy(transformers.AutoConfig, "from_pretrained")
+    spy(transformers.AutoModel, "from_config")
+    spy(transformers.AutoModelForTokenClassification, "from_pretrained")
+    spy(transformers.AutoModelForTokenClassification, "from_config")
+    build(tagger, ignore_mismatched_sizes=True, trust_remote_code=True)
+    assert told == [True] * 4
+
+
+def test_an_encoder_in_the_home_directory_is_found(encoder, monkeypatch):
+    monkeypatch.setenv("HOME", str(encoder.parent))
+    assert same_encoder(build("~/encoder", config_name="~/encoder"), encoder)
+
+
+# -- What is refused ---------------------------------------------------------------------------------------------
+
+
+def cut_short(path: Path) -> None:
+    weights = path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+
+
+def lfs_pointer(path: Path) -> None:
+    (path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+
+
+def no_weights(path: Path) -> None:
+    (path / "model.safetensors").unlink()
+
+
+def junk(data: bytes):
+    def spoil(path: Path) -> None:
+        no_weights(path)
+        (path / "pytorch_model.bin").write_bytes(data)
+
+    return spoil
+
+
+def config(**values):
+    def spoil(path: Path) -> None:
+        read = json.loads((path / "config.json").read_text())
+        (path / "config.json").write_text(json.dumps(read | values))
+
+    return spoil
+
+
+def no_json(path: Path) -> None:
+    (path / "config.json").write_text("{")
+
+
+def no_config(path: Path) -> None:
+    (path / "config.json").unlink()
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (cut_short, "no weights can be loaded: .*fetch its files again.*use_pretrained_weights: false"),
+        (lfs_pointer, "no weights can be loaded: .*git-lfs"),
+        (no_weights, "no weights can be loaded: .*model.safetensors"),
+        (junk(b"junk"), "no weights can be loaded: "),
+        (junk(b""), "no weights can be loaded: EOFError; "),
+        (junk(b"\x80\x02junk"), "no weights can be loaded: "),
+        (junk(b"PK\x03\x04junk"), "no weights can be loaded: "),
+        (config(hidden_size="big"), "no model .*'?str'?.*config.json"),
+        (config(model_type="nothing"), "no model config can be loaded: .*`nothing`.*another encoder"),
+        (config(num_attention_heads=3), r"no model can be built from its config: .*\(3\).*correct the sizes"),
+        (config(num_attention_heads=0), "no model can be built from its config: ZeroDivisionError"),
+        (no_json, "no model config can be loaded: .*config.json"),
+        (no_config, "no model config can be loaded: .*config.json"),
+    ],
+)
+def test_an_encoder_that_does_not_load_is_refused(encoder, spoil, expected, trained):
+    spoil(encoder)
+    if not trained and "weights" in expected:
+        build(encoder, use_pretrained_weights=False)  # nobody looks at them
+        return
+    with pytest.raises(UserError, match=expected) as caught:
+        build(encoder, use_pretrained_weights=trained)
+    message = str(caught.value)
+    assert message.startswith(f"hyperparameters.pretrained_model_name_or_path: {str(encoder)!r}: ")
+    assert "\n" not in message and "; " in message
+    assert caught.value.__cause__ is not None  # the library's own error, for debugging
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize("kind", ["BartConfig", "ViTConfig", "EncoderDecoderConfig"])
+def test_an_architecture_without_token_classification_is_refused(tmp_path, kind, trained):
+    bert = {"model_type": "bert"}
+    options = {"encoder": bert, "decoder": bert} if kind == "EncoderDecoderConfig" else {}
+    getattr(transformers, kind)(**options).save_pretrained(tmp_path)
+    expected = r"is a model of type '\S+', for which transformers \S+ has no token classification head; choose an"
+    with pytest.raises(UserError, match=expected):
+        build(tmp_path, use_pretrained_weights=trained)
+
+
+def test_weights_of_another_architecture_are_refused(encoder):
+    transformers.ElectraConfig(
+        vocab_size=85, embedding_size=16, hidden_size=16, num_hidden_layers=1, num_attention_heads=2
+    ).save_pretrained(encoder)
+    with pytest.raises(UserError, match=r"lacks \d+ weights of the encoder ElectraForTokenClassification.*config_name"):
+        build(encoder)
+
+
+@pytest.mark.parametrize("name", ["no-such/model", "no such model!"])
+@pytest.mark.parametrize("setting", ["pretrained_model_name_or_path", "config_name"])
+def test_a_hub_model_that_does_not_come_is_told_plainly(tiny_encoder, name, setting):
+    given = {"pretrained_model_name_or_path": str(tiny_encoder), setting: name}
+    with pytest.raises(UserError) as caught:
+        ner_model.load_config(Hyperparameters(**given))
+    message = str(caught.value)
+    assert message.startswith(f"hyperparameters.{setting}: {name!r}: no model config can be loaded, as it is not a dir")
+    assert "the Hugging Face hub does not give it" in message
+    assert "local model directory, or check the name" in message and "\n" not in message
+
+
+# -- The longest window ------------------------------------------------------------------------------------------
+
+SMALL = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "limit"),
+    [
+        ("BertConfig", SMALL | {"max_position_embeddings": 64}, 64),
+        ("RobertaConfig", SMALL | {"max_position_embeddings": 66, "pad_token_id": 1}, 64),
+        ("ElectraConfig", SMALL | {"embedding_size": 8, "max_position_embeddings": 64}, 64),
+        ("DebertaV2Config", SMALL | {"max_position_embeddings": 64, "relative_attention": True}, 64),
+        ("DebertaV2Config", SMALL | {"max_position_embeddings": 64, "position_biased_input": False}, 64),
+        (
+            "DistilBertConfig",
+            {"vocab_size": 50, "dim": 16, "hidden_dim": 32, "n_layers": 1, "n_heads": 2, "max_position_embeddings": 64},
+            64,
+        ),
+        ("XLNetConfig", {"vocab_size": 50, "d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32}, 1_000_000),
+    ],
+)
+def test_the_longest_window_is_what_the_model_takes(kind, options, limit):
+    made = getattr(transformers, kind)(**options)
+    assert ner_model.longest_window(made, settings(), NO_LIMIT) == limit
+    assert ner_model.longest_window(made, settings(), 30) == 30  # the tokenizer's limit counts too
+    model = transformers.AutoModelForTokenClassification.from_config(made).eval()
+    length = min(limit, 600)
+    with torch.no_grad():
+        assert model(torch.full((1, length), 5)).logits.shape[1] == length
+
+
+def test_the_window_is_as_asked_or_what_the_model_takes():
+    assert ner_model.window_size(None, 1_000_000) == 512 and ner_model.window_size(None, 64) == 64
+    assert ner_model.window_size(64, 64) == 64
+    with pytest.raises(
+        HyperparameterError, match=r"data.max_seq_length: 65 is more than the 64 pieces.*write at most 64"
+    ):
+        ner_model.window_size(65, 64)
+
+
+# -- Optimizer, schedule, loss -----------------------------------------------------------------------------------
+
+
+class RMSNorm(torch.nn.Module):
+    """As modern encoders bring along."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(2))
+
+
+def test_biases_and_norms_are_not_decayed_and_all_else_is(tiny_encoder):
+    model = build(tiny_encoder)
+    model.extra = RMSNorm()
+    optimizer = ner_model.build_optimizer(
+        model, settings(weight_decay=0.3, learning_rate=0.1, adam_beta1=0.5, adam_beta2=0.6, adam_epsilon=1e-3)
+    )
+    names = {id(p): name for name, p in model.named_parameters()}
+    decay = {names[id(p)]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert decay.keys() == set(names.values())
+    for name, value in decay.items():
+        plain = name.endswith(".bias") or ".LayerNorm." in name or name.startswith("extra.")
+        assert value == (0.0 if plain else 0.3), name
+    assert decay["classifier.weight"] == 0.3 and decay["bert.embeddings.LayerNorm.weight"] == 0.0
+    for group in optimizer.param_groups:
+        assert (group["lr"], group["betas"], group["eps"]) == (0.1, (0.5, 0.6), 1e-3)
+
+
+def rates(steps: int, **others) -> list[float]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = ner_model.build_schedule(optimizer, settings(lr_scheduler_type="constant_with_warmup", **others), steps)
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("others", "warmup"),
+    [
+        ({}, 0),
+        ({"warmup_ratio": 0.1}, 3),  # of 25 steps 2.5, rounded up
+        ({"warmup_ratio": 0.01}, 1),
+        ({"num_warmup_steps": 5}, 5),
+        ({"num_warmup_steps": 5, "warmup_ratio": 0.5}, 5),
+        ({"num_warmup_steps": 25}, 25),
+    ],
+)
+def test_the_warm_up_is_as_long_as_asked(others, warmup):
+    assert rates(25, **others) == pytest.approx([min(1.0, step / warmup) if warmup else 1.0 for step in range(25)])
+
+
+def test_a_warm_up_longer_than_the_training_is_refused():
+    with pytest.raises(HyperparameterError, match=r"num_warmup_steps: 26 is more than the 25 steps"):
+        rates(25, num_warmup_steps=26)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_loss_is_the_sum_over_labelled_pieces(dtype):
+    torch.manual_seed(0)
+    logits = torch.randn(2, 5, 3).to(dtype)
+    labels = torch.tensor([[0, 2, -100, 1, -100], [-100, 1, 1, 0, -100]])
+    likelihood = logits.double().log_softmax(-1)
+    expected = -sum(likelihood[b, i, labels[b, i]] for b in range(2) for i in range(5) if labels[b, i] >= 0)
+    torch.testing.assert_close(ner_model.word_loss(logits, labels).double(), expected)
+    assert ner_model.word_loss(logits, torch.full_like(labels, -100)) == 0
