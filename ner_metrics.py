@@ -51,7 +51,7 @@ class TrainingMetrics(pytorch.MetricReducer):
 
 
 class EvaluationMetrics(pytorch.MetricReducer):
-    """Scores over the words of a split: 2 bytes a word and 8 a window until the report."""
+    """Scores over the words of a split: 2 bytes a word and 4 a window until the report."""
 
     def __init__(self, split: Split, labels: Labels, aliases: dict[str, str] | None = None) -> None:
         """
@@ -81,11 +81,11 @@ class EvaluationMetrics(pytorch.MetricReducer):
         loss = torch.nn.functional.cross_entropy(chosen, gold, reduction="sum").double()
         self._loss = loss if self._loss is None else self._loss + loss
         self._tags.append(chosen.argmax(-1).to(torch.int16))
-        self._windows.append(batch["windows"])
+        self._windows.append(batch["windows"].to(torch.int32))
 
     def per_slot_reduce(self) -> tuple[float, Any, Any]:
         if self._loss is None:
-            return 0.0, np.zeros(0, np.int64), np.zeros(0, np.int16)
+            return 0.0, np.zeros(0, np.int32), np.zeros(0, np.int16)
         return self._loss.item(), torch.cat(self._windows).cpu().numpy(), torch.cat(self._tags).cpu().numpy()
 
     def cross_slot_reduce(self, per_slot_metrics: Sequence[Any]) -> dict[str, float]:

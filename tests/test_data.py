@@ -674,3 +674,27 @@ def test_rows_of_a_dataset_are_no_documents_by_themselves(load, tmp_path):
         load(dataset_name=str(tmp_path / "data"), context="document")
     joined = load(dataset_name=str(tmp_path / "data"), context="document", document_column_name="source")
     assert np.diff(joined.splits["train"].windows).tolist() == [4, 4]
+
+
+def test_predictions_take_at_most_8_bytes_a_word_until_the_report(load, tmp_path):
+    """Sentences of one word are the worst case."""
+    import torch
+
+    from ner_batches import BatchDataset, EvaluationBatches
+    from ner_metrics import EvaluationMetrics as Metrics
+
+    file = write_conll(tmp_path / "a.conll", [[("a", "B-X" if i % 2 else "O")] for i in range(500)])
+    corpus = load(train_file=str(file), validation_file=str(file))
+    split = corpus.splits["validation"]
+    metrics = Metrics(split, corpus.labels)
+
+    class Specials:
+        prefix, suffix, pad_id = (2,), (3,), 0
+
+    dataset = BatchDataset(split, Specials())
+    for (batch,) in EvaluationBatches(split, 2, 1):
+        collated = dataset[batch]
+        metrics.update(torch.nn.functional.one_hot(collated["labels"].clamp(min=0), 2).float(), collated)
+    kept = [tensor for tensors in (metrics._windows, metrics._tags) for tensor in tensors]
+    assert sum(t.numel() * t.element_size() for t in kept) <= 8 * 500
+    assert metrics.cross_slot_reduce([metrics.per_slot_reduce()])["f1"] == 1.0
