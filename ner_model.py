@@ -73,6 +73,23 @@ def longest_window(config: Any, hparams: Hyperparameters, tokenizer_limit: int) 
     return min(limits)
 
 
+def check_vocabulary(config: Any, hparams: Hyperparameters, largest_id: int) -> None:
+    """
+    Args:
+        largest_id: of the pieces in the data.
+
+    Raises:
+        UserError: the tokenizer is another model's.
+    """
+    size = getattr(config, "vocab_size", None)
+    if size is not None and largest_id >= size:
+        name = hparams.tokenizer_name or hparams.pretrained_model_name_or_path
+        raise UserError(
+            f"hyperparameters.tokenizer_name: the tokenizer of {name!r} gives piece {largest_id}, but the encoder "
+            f"{hparams.pretrained_model_name_or_path!r} knows {size}; take the tokenizer that belongs to it"
+        )
+
+
 def window_size(asked: int | None, limit: int) -> int:
     """``max_seq_length`` in pieces: as asked, else what the model takes, at most 512.
 

@@ -111,6 +111,8 @@ class NERTrial(pytorch.PyTorchTrial):
         self.corpus = self._one_slot_first(self._load_corpus)
         self.labels = self.corpus.labels
         self._check_searcher_metric()
+        pieces = max(int(split.ids.max()) for split in self.corpus.splits.values())
+        ner_model.check_vocabulary(model_config, hparams, max([pieces, *self.tokenizer.prefix, *self.tokenizer.suffix]))
         self.data_fingerprints = {name: split.fingerprint for name, split in self.corpus.splits.items()}
 
         self.bare = ner_model.build_model(model_config, hparams, self.labels.names, self.seed)

@@ -158,6 +158,11 @@ def test_a_model_directory_without_a_tokenizer_is_refused(refuse, tiny_encoder, 
     assert "tokenizer" in message and str(bare) in message
 
 
+def test_the_tokenizer_of_another_model_is_refused(refuse, pretrained_encoder):
+    message = refuse(f"hyperparameters.tokenizer_name={pretrained_encoder}")
+    assert "hyperparameters.tokenizer_name" in message and str(pretrained_encoder) in message
+
+
 def test_weights_of_another_architecture_are_refused(refuse, tiny_encoder, tmp_path):
     import shutil
 
