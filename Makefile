@@ -12,7 +12,7 @@ help:
 	@echo "make test         run the tests"
 	@echo "make lint         ruff, mypy and the generated corpus"
 	@echo "make venv         only create .venv"
-	@echo "make clean        remove runs/ and caches, keep .venv"
+	@echo "make clean        remove caches of the tools, keep .venv and runs/"
 
 venv: $(READY)
 
@@ -36,5 +36,5 @@ lint: $(READY)
 	$(PYTHON) quickstart/make_corpus.py --check
 
 clean:
-	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = parse_arguments(argv)
     try:
-        report = check(arguments.config_file or DEFAULT_CONFIG, arguments.overrides, timing=not arguments.no_timing)
+        report = check(arguments.config_file, arguments.overrides, timing=not arguments.no_timing)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def check(config_file: Path, overrides: list[str], timing: bool) -> Report:
+def check(config_file: Path | None, overrides: list[str], timing: bool) -> Report:
     """Everything that there is to tell.
 
     Raises:
@@ -106,7 +106,7 @@ def check(config_file: Path, overrides: list[str], timing: bool) -> Report:
             )
             count_padding(trial, splits, slots)
             report = Report(
-                config=str(config_file),
+                config=str(config_file or DEFAULT_CONFIG),
                 scheme=trial.labels.scheme.value,
                 labels=list(trial.labels.names),
                 context=data.context,

@@ -90,14 +90,19 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_config(path: Path, overrides: list[str]) -> dict[str, Any]:
+def read_config(path: Path | None, overrides: list[str]) -> dict[str, Any]:
     """Read an experiment config and apply ``KEY=VALUE`` overrides, values parsed as YAML.
+
+    Args:
+        path: None for the default config; own files then take the place of its data set without a word.
 
     Raises:
         UserError: no such file, bad YAML (with its line), or an override without ``=``.
     """
     from determined.common import util
     from ruamel.yaml import YAMLError
+
+    default, path = path is None, path or DEFAULT_CONFIG
 
     try:
         config = util.yaml_safe_load(path.read_text(encoding="utf-8"))
@@ -110,11 +115,16 @@ def read_config(path: Path, overrides: list[str]) -> dict[str, Any]:
         line = f":{mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
     if not isinstance(config, dict):
-        raise UserError(f"{path}: holds {config!r}, not the sections of an experiment config")
+        held = "is empty" if config is None else f"holds {config!r}"
+        raise UserError(f"{path}: {held}: write the sections of an experiment config")
     config = override_config(_without_nulls(config), overrides)
     problems = list(_unknown_names(config))
     if problems:
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
+    data = config.get("data", {})
+    if default and data.get("train_file"):
+        for name in ("dataset_name", "dataset_config_name", "dataset_revision"):
+            data.pop(name, None)
     return dict(config)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ner_errors import UserError
-from ner_experiment import DEFAULT_CONFIG, make_plan, override_config, read_config
+from ner_experiment import make_plan, override_config, read_config
 from ner_hparams import parse_settings
 
 logger = logging.getLogger("ner")
@@ -95,7 +95,7 @@ def open_folder(arguments: argparse.Namespace) -> tuple[Path, dict[str, Any], se
     folder: Path | None = arguments.output_dir
     config = None
     if arguments.config_file or not (arguments.resume and folder):
-        config = read_config(arguments.config_file or DEFAULT_CONFIG, arguments.overrides)
+        config = read_config(arguments.config_file, arguments.overrides)
     if config is not None and not arguments.resume:
         make_plan(config, parse_settings(config.get("hyperparameters"), config.get("data")))  # before anything is made
     before: set[Path] | None = None
@@ -116,6 +116,8 @@ def open_folder(arguments: argparse.Namespace) -> tuple[Path, dict[str, Any], se
         _check_same(saved, config, folder)
         return folder, config, set(folder.iterdir())
     assert config is not None
+    if folder.is_file():
+        raise UserError(f"--output-dir {folder}: is a file; name a folder")
     if saved_file.exists() or (folder / "metrics.jsonl").exists():
         raise UserError(f"--output-dir {folder}: holds a run already; add --resume to go on with it, or name another")
     try:

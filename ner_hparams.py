@@ -74,7 +74,7 @@ class Hyperparameters(_Section):
     """Prefix of the label column looked for first: ``ner`` finds ``ner_tags``, ``pos`` finds ``pos_tags``."""
 
     global_batch_size: Positive = 8
-    """Sentences (windows) per optimizer step, over all slots and accumulation steps together."""
+    """Windows (sentences, unless longer than one) per optimizer step, over all slots and accumulation steps."""
     num_train_epochs: Positive = 3
     """Length of the training in epochs, unless max_steps or the searcher gives one."""
     max_steps: int = -1

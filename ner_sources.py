@@ -35,6 +35,16 @@ class Source:
     """How each of ``files`` is read; of a data set, which has no files, nothing."""
 
 
+def check_files(settings: DataSettings) -> None:
+    """
+    Raises:
+        UserError: a file that the settings name does not exist.
+    """
+    for pattern in (settings.train_file, settings.validation_file, settings.test_file):
+        if pattern is not None:
+            ner_readers.find_files(pattern)
+
+
 def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
     """The splits that the settings name, train first.
 

@@ -68,10 +68,10 @@ def choose_columns(names: list[str], choice: Choice, path: Path) -> Layout:
     def followed(wanted: str | None, alike: str | None) -> str | None:
         return alike if wanted is None and alike in names else wanted
 
-    text = find("text_column", followed(choice.text, like.text_column if like else None), TEXT_NAMES, True)
+    text = find("data.text_column_name", followed(choice.text, like.text_column if like else None), TEXT_NAMES, True)
     label = followed(choice.label, like.tag_column if like else None)
-    tags = find("label_column", label, choice.tag_names, choice.need_tags)
-    document = find("document_column", choice.document, DOCUMENT_NAMES, choice.document is not None)
+    tags = find("data.label_column_name", label, choice.tag_names, choice.need_tags)
+    document = find("data.document_column_name", choice.document, DOCUMENT_NAMES, choice.document is not None)
     sentence = known_name(free, SENTENCE_NAMES)
     return Layout("", text or "", tags, None, sentence, document)
 

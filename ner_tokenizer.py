@@ -37,6 +37,11 @@ class WordTokenizer:
         """Special pieces of a window."""
         return len(self.prefix) + len(self.suffix)
 
+    @property
+    def unknown(self) -> str:
+        """``unknown_id`` as text, e.g. [UNK]."""
+        return str(self.tokenizer.convert_ids_to_tokens(self.unknown_id))
+
     def fingerprint(self) -> str:
         """Equal for tokenizers that give the same pieces."""
         return hashlib.sha256(self.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()

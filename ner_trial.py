@@ -35,6 +35,7 @@ from ner_errors import UserError
 from ner_experiment import LEGACY_METRICS, REPORTING_BATCHES, Span, make_plan, parse_arguments
 from ner_hparams import HyperparameterError, parse_settings
 from ner_metrics import EvaluationMetrics, TrainingMetrics
+from ner_sources import check_files
 from ner_tokenizer import load_tokenizer
 from ner_utils import Scheme, split_tag
 
@@ -104,6 +105,7 @@ class NERTrial(pytorch.PyTorchTrial):
         seed = self.context._trial_seed
         self.seed = self.plan.seed if seed is None else seed
 
+        check_files(self.settings.data)  # a mistyped path is told before a hub is asked for anything
         model_config = ner_model.load_config(hparams)
         self.tokenizer = load_tokenizer(hparams)
         limit = ner_model.longest_window(model_config, hparams, self.tokenizer.tokenizer.model_max_length)
@@ -284,12 +286,12 @@ class NERTrial(pytorch.PyTorchTrial):
                 f"{len(split.windows) - 1:,} windows of at most {self.max_seq_length} pieces"
             )
             for count, what in (
-                ("unknown_words", f"words without a piece are read as piece {self.tokenizer.unknown_id}"),
-                ("cut_words", "words are longer than a window and are read by their beginning"),
-                ("repaired_tags", f"tags are not allowed in {self.labels.scheme.value} and were repaired, the first"),
+                ("unknown_words", f"without a piece of their own are read as {self.tokenizer.unknown}"),
+                ("cut_words", "longer than a window are read by their beginning"),
+                ("repaired_tags", f"not allowed in {self.labels.scheme.value} were repaired, the first"),
             ):
                 if split.counts[count]:
-                    logger.warning(f"{split.name}: {split.counts[count]:,} {what}")
+                    logger.warning(f"{split.name}: {count.split('_')[1]} {what}: {split.counts[count]:,}")
             for told in split.bad_tags[:5]:
                 logger.warning(f"  {told}")
         logger.info(f"tags: {self.labels.scheme.value}, {len(self.labels.names)} labels: {' '.join(self.labels.names)}")
@@ -301,7 +303,7 @@ class NERTrial(pytorch.PyTorchTrial):
         )
         logger.info(
             f"training: {self.plan.length.value} {self.plan.length.unit} = {optimizer_steps:,} optimizer steps of "
-            f"{hparams.global_batch_size} sentences"
+            f"{hparams.global_batch_size} windows"
             + (f" ({slots} slots × {self.micro_steps} accumulation steps)" if slots * self.micro_steps > 1 else "")
             + f", seed {self.seed}"
         )
@@ -391,7 +393,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}; make room or rights, then go on with --resume", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command with --resume goes on from the newest checkpoint", file=sys.stderr)
+        told = (
+            "interrupted; the same command with --resume goes on from the newest checkpoint, of which there is one an"
+        )
+        print(f"{told} epoch, or as min_checkpoint_period says; before the first, from the beginning", file=sys.stderr)
         return 130
     return 0
 
