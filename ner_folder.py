@@ -20,7 +20,10 @@ from ner_hparams import parse_settings
 
 logger = logging.getLogger("ner")
 
-RESUMABLE = {"precision", "cache_dir", "overwrite_cache", "preprocessing_num_workers"}
+RESUMABLE = {
+    *("backend", "precision", "use_apex_amp", "apex_opt_level", "evaluate_with_ort"),
+    *("cache_dir", "overwrite_cache", "preprocessing_num_workers"),
+}
 """Settings that may differ between a run and its continuation."""
 
 

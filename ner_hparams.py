@@ -95,12 +95,16 @@ class Hyperparameters(_Section):
     """Share of all optimizer steps that warm up."""
     group_by_length: bool = True
     """Batches of sentences of like length, in shuffled order, every word weighing the same (false: random batches)."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: matrix products under autocast, weights and optimizer in fp32."""
-    backend: Literal["eager"] = "eager"
-    """What computes the model: PyTorch as it is."""
+    backend: Literal["eager", "compile", "ort"] = "eager"
+    """What computes the model in training: PyTorch as it is, torch.compile, or ONNX Runtime (ORTModule)."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """bf16, fp16: matrix products under autocast, weights and optimizer in fp32; fp16 with a gradient scaler."""
     use_apex_amp: bool = False
-    """NVIDIA Apex; false is all there is so far."""
+    """Mixed precision by NVIDIA Apex, where the image has it, in place of precision."""
+    apex_opt_level: Literal["O0", "O1", "O2", "O3"] = "O1"
+    """How much Apex casts: O0 nothing, O1 by operation, O2 the model but not its master weights, O3 everything."""
+    evaluate_with_ort: bool = False
+    """Validate on the exported ONNX graph, with ONNX Runtime."""
 
     @pydantic.field_validator("max_steps")
     @classmethod
@@ -109,12 +113,18 @@ class Hyperparameters(_Section):
             raise ValueError("give at least 1 step, or -1 to train num_train_epochs")
         return value
 
-    @pydantic.field_validator("use_apex_amp")
-    @classmethod
-    def _no_apex(cls, value: bool) -> bool:
-        if value:
-            raise ValueError("Apex is not wired in; write precision: bf16 for mixed precision")
-        return value
+    @pydantic.model_validator(mode="after")
+    def _one_way_of_mixing(self) -> Hyperparameters:
+        if self.use_apex_amp and self.precision != "fp32":
+            raise ValueError(
+                f"use_apex_amp: true and precision: {self.precision} are two ways of mixed precision; drop one"
+            )
+        if self.use_apex_amp and self.backend != "eager":
+            raise ValueError(
+                f"use_apex_amp: true replaces PyTorch's functions, which backend: {self.backend} has computed by "
+                f"other means; write precision: fp16 in its place, or backend: eager"
+            )
+        return self
 
 
 class DataSettings(_Section):

@@ -1,4 +1,4 @@
-"""The model, its optimizer and its learning rate; precision is chosen here and nowhere else."""
+"""The model, its optimizer and its learning rate."""
 
 from __future__ import annotations
 
@@ -141,8 +141,13 @@ def build_model(config: Any, hparams: Hyperparameters, label_names: tuple[str, .
 def _untrained(config: Any, hparams: Hyperparameters) -> Any:
     with _building(hparams):
         return transformers.AutoModelForTokenClassification.from_config(
-            config, trust_remote_code=hparams.trust_remote_code
+            config, trust_remote_code=hparams.trust_remote_code, **_attention(hparams)
         ).float()
+
+
+def _attention(hparams: Hyperparameters) -> dict[str, str]:
+    """ORTModule knows no gradient of scaled_dot_product_attention: it gets the same attention in plain operations."""
+    return {"attn_implementation": "eager"} if hparams.backend == "ort" else {}
 
 
 def _load_weights(config: Any, hparams: Hyperparameters) -> tuple[Any, dict[str, Any]]:
@@ -158,6 +163,7 @@ def _load_weights(config: Any, hparams: Hyperparameters) -> tuple[Any, dict[str,
             config=config,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
+            **_attention(hparams),
             **hub_options(hparams),
         )
     _check_loaded(model, info, name)
@@ -229,13 +235,6 @@ def build_schedule(optimizer: torch.optim.Optimizer, hparams: Hyperparameters, o
     return transformers.get_scheduler(
         hparams.lr_scheduler_type, optimizer, num_warmup_steps=warmup, num_training_steps=optimizer_steps
     )
-
-
-def autocast(hparams: Hyperparameters, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Around every forward pass."""
-    if hparams.precision == "bf16":
-        return torch.autocast(device.type, torch.bfloat16)
-    return contextlib.nullcontext()
 
 
 def word_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

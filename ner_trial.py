@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from determined import pytorch
 
+import ner_backend
 import ner_model
 from ner_batches import BatchDataset, EvaluationBatches, TrainingBatches, only_item
 from ner_data import Corpus, load_corpus
@@ -44,23 +45,6 @@ T = TypeVar("T")
 
 SETTINGS_FILE = "ner_settings.json"
 """In every checkpoint: settings, labels and tag scheme."""
-
-
-def allow_numpy_random_state() -> None:
-    """Let torch's safe loader read the NumPy random state that Determined keeps in its checkpoints.
-
-    Determined 0.38.1 loads with torch's defaults, which from torch 2.6 on refuse it, and with it every resume. These
-    three types are all it takes; code is as little loaded as before.
-    """
-    if not hasattr(torch.serialization, "add_safe_globals"):
-        return  # torch before 2.4 has no list to add to
-    state: Any = np.random.get_state(legacy=True)
-    keys = state[1]  # of the generator: (624,) uint32
-    rebuild = keys.__reduce__()[0]
-    torch.serialization.add_safe_globals([rebuild, np.ndarray, np.dtype, type(keys.dtype)])
-
-
-allow_numpy_random_state()
 
 
 def _is_true(record: logging.LogRecord) -> bool:
@@ -102,11 +86,13 @@ class NERTrial(pytorch.PyTorchTrial):
         # Asked of the context: det's local test mode does not pass the config's value on.
         self.micro_steps = self.context._aggregation_frequency
         check_batch_size(hparams.global_batch_size, slots)
+        ner_backend.check_conditions(hparams, self.context.device, slots, self.micro_steps)
         seed = self.context._trial_seed
         self.seed = self.plan.seed if seed is None else seed
 
         check_files(self.settings.data)  # a mistyped path is told before a hub is asked for anything
         model_config = ner_model.load_config(hparams)
+        ner_backend.check_architecture(hparams, model_config.model_type, self.context.device)
         self.tokenizer = load_tokenizer(hparams)
         limit = ner_model.longest_window(model_config, hparams, self.tokenizer.tokenizer.model_max_length)
         self.max_seq_length = ner_model.window_size(self.settings.data.max_seq_length, limit)
@@ -118,8 +104,7 @@ class NERTrial(pytorch.PyTorchTrial):
         self.data_fingerprints = {name: split.fingerprint for name, split in self.corpus.splits.items()}
 
         self.bare = ner_model.build_model(model_config, hparams, self.labels.names, self.seed)
-        self.model = self.context.wrap_model(self.bare)
-        self.optimizer = self.context.wrap_optimizer(ner_model.build_optimizer(self.bare, hparams))
+        self.engine = ner_backend.Engine(self.context, self.bare, hparams)
         self.train_batches = TrainingBatches(
             self.corpus.splits["train"],
             self.tokenizer.specials,
@@ -131,7 +116,7 @@ class NERTrial(pytorch.PyTorchTrial):
         self.epoch_batches = len(self.train_batches) // slots
         optimizer_steps = self.in_batches(self.plan.length) // self.micro_steps
         self.schedule = self.context.wrap_lr_scheduler(
-            ner_model.build_schedule(self.optimizer, hparams, max(1, optimizer_steps)),
+            ner_model.build_schedule(self.engine.optimizer, hparams, max(1, optimizer_steps)),
             step_mode=pytorch.LRScheduler.StepMode.STEP_EVERY_OPTIMIZER_STEP,
         )
         self.training_metrics = self.context.wrap_reducer(TrainingMetrics(), for_validation=False)
@@ -154,7 +139,7 @@ class NERTrial(pytorch.PyTorchTrial):
             self.settings.hparams.model_copy(update={"config_name": str(folder), "revision": "main"})
         )
         self.bare = ner_model.build_model(config, self.settings.hparams, self.labels.names, seed=None)
-        self.model = self.context.wrap_model(self.bare)
+        self.context.wrap_model(self.bare)
 
     def _load_corpus(self, first: bool) -> Corpus:
         data = self.settings.data
@@ -234,9 +219,7 @@ class NERTrial(pytorch.PyTorchTrial):
         # Dropout is a function of (seed, micro-batch): a resumed run draws the same masks without having to restore a
         # generator on each slot, and N slots draw those of N accumulation steps.
         torch.manual_seed(_mix(self.seed, batch_idx * self.context.distributed.size + self.context.distributed.rank))
-        loss = ner_model.word_loss(self._logits(self.model, batch), batch["labels"])
-        self.context.backward(loss * batch["loss_weight"])
-        self.context.step_optimizer(self.optimizer, clip_grads=self._clip())
+        loss = self.engine.learn(batch, ends_step=(batch_idx + 1) % self.micro_steps == 0)
         self.training_metrics.update(loss, batch)
         # A plain float: a tensor here would cost a device synchronization a step.
         return {"learning_rate": self.schedule.get_last_lr()[0]}
@@ -247,16 +230,7 @@ class NERTrial(pytorch.PyTorchTrial):
 
     def score(self, batch: Any, metrics: EvaluationMetrics) -> None:
         if len(batch["windows"]):
-            # The bare model: slots have different numbers of batches, and DDP would synchronize at each.
-            metrics.update(self._logits(self.bare, batch), batch)
-
-    def _logits(self, model: Any, batch: Any) -> torch.Tensor:
-        with ner_model.autocast(self.settings.hparams, self.context.device):
-            return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-
-    def _clip(self) -> Callable[[Any], Any] | None:
-        norm = self.settings.hparams.max_grad_norm
-        return (lambda parameters: torch.nn.utils.clip_grad_norm_(parameters, norm)) if norm else None
+            metrics.update(self.engine.logits(batch), batch)
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
         return {"self_contained": _SelfContained(self)}
@@ -295,11 +269,11 @@ class NERTrial(pytorch.PyTorchTrial):
             for told in split.bad_tags[:5]:
                 logger.warning(f"  {told}")
         logger.info(f"tags: {self.labels.scheme.value}, {len(self.labels.names)} labels: {' '.join(self.labels.names)}")
-        parameters = sum(p.numel() for p in self.model.parameters())
+        parameters = sum(p.numel() for p in self.bare.parameters())
         hparams, slots = self.settings.hparams, self.context.distributed.size
         logger.info(
             f"model: {hparams.pretrained_model_name_or_path}, {parameters / 1e6:.1f} M parameters, "
-            f"{hparams.precision} on {slots} × {self.context.device.type}"
+            f"{self.engine.described} on {slots} × {self.context.device.type}"
         )
         logger.info(
             f"training: {self.plan.length.value} {self.plan.length.unit} = {optimizer_steps:,} optimizer steps of "
@@ -312,6 +286,15 @@ class NERTrial(pytorch.PyTorchTrial):
 class _SelfContained(pytorch.PyTorchCallback):
     def __init__(self, trial: NERTrial) -> None:
         self._trial = trial
+
+    def on_checkpoint_save_start(self, checkpoint: dict[str, Any]) -> None:
+        # Determined loads a checkpoint with torch's defaults, which from torch 2.6 on refuse NumPy's arrays, and with
+        # the random state every resume; before 2.4 the safe loader reads none at all. NumPy takes a list as well.
+        name, keys, *rest = checkpoint["rng_state"]["np_rng_state"]
+        checkpoint["rng_state"]["np_rng_state"] = (name, keys.tolist(), *rest)
+        # The names of the weights do not tell how many slots trained them; Determined loads them into as many.
+        for weights in checkpoint["models_state_dict"]:
+            torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(weights, "module.")
 
     def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
         self._trial.describe(Path(checkpoint_dir))

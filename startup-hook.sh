@@ -5,6 +5,8 @@
 # Determined sources this file, so it is one command, in Python, that leaves no option and no variable behind.
 python3 - <<'PYTHON'
 import importlib
+import json
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +22,10 @@ MINIMA = {
     "tensorboard": "2",
 }
 
+# Only where hyperparameters ask for it. onnxruntime-training ended with this release.
+ORT_TRAINING = {"onnxruntime-training": "1.19.2", "torch-ort": "1.19.2", "onnx": "1.16.2"}
+ORT_TORCH = ((2, 3), (2, 7))
+
 
 def installed(name):
     try:
@@ -33,8 +39,13 @@ def number(version):
     return tuple(int(part) for part in re.match(r"\d+(\.\d+)*", version).group().split("."))
 
 
+def trains_with_ort():
+    return json.loads(os.environ.get("DET_HPARAMS") or "{}").get("backend") == "ort"
+
+
 def unmet():
-    return [name for name, least in MINIMA.items() if number(installed(name) or "0") < number(least)]
+    needed = {**MINIMA, **(ORT_TRAINING if trains_with_ort() else {})}
+    return [name for name, least in needed.items() if number(installed(name) or "0") < number(least)]
 
 
 def pins(torch):
@@ -49,14 +60,42 @@ def pins(torch):
         "filelock": "4.1.0",
         "tqdm": "4.70.1",
         "tensorboard": "2.21.0",
+        **ORT_TRAINING,
     }
+
+
+def ort_problem(torch):
+    """Why ORTModule cannot be had in this image."""
+    if not ORT_TORCH[0] <= number(torch) < ORT_TORCH[1]:
+        return f"torch {torch}, and ORTModule works with torch 2.3 to 2.6"
+    if sys.version_info >= (3, 12):
+        return f"Python {sys.version.split()[0]}, and onnxruntime-training has wheels up to Python 3.11"
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        if installed(name):
+            return f"{name}, which is the same import package as onnxruntime-training"
+    return None
 
 
 def main():
     torch = installed("torch")
     if torch is None:
         return "this image has no torch; choose one that has (environment.image), such as Determined's default"
-    names = unmet()
+    if trains_with_ort() and (problem := ort_problem(torch)):
+        return (
+            f"hyperparameters.backend: 'ort', but this image has {problem}; choose an image (environment.image) that "
+            f"fits, such as Determined's default, or write backend: eager or backend: compile"
+        )
+    return install(torch, unmet()) or (compile_extensions() if trains_with_ort() else None)
+
+
+def compile_extensions():
+    status = subprocess.call(["python3", "ner_ort.py"])  # at once where it was done before
+    if status:
+        return "ORTModule's extensions could not be compiled; take an image with a C++ compiler, or backend: eager"
+    return None
+
+
+def install(torch, names):
     if not names:
         return None
     if sys.version_info < (3, 10):

@@ -66,7 +66,7 @@ def make_encoder(path: Path, dropout: float = 0.1, positions: int = 64) -> Path:
     letters = "abcdefghijklmnopqrstuvwxyz0123456789.,'-"
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters)]
     (path / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
-    BertTokenizerFast(vocab=str(path / "vocab.txt"), do_lower_case=True).save_pretrained(path)
+    BertTokenizerFast.from_pretrained(path, do_lower_case=True).save_pretrained(path)
     config = BertConfig(
         vocab_size=len(pieces),
         hidden_size=16,

@@ -34,6 +34,7 @@ RECENT = {
 OLD_PINS = {"transformers": "transformers==4.49.0", "datasets": "datasets==3.6.0", "pyarrow": "pyarrow==25.0.1"}
 
 PYTHON = f"""#!/bin/sh
+if [ "$1" = "ner_ort.py" ]; then echo compiled; exit "$EXTENSIONS"; fi
 if [ "$1 $2" = "-m pip" ]; then exec {sys.executable} -S "$STAND_INS/pip.py" "$@"; fi
 exec {sys.executable} -S "$@"
 """
@@ -47,7 +48,7 @@ if does == "fail":
     sys.exit(7)
 wanted = [argument for argument in sys.argv if "==" in argument]
 for pin in {"install": wanted, "nothing": [], "torch": [*wanted, "torch==2.14.0"]}[does]:
-    name, version = pin.split("==")
+    name, version = pin.replace("-", "_").split("==")
     for old in (stand_ins / "image").glob(f"{name}-*.dist-info"):
         shutil.rmtree(old)
     (info := stand_ins / "image" / f"{name}-{version}.dist-info").mkdir()
@@ -61,12 +62,16 @@ class Image:
 
     path: Path
 
-    def run(self, pip: str = "install", script: str = f"'{HOOK}'") -> subprocess.CompletedProcess[str]:
+    def run(
+        self, pip: str = "install", script: str = f"'{HOOK}'", hparams: str = "{}", extensions: int = 0
+    ) -> subprocess.CompletedProcess[str]:
         environment = {
             "PATH": f"{self.path / 'bin'}:{os.environ['PATH']}",
             "PYTHONPATH": str(self.path / "image"),
             "STAND_INS": str(self.path),
             "PIP_DOES": pip,
+            "DET_HPARAMS": hparams,
+            "EXTENSIONS": str(extensions),
         }
         return subprocess.run(
             ["bash", "-c", script], capture_output=True, text=True, env=environment, check=False, timeout=60
@@ -177,3 +182,55 @@ def test_sourcing_it_leaves_nothing_behind(image, missing):
     done = image(**missing).run(script=script)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "same\n"
+
+
+ORT = ["onnxruntime-training==1.19.2", "torch-ort==1.19.2", "onnx==1.16.2"]
+USES_ORT = '{"backend": "ort", "global_batch_size": 8}'
+needs_old_python = pytest.mark.skipif(sys.version_info >= (3, 12), reason="onnxruntime-training ends with Python 3.11")
+
+
+@needs_old_python
+def test_ort_training_is_installed_and_compiled_where_it_is_asked_for_alone(image):
+    made = image(torch="2.3.1")
+    done = made.run(hparams=USES_ORT)
+    assert (done.returncode, made.asked()) == (0, ORT), done.stderr
+    assert done.stdout.splitlines()[-1] == "compiled"
+    again = made.run(hparams=USES_ORT)  # a second task of the same container
+    assert (again.returncode, again.stdout, made.asked()) == (0, "compiled\n", ORT)
+
+
+def test_without_ort_in_the_hyperparameters_it_is_not_touched(image):
+    made = image(torch="2.3.1")
+    done = made.run(hparams='{"backend": "eager"}')
+    assert (done.returncode, done.stdout, made.asked()) == (0, "", None)
+
+
+def test_ort_pins_are_those_of_the_requirements():
+    lines = (ROOT / "requirements" / "cluster.txt").read_text().splitlines()
+    assert set(ORT) <= set(lines)
+    import ner_ort
+
+    assert ner_ort.PINS.split() == ORT
+
+
+@needs_old_python
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"torch": "2.13.0+cpu"}, r"this image has torch 2\.13\.0\+cpu, and ORTModule works with torch 2\.3 to 2\.6"),
+        ({"torch": "2.3.1", "onnxruntime": "1.23.0"}, "this image has onnxruntime, which is the same import package"),
+    ],
+)
+def test_an_image_in_which_ort_cannot_train_is_refused(image, changes, told):
+    made = image(**changes)
+    done = made.run(hparams=USES_ORT)
+    assert done.returncode == 1 and re.search(told, done.stderr), done.stderr
+    assert "choose an image (environment.image)" in done.stderr
+    assert made.asked() is None
+
+
+@needs_old_python
+def test_extensions_that_do_not_compile_end_the_task(image):
+    done = image(torch="2.3.1").run(hparams=USES_ORT, extensions=2)
+    assert done.returncode == 1
+    assert "extensions could not be compiled; take an image with a C++ compiler" in done.stderr

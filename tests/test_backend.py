@@ -1,0 +1,482 @@
+"""Backends and precisions: each trains the same model, hands its checkpoint to the others, or says why it cannot."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import determined.pytorch._pytorch_context
+import determined.pytorch._pytorch_trial
+import pytest
+import torch
+import transformers
+from conftest import ROOT, final_state, read_metrics, without_times, write_config
+from determined import pytorch
+
+import ner_backend
+import ner_ort
+import ner_trial
+from ner_errors import UserError
+from ner_hparams import HyperparameterError, Hyperparameters, parse_settings
+
+pytestmark = pytest.mark.backend
+os.environ.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "1")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+
+
+def has_ort() -> bool:
+    with contextlib.suppress(UserError):
+        ner_ort.check_installation("cpu")
+        return True
+    return False
+
+
+needs_ort = pytest.mark.skipif(not has_ort(), reason="no ONNX Runtime training here: make test-ort has it")
+BACKENDS = ["eager", "compile", *(["ort"] if has_ort() else [])]
+OTHERS = ["compile", pytest.param("ort", marks=needs_ort)]
+
+
+def settings(**hyperparameters) -> Hyperparameters:
+    return Hyperparameters(pretrained_model_name_or_path="x", **hyperparameters)
+
+
+def state_difference(left: dict, right: dict) -> float:
+    """Largest absolute difference of two models' weights, whose names have to be the same."""
+    ours, theirs = left["models_state_dict"][0], right["models_state_dict"][0]
+    assert list(ours) == list(theirs)
+    return max((ours[name] - theirs[name]).abs().max().item() for name in ours)
+
+
+# ----- the same training, whatever computes it
+
+
+@pytest.fixture
+def still(tmp_path, tiny_encoder_without_dropout, corpus) -> Path:
+    """A config whose training has no dropout: backends draw masks of their own."""
+    return write_config(tmp_path / "still.yaml", tiny_encoder_without_dropout, corpus, lr_scheduler_type="constant")
+
+
+def runs_of(config: Path, tmp_path: Path, precision: str, accumulation: int) -> list[list]:
+    """Six steps under each backend, and the second three of them under the next backend."""
+    common = [str(config), "--config", f"hyperparameters.precision={precision}"]
+    for override in (
+        "hyperparameters.max_steps=6",
+        f"optimizations.aggregation_frequency={accumulation}",
+        f"min_checkpoint_period.batches={3 * accumulation}",
+        f"min_validation_period.batches={6 * accumulation}",
+        "checkpoint_storage.save_trial_latest=3",
+    ):
+        common += ["--config", override]
+    backends = [b for b in BACKENDS if (b, precision) != ("ort", "bf16")]
+    runs: list[list] = []
+    for backend, following in zip(backends, backends[1:] + backends[:1], strict=True):
+        folder = tmp_path / f"{precision}-{accumulation}" / backend
+        runs.append([*common, "--config", f"hyperparameters.backend={backend}", "--output-dir", str(folder)])
+        mixed = str(folder) + "-mixed"
+        runs.append(["copy", str(folder), mixed, 6 * accumulation])
+        runs.append([*common, "--config", f"hyperparameters.backend={following}", "--output-dir", mixed, "--resume"])
+    return runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_backend_trains_the_same_and_goes_on_with_the_checkpoint_of_another(tmp_path, still, processes):
+    grid = list(itertools.product(["fp32", "bf16"], [1, 4]))
+    runs = [run for precision, accumulation in grid for run in runs_of(still, tmp_path, precision, accumulation)]
+    (tmp_path / "runs.json").write_text(json.dumps(runs))
+    launcher = [sys.executable]
+    if processes > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    done = subprocess.run(
+        [*launcher, str(ROOT / "tests" / "backend_runs.py"), str(tmp_path / "runs.json")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=550,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for precision, accumulation in grid:
+        folder = tmp_path / f"{precision}-{accumulation}"
+        reference = final_state(folder / "eager")
+        assert not any(name.startswith(("module.", "_orig_mod.")) for name in reference["models_state_dict"][0])
+        # bf16 has 8 bits: one rounding the other way moves a weight by a share of a step of Adam.
+        most = {"fp32": 1e-5, "bf16": 2e-3}[precision]
+        for run in sorted(folder.iterdir()):
+            assert read_metrics(run, "training")[-1]["batches"] == 6 * accumulation
+            assert state_difference(reference, final_state(run)) < most, run
+
+
+@pytest.mark.parametrize(
+    ("architecture", "backend"),
+    [
+        pytest.param(architecture, backend, marks=needs_ort if backend == "ort" else pytest.mark.slow)
+        for architecture in ("Bert", "DistilBert", "Roberta", "Electra")
+        for backend in ("ort", "compile")
+    ],
+)
+def test_loss_and_gradient_are_those_of_pytorch_at_every_shape(architecture, backend):
+    if architecture == "DistilBert":
+        sizes: dict = {
+            "dim": 32,
+            "hidden_dim": 64,
+            "n_layers": 2,
+            "n_heads": 2,
+            "dropout": 0.0,
+            "attention_dropout": 0.0,
+        }
+    else:
+        sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+        sizes |= dict.fromkeys(["hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"], 0.0)
+    config = getattr(transformers, f"{architecture}Config")(vocab_size=50, max_position_embeddings=40, **sizes)
+    models = []
+    for computed in ("eager", backend):
+        torch.manual_seed(0)
+        attention = {"attn_implementation": "eager"} if computed == "ort" else {}
+        model = transformers.AutoModelForTokenClassification.from_config(config, **attention).train()
+        if computed == "compile":
+            ner_backend._compile(model)
+        models.append(ner_ort.wrap(model) if computed == "ort" else model)
+    graphs = ner_backend._graph_count()
+    for rows, length in [(4, 9), (2, 17), (7, 5), (3, 30), (1, 8)]:
+        ids = torch.randint(5, 50, (rows, length))
+        mask = (torch.arange(length) < torch.randint(3, length + 1, (rows, 1))).long()
+        labels = torch.randint(0, 2, (rows, length))
+        losses = []
+        for model in models:
+            model.zero_grad()
+            logits = model(input_ids=ids, attention_mask=mask).logits
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
+            loss.backward()
+            losses.append(loss.item())
+        assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+        for (name, ours), theirs in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+            if ours.grad is not None:
+                assert (ours.grad - theirs.grad).abs().max() < 1e-5, name
+    if backend == "compile":
+        assert ner_backend._graph_count() - graphs <= 3  # one of symbolic shapes, one for a single row
+
+
+def test_a_backend_that_makes_too_many_graphs_or_none_ends_with_one_message(tmp_path, train, monkeypatch, capsys):
+    def refuses(*_, **__):
+        raise torch._dynamo.exc.Unsupported("a thing that\nit cannot compile")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: setattr(self, "_compiled_call_impl", refuses))
+    folder = tmp_path / "run"
+    with pytest.raises(AssertionError):
+        train("hyperparameters.backend=compile")
+    told = capsys.readouterr().err
+    assert "backend: 'compile' cannot compute BertForTokenClassification: a thing that it cannot compile" in told
+    assert "write backend: eager" in told and "Traceback" not in told
+    assert not folder.exists()
+
+
+# ----- what is refused, and with which words
+
+
+def test_settings_that_exclude_each_other_are_named_together():
+    for hyperparameters, told in (
+        ({"use_apex_amp": True, "precision": "bf16"}, ["use_apex_amp: true", "precision: bf16", "drop one"]),
+        ({"use_apex_amp": True, "backend": "ort"}, ["backend: ort", "precision: fp16"]),
+        ({"use_apex_amp": True, "backend": "compile"}, ["backend: compile"]),
+        ({"backend": "tpu"}, ["'tpu'", "eager"]),
+        ({"precision": "fp8"}, ["'fp8'", "bf16"]),
+        ({"apex_opt_level": "O4"}, ["'O4'", "O3"]),
+    ):
+        with pytest.raises(HyperparameterError) as refusal:
+            parse_settings({"pretrained_model_name_or_path": "x", **hyperparameters}, {"dataset_name": "d"})
+        for part in told:
+            assert part in str(refusal.value)
+
+
+def test_apex_and_fp16_need_a_gpu():
+    with pytest.raises(UserError, match="use_apex_amp: true needs a CUDA GPU, and this trains on cpu; write precision"):
+        ner_backend.check_conditions(settings(use_apex_amp=True), CPU, 1, 1)
+    with pytest.raises(UserError, match="'fp16' needs a CUDA GPU, and this trains on cpu; write bf16 or fp32"):
+        ner_backend.check_conditions(settings(precision="fp16"), CPU, 1, 1)
+
+
+def test_apex_does_not_accumulate_on_several_slots():
+    with pytest.raises(HyperparameterError, match=r"aggregation_frequency: 4\) under Apex on 2 slots"):
+        ner_backend.check_conditions(settings(use_apex_amp=True), CUDA, 2, 4)
+
+
+@pytest.mark.parametrize(("installed", "told"), [(None, "NVIDIA Apex is not installed"), ("pypi", "not NVIDIA's")])
+def test_apex_that_is_missing_or_another_project(tmp_path, monkeypatch, installed, told):
+    monkeypatch.delitem(sys.modules, "apex", raising=False)
+    if installed:
+        (tmp_path / "apex").mkdir()
+        (tmp_path / "apex" / "__init__.py").write_text("from zope import interface\n")
+        monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=told) as refusal:
+        ner_backend.check_conditions(settings(use_apex_amp=True), CUDA, 1, 1)
+    assert "never «pip install apex»" in str(refusal.value)
+
+
+def test_bf16_on_a_gpu_without_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")
+    with pytest.raises(UserError, match=r"Tesla V100 has 7\.0; write fp16"):
+        ner_backend.check_conditions(settings(precision="bf16"), CUDA, 1, 1)
+
+
+def test_bf16_on_a_processor_without_it_is_told(monkeypatch, caplog):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with caplog.at_level(logging.WARNING, "ner"):
+        ner_backend.check_conditions(settings(precision="bf16"), CPU, 1, 1)
+    assert "slower than fp32" in caplog.text
+
+
+def test_torch_compile_without_a_compiler(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match="no-such-compiler is not on the PATH; install one"):
+        ner_backend.check_conditions(settings(backend="compile"), CPU, 1, 1)
+
+
+class Environment:
+    """Versions of packages, and ONNX Runtime's directory, as a test wants them."""
+
+    def __init__(self, monkeypatch, path: Path) -> None:
+        self.versions = {"onnxruntime-training": "1.19.2", "torch-ort": "1.19.2", "torch": "2.3.1+cu121"}
+        self.extensions = path / "training" / "ortmodule" / "torch_cpp_extensions"
+        self.extensions.mkdir(parents=True)
+        (self.extensions / "aten_op_executor.so").touch()
+        monkeypatch.setattr(ner_ort, "_version", self.versions.get)
+        monkeypatch.setattr(ner_ort, "_package", lambda: path)
+
+
+@pytest.fixture
+def ort_environment(monkeypatch, tmp_path) -> Environment:
+    return Environment(monkeypatch, tmp_path / "onnxruntime")
+
+
+def test_ort_in_a_fitting_environment_is_let_pass(ort_environment):
+    ner_ort.check_installation("cpu")
+
+
+@pytest.mark.parametrize("torch_version", ["2.2.2", "2.7.0", "2.13.0+cpu"])
+def test_ort_with_a_torch_it_does_not_work_with(ort_environment, torch_version):
+    ort_environment.versions["torch"] = torch_version
+    with pytest.raises(UserError, match=r"does not work with torch .*; take torch 2\.3 to 2\.6") as refusal:
+        ner_ort.check_installation("cpu")
+    assert torch_version in str(refusal.value)
+
+
+@pytest.mark.parametrize("missing", ["onnxruntime-training", "torch-ort"])
+def test_ort_without_its_packages(ort_environment, missing):
+    del ort_environment.versions[missing]
+    with pytest.raises(UserError, match=f"needs {missing}, not installed.*pip install onnxruntime-training==1.19.2"):
+        ner_ort.check_installation("cpu")
+
+
+def test_ort_with_the_inference_package_in_its_place_or_beside_it(ort_environment):
+    ort_environment.versions["onnxruntime"] = "1.23.0"
+    with pytest.raises(UserError, match="are one import package and both are installed; pip uninstall onnxruntime;"):
+        ner_ort.check_installation("cpu")
+    del ort_environment.versions["onnxruntime-training"]
+    with pytest.raises(UserError, match="pip uninstall onnxruntime; pip install"):
+        ner_ort.check_installation("cpu")
+
+
+def test_ort_whose_extensions_are_not_compiled(ort_environment):
+    (ort_environment.extensions / "aten_op_executor.so").unlink()
+    with pytest.raises(UserError, match=r"extensions are not compiled yet; run python3 ner_ort\.py"):
+        ner_ort.check_installation("cpu")
+
+
+def test_ort_whose_cuda_part_does_not_load(ort_environment):
+    with pytest.raises(UserError, match=r"CUDA part does not load: .*built for CUDA 11\.8"):
+        ner_ort.check_installation("cuda")
+
+
+def test_ort_multiplies_no_bf16_on_a_cpu():
+    with pytest.raises(UserError, match="'bf16' with backend: ort needs a GPU"):
+        ner_backend.check_conditions(settings(precision="bf16", backend="ort"), CPU, 1, 1)
+
+
+@pytest.mark.parametrize("model_type", ["deberta", "deberta-v2"])
+def test_ort_and_deberta_on_a_cpu(model_type):
+    with pytest.raises(UserError, match=f"type '{model_type}' on a CPU.*write backend: eager"):
+        ner_backend.check_architecture(settings(backend="ort"), model_type, CPU)
+    ner_backend.check_architecture(settings(backend="ort"), model_type, CUDA)
+    ner_backend.check_architecture(settings(backend="eager"), model_type, CPU)
+
+
+@pytest.mark.skipif(has_ort(), reason="ONNX Runtime training is here")
+def test_a_run_that_asks_for_ort_without_it_reads_no_data_and_leaves_nothing(tmp_path, config_file, capsys):
+    arguments = [str(config_file), "--output-dir", str(tmp_path / "run"), "--config", "hyperparameters.backend=ort"]
+    assert ner_trial.main(arguments) == 2
+    assert "backend: 'ort'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_extensions_need_the_package_and_a_compiler(ort_environment, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "")
+    assert ner_ort.main() == 0  # they are there
+    (ort_environment.extensions / "aten_op_executor.so").unlink()
+    assert ner_ort.main() == 2
+    assert "no C++ compiler (c++ or g++) is on the PATH" in capsys.readouterr().err
+    del ort_environment.versions["onnxruntime-training"]
+    assert ner_ort.main() == 2
+    assert "pip install onnxruntime-training==1.19.2" in capsys.readouterr().err
+
+
+# ----- fp16 and Apex, whose GPU is not here: the real scaler on the CPU, and a stand-in of apex.amp
+
+
+class Scaler(torch.amp.GradScaler):
+    """Writes down what it is asked, and does it."""
+
+    def __init__(self, calls: list[str]) -> None:
+        super().__init__("cpu", init_scale=2.0**10)
+        self.calls = calls
+
+    def scale(self, outputs):
+        self.calls.append("scale")
+        return super().scale(outputs)
+
+    def unscale_(self, optimizer):
+        self.calls.append("unscale")
+        return super().unscale_(optimizer)
+
+    def step(self, optimizer, *args, **kwargs):
+        self.calls.append("step")
+        return super().step(optimizer, *args, **kwargs)
+
+    def update(self, new_scale=None):
+        self.calls.append("update")
+        return super().update(new_scale)
+
+
+@pytest.fixture
+def without_conditions(monkeypatch):
+    monkeypatch.setattr(ner_backend, "check_conditions", lambda *_: None)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_fp16_scales_each_loss_and_unscales_before_it_clips(train, monkeypatch, without_conditions, accumulation):
+    calls: list[str] = []
+    monkeypatch.setattr(ner_backend, "make_scaler", lambda: Scaler(calls))
+    folder = train(
+        "hyperparameters.precision=fp16",
+        "hyperparameters.max_steps=3",
+        f"optimizations.aggregation_frequency={accumulation}",
+    )
+    assert calls == (["scale"] * accumulation + ["unscale", "step", "update"]) * 3
+    assert final_state(folder)["scaler_state_dict"]["scale"] == 2.0**10
+    monkeypatch.undo()
+    full = train("hyperparameters.max_steps=3", f"optimizations.aggregation_frequency={accumulation}", output="full")
+    assert 0 < state_difference(final_state(full), final_state(folder)) < 4e-3
+
+
+def test_fp16_without_clipping_leaves_unscaling_to_the_step(train, monkeypatch, without_conditions):
+    calls: list[str] = []
+    monkeypatch.setattr(ner_backend, "make_scaler", lambda: Scaler(calls))
+    train("hyperparameters.precision=fp16", "hyperparameters.max_steps=1", "hyperparameters.max_grad_norm=0")
+    assert calls[:2] == ["scale", "step"] and calls[-1] == "update"
+
+
+class Amp(types.ModuleType):
+    """apex.amp as a recorder: O1 whose casts do nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("apex.amp")
+        self.calls: list[str] = []
+        self.optimizer: torch.optim.Optimizer | None = None
+
+    def initialize(self, models, optimizers, opt_level="O1", **_):
+        assert isinstance(models, torch.nn.Module) and next(models.parameters()).dtype == torch.float32
+        self.calls.append(f"initialize {opt_level} {type(models).__name__}")
+        self.optimizer = optimizers
+        return models, optimizers
+
+    @contextlib.contextmanager
+    def scale_loss(self, loss, optimizers, loss_id=0):
+        assert optimizers == [self.optimizer]
+        self.calls.append("scale_loss")
+        yield loss * 8
+        for parameter in self.master_params(self.optimizer):
+            if parameter.grad is not None:
+                parameter.grad /= 8
+
+    def master_params(self, optimizer):
+        return [p for group in optimizer.param_groups for p in group["params"]]
+
+    def state_dict(self):
+        return {"loss_scaler0": {"loss_scale": 8.0, "unskipped": len(self.calls)}}
+
+    def load_state_dict(self, state):
+        self.calls.append(f"load {state['loss_scaler0']['loss_scale']}")
+
+
+@pytest.fixture
+def amp(monkeypatch, without_conditions) -> Amp:
+    recorder = Amp()
+    apex = types.ModuleType("apex")
+    apex.amp = recorder
+    for module in (determined.pytorch._pytorch_context, determined.pytorch._pytorch_trial):
+        monkeypatch.setattr(module, "apex", apex, raising=False)
+    configure = pytorch.PyTorchTrialContext.configure_apex_amp
+
+    def on_a_gpu(*args, **kwargs):
+        with monkeypatch.context() as only_here:
+            only_here.setattr(torch.cuda, "is_available", lambda: True)
+            return configure(*args, **kwargs)
+
+    monkeypatch.setattr(pytorch.PyTorchTrialContext, "configure_apex_amp", on_a_gpu)
+    return recorder
+
+
+@pytest.mark.filterwarnings("ignore:PyTorchTrial support for NVIDIA/apex")
+def test_apex_is_configured_last_scales_each_loss_and_resumes(train, amp):
+    options = ["hyperparameters.use_apex_amp=true", "hyperparameters.apex_opt_level=O2", "hyperparameters.max_steps=4"]
+    options += ["min_checkpoint_period.batches=2", "checkpoint_storage.save_trial_latest=3"]
+    whole = train(*options, output="whole")
+    assert amp.calls == ["initialize O2 BertForTokenClassification"] + ["scale_loss"] * 4
+    plain = train("hyperparameters.max_steps=4", output="plain")
+    assert state_difference(final_state(plain), final_state(whole)) < 1e-6  # 8 is a power of two
+    assert final_state(whole)["amp_state"]["loss_scaler0"]["loss_scale"] == 8.0
+
+    amp.calls.clear()
+    shutil.rmtree(whole / "checkpoints" / "step-00000004")
+    before = without_times(read_metrics(whole))
+    train(*options, output="whole", options=["--resume"])
+    assert amp.calls == ["initialize O2 BertForTokenClassification", "load 8.0"] + ["scale_loss"] * 2
+    assert without_times(read_metrics(whole)) == before
+
+
+# ----- on real text
+
+
+@pytest.fixture
+def real(tmp_path, shared_data, pretrained_encoder) -> Path:
+    """The pretrained encoder on WNUT-17, without dropout."""
+    config = json.loads((pretrained_encoder / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (tmp_path / "still").mkdir()
+    (tmp_path / "still" / "config.json").write_text(json.dumps(config))
+    corpus = {split: shared_data / "wnut17" / f"{split}.json" for split in ("train", "validation")}
+    return write_config(
+        tmp_path / "real.yaml", pretrained_encoder, corpus, config_name=str(tmp_path / "still"), learning_rate=5e-5
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", OTHERS)
+def test_fifty_steps_on_real_text_are_those_of_pytorch(train, real, backend):
+    options = ["hyperparameters.max_steps=50", "data.max_train_samples=800", "data.max_eval_samples=50"]
+    options += ["optimizations.aggregation_frequency=1", "reproducibility.experiment_seed=42"]
+    ours = train(*options, config=real, output="eager")
+    theirs = train(*options, f"hyperparameters.backend={backend}", config=real, output=backend)
+    losses = [[line["loss"] for line in read_metrics(folder, "training")] for folder in (ours, theirs)]
+    assert len(losses[0]) == 50
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert state_difference(final_state(ours), final_state(theirs)) < 1e-5
