@@ -74,7 +74,7 @@ def find_cost(trial: Any, slots: int, load: float, bar: tqdm | None) -> Cost:
     total = trial.in_batches(trial.plan.length) // trial.micro_steps
     return Cost(
         model=hparams.pretrained_model_name_or_path,
-        parameters=sum(p.numel() for p in trial.model.parameters()),
+        parameters=sum(p.numel() for p in trial.bare.parameters()),
         precision=hparams.precision,
         steps_per_epoch=steps,
         steps_total=total,
@@ -135,7 +135,7 @@ class _StepRunner:
         self._trial = trial
         self._plan = plan
         self._dataset = BatchDataset(trial.corpus.splits["train"], trial.tokenizer, pad_to or None)
-        self._trial.model.train()
+        trial.engine.model.train()
 
     def __call__(self, step: int, share: float) -> tuple[int, float]:
         """Do a step, or a share of its windows (at least one of each micro-batch).
