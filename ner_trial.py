@@ -33,8 +33,9 @@ from ner_data import Corpus, load_corpus
 from ner_encode import Labels
 from ner_errors import UserError
 from ner_experiment import LEGACY_METRICS, REPORTING_BATCHES, Span, make_plan, parse_arguments
-from ner_hparams import HyperparameterError, parse_settings
+from ner_hparams import DataSettings, HyperparameterError, parse_settings
 from ner_metrics import EvaluationMetrics, TrainingMetrics
+from ner_remote import fetch_files
 from ner_sources import check_files
 from ner_tokenizer import load_tokenizer
 from ner_utils import Scheme, split_tag
@@ -106,6 +107,7 @@ class NERTrial(pytorch.PyTorchTrial):
         self.seed = self.plan.seed if seed is None else seed
 
         check_files(self.settings.data)  # a mistyped path is told before a hub is asked for anything
+        self.data = self._one_slot_first(self._fetch_files)
         model_config = ner_model.load_config(hparams)
         self.tokenizer = load_tokenizer(hparams)
         limit = ner_model.longest_window(model_config, hparams, self.tokenizer.tokenizer.model_max_length)
@@ -156,12 +158,16 @@ class NERTrial(pytorch.PyTorchTrial):
         self.bare = ner_model.build_model(config, self.settings.hparams, self.labels.names, seed=None)
         self.model = self.context.wrap_model(self.bare)
 
+    def _cache(self) -> Path:
+        return Path(self.settings.data.cache_dir).expanduser() if self.settings.data.cache_dir else self.cache_dir
+
+    def _fetch_files(self, first: bool) -> DataSettings:
+        return fetch_files(self.settings.data, self._cache(), ask=first)
+
     def _load_corpus(self, first: bool) -> Corpus:
-        data = self.settings.data
-        cache = Path(data.cache_dir).expanduser() if data.cache_dir else self.cache_dir
         task = self.settings.hparams.finetuning_task
-        overwrite = data.overwrite_cache and first
-        return load_corpus(data, task, self.tokenizer, self.max_seq_length, cache, overwrite)
+        overwrite = self.data.overwrite_cache and first
+        return load_corpus(self.data, task, self.tokenizer, self.max_seq_length, self._cache(), overwrite)
 
     def _one_slot_first(self, action: Callable[[bool], T]) -> T:
         """Run ``action(True)`` on one slot of each machine, then ``action(False)`` on the others: the cache is there.
@@ -310,8 +316,35 @@ class NERTrial(pytorch.PyTorchTrial):
 
 
 class _SelfContained(pytorch.PyTorchCallback):
+    """A checkpoint tells what it is of, and is taken for no other."""
+
     def __init__(self, trial: NERTrial) -> None:
         self._trial = trial
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"labels": list(self._trial.labels.names)}
+
+    def on_checkpoint_load_start(self, checkpoint: dict[str, Any]) -> None:
+        trial, context = self._trial, self._trial.context
+        saved, labels = checkpoint["callbacks"]["self_contained"]["labels"], list(trial.labels.names)
+        if saved != labels:
+            raise UserError(
+                f"searcher.source_checkpoint_uuid: the checkpoint has the labels {' '.join(saved)}, the data has "
+                f"{' '.join(labels)}; train on data with the same labels, or name the model directory of that "
+                f"checkpoint in hyperparameters.pretrained_model_name_or_path with ignore_mismatched_sizes: true"
+                if self._starts_from_another_trial()
+                else f"the checkpoint has the labels {' '.join(saved)}, the data now has {' '.join(labels)}; "
+                f"bring the old files back, or start a new experiment"
+            )
+        if self._starts_from_another_trial():
+            # Its weights are where this one begins. Its schedule has ended (linear: at a learning rate of 0), and its
+            # optimizer would bring its own learning rate along.
+            checkpoint["optimizers_state_dict"] = [optimizer.state_dict() for optimizer in context.optimizers]
+            checkpoint["lr_schedulers_state_dict"] = [schedule.state_dict() for schedule in context.lr_schedulers]
+
+    def _starts_from_another_trial(self) -> bool:
+        """``source_trial_id`` or ``source_checkpoint_uuid``: a trial's own checkpoints have steps behind them."""
+        return self._trial.context._steps_completed == 0
 
     def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
         self._trial.describe(Path(checkpoint_dir))
