@@ -46,11 +46,16 @@ def fetch_files(settings: DataSettings, cache_dir: Path, ask: bool = True) -> Da
     for name in ("train_file", "validation_file", "test_file"):
         file = getattr(settings, name)
         if file is not None and is_remote(file):
-            fetched[name] = str(_fetch(file, f"data.{name}", cache_dir, ask))
+            fetched[name] = str(fetch(file, f"data.{name}", cache_dir, ask))
     return settings.model_copy(update=fetched) if fetched else settings
 
 
-def _fetch(url: str, setting: str, cache_dir: Path, ask: bool) -> Path:
+def fetch(url: str, setting: str, cache_dir: Path, ask: bool = True) -> Path:
+    """The local copy of one remote file; arguments as of `fetch_files`.
+
+    Args:
+        setting: that names the file, for messages.
+    """
     target = _place(url, setting, cache_dir / "downloads")
     partial, told = target.with_name(f".{target.name}.partial"), target.with_name(f".{target.name}.version")
     try:
