@@ -324,7 +324,7 @@ def run(info: Any) -> None:
         UserError: settings, checkpoint, text or output that cannot be.
     """
     config = info.trial._config
-    problems = []
+    problems: list[str] = []
     sections: list[Any] = []
     for title, section, given in (
         ("hyperparameters", InferenceHyperparameters, info.trial.hparams),
@@ -348,7 +348,7 @@ def run(info: Any) -> None:
         if error.errno not in UNWRITABLE:
             raise
         raise UserError(
-            f"data.output_file: {output} cannot be written: {error.strerror}; make room or rights, or name another place"
+            f"data.output_file: {output} cannot be written: {error.strerror}; make room or rights, or name another"
         ) from error
 
 

@@ -150,7 +150,7 @@ def test_any_store_of_fsspec_is_read(tmp_path):
     ],
 )
 def test_what_cannot_be_fetched_is_told(url, message, store, tmp_path):
-    with pytest.raises(UserError, match="data.train_file: ") as error:
+    with pytest.raises(UserError, match=r"^data\.train_file: ") as error:
         fetch(url.format(store=store.url), tmp_path)
     assert message in str(error.value)
     assert [path for path in tmp_path.rglob("*.conll") if not path.name.startswith(".")] == []

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Any
 
 import determined
-import yaml
 from conftest import ROOT
+from determined.common import util
 from determined.common.api import bindings
 from experiments import USER_TOKEN, stored_checkpoint
 from master import _answer, _handler, _refusal, _route
@@ -53,7 +53,7 @@ class CliMaster:
             "uuid": UUID,
             "state": "STATE_COMPLETED",
             "metadata": {"steps_completed": 12},
-            "resources": {name: "1" for name in files},
+            "resources": dict.fromkeys(files, "1"),
         }
         listener = socket.create_server(("127.0.0.1", 0))
         self._server = ThreadingHTTPServer(listener.getsockname(), _handler(self), bind_and_activate=False)
@@ -103,7 +103,7 @@ class CliMaster:
     def _create(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         request = bindings.v1CreateExperimentRequest.from_json(body)
         assert request.modelDefinition is not None and request.config is not None
-        config = yaml.safe_load(request.config)
+        config = util.yaml_safe_load(request.config)
         if faults := list(_faults(config)):
             self.refused.append(f"{config.get('name')}: {faults}")
             return _refusal(400, str(faults))
@@ -115,7 +115,7 @@ class CliMaster:
         request = bindings.v1ContinueExperimentRequest.from_json(body)
         if request.id != EXPERIMENT:
             return _refusal(404, f"no experiment {request.id}")
-        self.continued.append(yaml.safe_load(request.overrideConfig))
+        self.continued.append(util.yaml_safe_load(request.overrideConfig))
         return _answer(bindings.v1ContinueExperimentResponse(experiment=_experiment({})))
 
     def _stored(self) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from conftest import ROOT, make_sentences
 from experiments import Experiments
-from test_configs import experiments, trials  # noqa: F401  (fixtures: what they ran is run once)
 from trials import Trial
 
 from ner_errors import UserError
@@ -19,7 +18,7 @@ LONG = [[*(word for sentence in SENTENCES for word in sentence)] * 2]
 """One sentence that takes several windows."""
 
 
-def config(experiments: Experiments, trained: Trial, folder: Path, slots: int) -> dict[str, Any]:  # noqa: F811
+def config(experiments: Experiments, trained: Trial, folder: Path, slots: int) -> dict[str, Any]:
     import yaml
 
     folder.mkdir()
@@ -39,7 +38,7 @@ def config(experiments: Experiments, trained: Trial, folder: Path, slots: int) -
     return shipped
 
 
-def run(experiments: Experiments, trained: Trial, name: str, slots: int, pause: bool = False) -> Trial:  # noqa: F811
+def run(experiments: Experiments, trained: Trial, name: str, slots: int, pause: bool = False) -> Trial:
     inputs = experiments.inputs / name
     with experiments.trial(name, config(experiments, trained, inputs, slots)) as trial:
         (saved,) = trained.master.checkpoints
@@ -56,12 +55,12 @@ def run(experiments: Experiments, trained: Trial, name: str, slots: int, pause: 
 
 
 @pytest.fixture(scope="module")
-def trained(experiments: Experiments, trials: dict[str, Trial]) -> Trial:  # noqa: F811
-    return trials["own_data"]
+def trained(experiments: Experiments) -> Trial:
+    return experiments.trials["own_data"]
 
 
 @pytest.fixture(scope="module")
-def one_slot(experiments: Experiments, trained: Trial) -> bytes:  # noqa: F811
+def one_slot(experiments: Experiments, trained: Trial) -> bytes:
     run(experiments, trained, "inference", 1)
     return (experiments.inputs / "inference" / "predictions.jsonl").read_bytes()
 
@@ -76,7 +75,7 @@ def test_words_in_are_tags_out(one_slot: bytes, trained: Trial) -> None:
 
 
 def test_two_slots_paused_and_resumed_write_the_same_file(
-    experiments: Experiments,  # noqa: F811
+    experiments: Experiments,
     trained: Trial,
     one_slot: bytes,
 ) -> None:

@@ -2,68 +2,29 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import chain
 import pytest
 import torch
 import yaml
 from conftest import ROOT
-from experiments import (
-    SHIPPED,
-    STEPS,
-    Experiments,
-    of_another_trial,
-    refused_here,
-    why_not_offered,
-)
+from experiments import BY_THEMSELVES, STEPS, Experiments, of_another_trial, refused_here
+from shipped import SHIPPED, why_not_offered
 from trials import Trial
 
 from ner_errors import UserError
 
-TRAINED = [path for path in SHIPPED if "ner_trial.py" in path.read_text(encoding="utf-8")]
-AFTER_OTHERS = ("search_grid", "continue")
-"""Of which the tests start from what others left."""
 
-
-@pytest.fixture(scope="session")
-def experiments(tmp_path_factory: pytest.TempPathFactory) -> Experiments:
-    if reason := chain.why_not():
-        pytest.skip(reason)
-    return Experiments.build(tmp_path_factory.mktemp("experiments"))
-
-
-@pytest.fixture(scope="session")
-def trials(experiments: Experiments) -> dict[str, Trial]:
-    """Each shipped experiment, run once; those that build on others are left out."""
-
-    def run(path: Path) -> Trial | None:
-        config = experiments.small(path)
-        if why_not_offered(config):
-            return None
-        with experiments.trial(path.stem, config) as trial:
-            trial.master.stop_at_validation = "max_time" in config["searcher"]  # the first rung is the last for it
-            trial.run(timeout=300, nodes=2 if path.stem == "multi_node" else 1)
-        return trial
-
-    paths = [path for path in TRAINED if path.stem not in AFTER_OTHERS]
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        ran = dict(zip([path.stem for path in paths], pool.map(run, paths), strict=True))
-    return {name: trial for name, trial in ran.items() if trial is not None}
-
-
-@pytest.mark.parametrize(
-    "path", [path for path in TRAINED if path.stem not in AFTER_OTHERS], ids=lambda path: path.stem
-)
-def test_a_shipped_experiment_trains(path: Path, experiments: Experiments, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("path", BY_THEMSELVES, ids=lambda path: path.stem)
+def test_a_shipped_experiment_trains(path: Path, experiments: Experiments) -> None:
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     if reason := why_not_offered(config):
         pytest.skip(reason)
-    trial: Trial = request.getfixturevalue("trials")[path.stem]
+    trial = experiments.trials[path.stem]
     (task,) = trial.tasks
     assert trial.master.refused == []
     assert "Traceback" not in task.log
@@ -75,7 +36,9 @@ def test_a_shipped_experiment_trains(path: Path, experiments: Experiments, reque
     assert_trained(trial)
     validation = trial.master.reports("validation")[-1]
     assert math.isfinite(validation.metrics[config["searcher"]["metric"]])
-    assert " WARNING " not in task.log.replace("WARNING: Logging before", ""), task.log
+    assert [
+        line for line in task.log.splitlines() if "Warning:" in line or re.match(r"(\[rank=0\] )?(WARN|ERROR)", line)
+    ] == []
 
 
 def assert_trained(trial: Trial, steps: int = STEPS) -> None:
@@ -109,8 +72,8 @@ def test_learning_rates_follow_the_stated_rule(name: str) -> None:
 # ----- searches
 
 
-def test_a_trial_that_the_searcher_stops_ends_at_once(trials: dict[str, Trial]) -> None:
-    trial = trials["search_adaptive"]
+def test_a_trial_that_the_searcher_stops_ends_at_once(experiments: Experiments) -> None:
+    trial = experiments.trials["search_adaptive"]
     searcher = trial.master.config["searcher"]
     (validation,) = trial.master.reports("validation")
     assert validation.metrics[searcher["time_metric"]] == 1 < searcher["max_time"]
@@ -120,11 +83,12 @@ def test_a_trial_that_the_searcher_stops_ends_at_once(trials: dict[str, Trial]) 
     assert "does not match" not in trial.tasks[0].log  # fit's length and the searcher's agree
 
 
-def test_a_second_trial_of_a_node_does_not_tokenize(experiments: Experiments, trials: dict[str, Trial]) -> None:
+def test_a_second_trial_of_a_node_does_not_tokenize(experiments: Experiments) -> None:
     def cached() -> dict[str, tuple[int, int]]:
         cache = experiments.inputs / "agent" / "determined-ner"
         return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in cache.iterdir() if path.is_dir()}
 
+    assert experiments.trials["search_random"].master.checkpoints
     before = cached()
     assert sum(name.startswith("windows-") for name in before) == 2
     config = experiments.small(ROOT / "configs/search_grid.yaml")
@@ -139,9 +103,9 @@ def test_a_second_trial_of_a_node_does_not_tokenize(experiments: Experiments, tr
 # ----- going on from a checkpoint
 
 
-def test_an_experiment_is_continued_with_more_steps(trials: dict[str, Trial]) -> None:
+def test_an_experiment_is_continued_with_more_steps(experiments: Experiments) -> None:
     """``det experiment continue``: the same trial, from its latest checkpoint, with the overridden config."""
-    trial = trials["bf16"]
+    trial = experiments.trials["bf16"]
     with trial.master as master:
         master.config["hyperparameters"]["max_steps"]["val"] = 2 * STEPS
         trial.run_well()
@@ -151,10 +115,8 @@ def test_an_experiment_is_continued_with_more_steps(trials: dict[str, Trial]) ->
     assert schedule["last_epoch"] == 2 * STEPS
 
 
-def test_a_new_trial_begins_with_the_weights_of_a_checkpoint(
-    experiments: Experiments, trials: dict[str, Trial]
-) -> None:
-    source = trials["constant"]
+def test_a_new_trial_begins_with_the_weights_of_a_checkpoint(experiments: Experiments) -> None:
+    source = experiments.trials["constant"]
     config = experiments.small(ROOT / "configs/continue.yaml")
     config["searcher"]["source_checkpoint_uuid"] = of_another_trial(source.checkpoint())
     config["hyperparameters"]["learning_rate"] = 1e-7
