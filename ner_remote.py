@@ -20,6 +20,7 @@ from tqdm import tqdm
 from ner_errors import UserError
 from ner_hparams import DataSettings
 
+FILES = ("train_file", "validation_file", "test_file")
 BLOCK = 1 << 20
 TIMEOUT = (10, 60)
 """Seconds to connect, and to wait for the next bytes."""
@@ -33,6 +34,18 @@ def is_remote(file: str) -> bool:
     return _URL.match(file) is not None
 
 
+def for_publication(settings: DataSettings) -> dict[str, Any]:
+    """The settings as they go into a model, which may be handed on: URLs without what may be secret.
+
+    Determined keeps the config as it was written, in its checkpoints (``load_data.json``) and in the web UI.
+    """
+    dumped = settings.model_dump()
+    for name in FILES:
+        if dumped[name] is not None and is_remote(dumped[name]):
+            dumped[name] = shown_url(dumped[name])
+    return dumped
+
+
 def fetch_files(settings: DataSettings, cache_dir: Path, ask: bool = True) -> DataSettings:
     """The settings with a local copy in the place of each remote file.
 
@@ -43,7 +56,7 @@ def fetch_files(settings: DataSettings, cache_dir: Path, ask: bool = True) -> Da
         UserError: a file cannot be fetched.
     """
     fetched = {}
-    for name in ("train_file", "validation_file", "test_file"):
+    for name in FILES:
         file = getattr(settings, name)
         if file is not None and is_remote(file):
             fetched[name] = str(fetch(file, f"data.{name}", cache_dir, ask))

@@ -35,7 +35,7 @@ from ner_errors import UserError
 from ner_experiment import LEGACY_METRICS, REPORTING_BATCHES, Span, make_plan, parse_arguments
 from ner_hparams import DataSettings, HyperparameterError, parse_settings
 from ner_metrics import EvaluationMetrics, TrainingMetrics
-from ner_remote import fetch_files
+from ner_remote import fetch_files, for_publication
 from ner_sources import check_files
 from ner_tokenizer import load_tokenizer
 from ner_utils import Scheme, split_tag
@@ -273,7 +273,7 @@ class NERTrial(pytorch.PyTorchTrial):
         self.tokenizer.tokenizer.save_pretrained(folder)
         described = {
             "hyperparameters": self.settings.hparams.model_dump(),
-            "data": self.settings.data.model_dump(),
+            "data": for_publication(self.settings.data),
             "labels": list(self.labels.names),
             "scheme": self.labels.scheme.value,
             "max_seq_length": self.max_seq_length,

@@ -83,12 +83,15 @@ def fetch(url: str, cache: Path, ask: bool = True) -> Path:
 def test_a_url_trains_like_its_file(store, train, corpus, tmp_path):
     for split, file in corpus.items():
         store.files[f"/corpus/{split}.conll"] = file.read_bytes()
-    urls = [f"data.{split}_file={store.url}/corpus/{split}.conll" for split in corpus]
-    assert read_metrics(train(*urls, output="url"), "validation")[-1]["f1"] == pytest.approx(
+    urls = [f"data.{split}_file={store.url}/corpus/{split}.conll?token=secret" for split in corpus]
+    folder = train(*urls, output="url")
+    assert read_metrics(folder, "validation")[-1]["f1"] == pytest.approx(
         read_metrics(train(output="files"), "validation")[-1]["f1"]
     )
     assert sorted(store.sent) == [f"/corpus/{split}.conll" for split in ("test", "train", "validation")]
     assert not list(Path.cwd().glob("*.conll"))
+    for handed_on in [folder / "summary.json", *folder.glob("model/*.json")]:
+        assert "secret" not in handed_on.read_text(encoding="utf-8"), handed_on
 
 
 def test_a_file_is_fetched_again_only_when_it_has_changed(store, tmp_path):

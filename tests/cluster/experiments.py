@@ -18,7 +18,7 @@ import chain
 import yaml
 from conftest import ROOT, make_encoder, make_sentences, write_conll
 from determined.common.api import bindings
-from master import EXPERIMENT, TRIAL, Answer, Master
+from master import EXPERIMENT, TRIAL, Answer, Master, _route
 from nodes import MASTER_IP, MASTER_PORT
 from shipped import SHIPPED, a_point, why_not_offered
 from trials import Trial
@@ -48,6 +48,13 @@ class ExperimentMaster(Master):
     stored: dict[str, tuple[dict[str, Any], dict[str, Any]]]
     """Checkpoints of other experiments by UUID: as they were reported, and the config of their experiment."""
     stop_at_validation = False
+
+    def _make_routes(self, allocation: str) -> Any:
+        routes = super()._make_routes(allocation)
+        checkpoint = _route(bindings.post_ReportCheckpoint)
+        ids, body, _ = routes[checkpoint]
+        # All that the main thread of a batch inference asks: there it has to learn of its preemption.
+        return {**routes, checkpoint: (ids, body, self._noted_unhurried)}
 
     def start_task(self, nodes: int = 1) -> list[dict[str, str]]:
         environments = super().start_task(nodes)
