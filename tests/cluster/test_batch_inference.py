@@ -27,7 +27,7 @@ def config(experiments: Experiments, trained: Trial, folder: Path, slots: int) -
     shipped: dict[str, Any] = yaml.safe_load((ROOT / "configs/batch_inference.yaml").read_text(encoding="utf-8"))
     shipped["hyperparameters"] = {
         "checkpoint": trained.master.checkpoints[-1]["uuid"],
-        "pieces_per_part": 200,  # of some 3,500
+        "pieces_per_part": 50,  # of some 3,500, of which the long sentence is one part
     }
     shipped["data"] = {
         "input_file": str(folder / "input.jsonl"),
@@ -135,3 +135,43 @@ def test_what_cannot_be_is_told(
         ner_batch_inference.run(SimpleNamespace(trial=trial, latest_checkpoint=None))
     assert message in str(error.value)
     assert {path.name for path in tmp_path.iterdir()} <= {"input.txt", "cache"}
+
+
+@pytest.mark.parametrize("context", ["sentence", "document"])
+def test_tags_are_those_that_validation_scored(context: str, train: Any, tmp_path: Path) -> None:
+    import torch
+    from conftest import read_metrics, write_conll
+
+    from ner_batch_inference import InferenceData, InferenceHyperparameters, prepare
+
+    mark = [[("-DOCSTART-", "O")]]
+    gold = make_sentences(40, 100)
+    for name, sentences in (("train", make_sentences(44)), ("validation", gold)):
+        write_conll(tmp_path / f"{name}.conll", [*mark, *sentences[:20], *mark, *sentences[20:]])
+    test = f"data.test_file={tmp_path / 'validation.conll'}"
+    folder = train(f"data.context={context}", test, "data.max_seq_length=40", "hyperparameters.learning_rate=0.01")
+    (best,) = (folder / "checkpoints").glob("step-*")
+    accuracy = read_metrics(folder, "validation")[-1]["accuracy"]
+    outputs = []
+    for pieces in (1, 100, 10_000):
+        output = tmp_path / f"{pieces}.jsonl"
+        hparams = InferenceHyperparameters(checkpoint=str(best), pieces_per_part=pieces)
+        validation = str(tmp_path / "validation.conll")
+        data = InferenceData(input_file=validation, output_file=str(output), cache_dir=str(tmp_path / "tagged"))
+        job = prepare(hparams, data)
+        job.parts.mkdir()
+        job.trained.model.eval()
+        for part in reversed(range(len(job))):
+            job.make_part(part, torch.device("cpu"))
+        job.finish()
+        outputs.append([json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()])
+    for rows in outputs:
+        assert [row["tokens"] for row in rows] == [[word for word, _ in sentence] for sentence in gold]
+        assert rows == outputs[0]
+    pairs = [
+        (tag, predicted)
+        for sentence, row in zip(gold, outputs[0], strict=True)
+        for (_, tag), predicted in zip(sentence, row["tags"], strict=True)
+    ]
+    assert sum(tag == predicted for tag, predicted in pairs) / len(pairs) == pytest.approx(accuracy, abs=1e-12)
+    assert 0.3 < accuracy < 1
