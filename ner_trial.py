@@ -328,7 +328,10 @@ class _SelfContained(pytorch.PyTorchCallback):
 
     def on_checkpoint_load_start(self, checkpoint: dict[str, Any]) -> None:
         trial, context = self._trial, self._trial.context
-        saved, labels = checkpoint["callbacks"]["self_contained"]["labels"], list(trial.labels.names)
+        labels = list(trial.labels.names)
+        saved = checkpoint.get("callbacks", {}).get("self_contained", {}).get("labels")
+        if saved is None:
+            raise UserError("the checkpoint to begin from does not tell its labels: it is of other code; name another")
         if saved != labels:
             raise UserError(
                 f"searcher.source_checkpoint_uuid: the checkpoint has the labels {' '.join(saved)}, the data has "

@@ -142,3 +142,5 @@ def test_a_checkpoint_of_other_labels_is_refused(steps: int, message: str) -> No
     )
     with pytest.raises(UserError, match=message):
         _SelfContained(trial).on_checkpoint_load_start({"callbacks": {"self_contained": {"labels": ["B-LOC", "O"]}}})
+    with pytest.raises(UserError, match="it is of other code"):
+        _SelfContained(trial).on_checkpoint_load_start({"models_state_dict": []})
