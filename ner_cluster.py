@@ -1,5 +1,5 @@
-"""What a task of a cluster needs beyond Determined's own: patience with its master, a word on a full disk, and the
-last of its TensorBoard events.
+"""What a task of a cluster needs beyond Determined's own: patience with its master, a word on a full disk, an end where
+a node has vanished, and the last of its TensorBoard events.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from determined import core, pytorch, tensorboard
 
 from ner_errors import UserError
@@ -78,6 +79,18 @@ def why_unwritable(error: OSError | RuntimeError) -> str | None:
     # torch's writer of archives says no more than where it got stuck.
     stuck = "PytorchStreamWriter" in str(error) or "inline_container" in str(error)
     return f"the disk is full, or lost ({str(error).strip()})" if stuck else None
+
+
+class Meeting(pytorch.PyTorchCallback):
+    """Has the slots meet after a validation, where a dead one is noticed.
+
+    Determined gathers what each has counted through ZeroMQ, which would wait for a node that is gone until the master
+    ends the task; torch's process group ends with an error.
+    """
+
+    def on_validation_epoch_end(self, outputs: list[Any]) -> None:
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()
 
 
 class LastEvents(pytorch.PyTorchCallback):

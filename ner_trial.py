@@ -28,7 +28,7 @@ from determined import pytorch
 
 import ner_model
 from ner_batches import BatchDataset, EvaluationBatches, TrainingBatches, only_item
-from ner_cluster import UNWRITABLE, LastEvents, be_patient_with_master, write_or_tell
+from ner_cluster import UNWRITABLE, LastEvents, Meeting, be_patient_with_master, write_or_tell
 from ner_data import Corpus, load_corpus
 from ner_encode import Labels
 from ner_errors import UserError
@@ -267,7 +267,11 @@ class NERTrial(pytorch.PyTorchTrial):
         return (lambda parameters: torch.nn.utils.clip_grad_norm_(parameters, norm)) if norm else None
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
-        return {"self_contained": _SelfContained(self), "last_events": LastEvents(self.context)}
+        return {
+            "self_contained": _SelfContained(self),
+            "meeting": Meeting(),
+            "last_events": LastEvents(self.context),
+        }
 
     def describe(self, folder: Path) -> None:
         """Write to a checkpoint what its reader needs beside weights: config, label map, tokenizer, settings."""

@@ -233,9 +233,13 @@ class Task:
         self._nodes = nodes
 
     def __enter__(self) -> Task:
-        for _ in range(self._nodes):
-            _, listeners, _, _ = socket.recv_fds(self._control, 4096, 1)
-            self._master.listen(socket.socket(fileno=listeners[0]))
+        with contextlib.ExitStack() as undone:
+            undone.push(self.__exit__)
+            for _ in range(self._nodes):
+                _, listeners, _, _ = socket.recv_fds(self._control, 4096, 1)
+                assert listeners, "the namespaces have ended before the task"
+                self._master.listen(socket.socket(fileno=listeners[0]))
+            undone.pop_all()
         return self
 
     def __exit__(

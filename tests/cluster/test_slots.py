@@ -11,7 +11,7 @@ import chain
 import pytest
 import torch
 from conftest import assert_equal_states
-from trials import DISTRIBUTED, EPOCHS, SCRIPT, UNEVEN, Cluster, Trial
+from trials import DISTRIBUTED, DISTRIBUTED_WITNESS, EPOCHS, SCRIPT, UNEVEN, Cluster, Trial
 
 
 def assert_close(trial: Trial, expected: Trial) -> None:
@@ -86,6 +86,17 @@ def test_two_nodes_train_what_two_slots_of_one_node_train(cluster: Cluster) -> N
     for group in ("training", "validation"):
         assert trial.compared(group) == expected.compared(group)
     assert_equal_states(trial.state(), expected.state())
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("_two_nodes")
+def test_a_node_that_vanishes_in_a_validation_is_not_waited_for(cluster: Cluster) -> None:
+    deaths = [{"task": 1, "rank": 1, "scored": 2}]
+    with cluster.trial(
+        "vanishes-in-validation", entrypoint=DISTRIBUTED_WITNESS, slots=2, deaths=deaths, **UNEVEN
+    ) as trial:
+        assert trial.run(nodes=2, timeout=100).status != 0
+        assert len(trial.master.reports("validation")) == 1
 
 
 @pytest.mark.usefixtures("_two_nodes")

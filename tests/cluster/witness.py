@@ -1,7 +1,8 @@
 """Trains as ner_trial.py does, and writes down what each slot is given to learn from. Lies in a task's context.
 
-The file that the variable WITNESS names may ask for a death: {"task", "rank", "batch"} in the midst of a step, or
-{"task", "checkpoint"} in the midst of writing one; task, batch and checkpoint count from 1, rank from 0.
+The file that the variable WITNESS names may ask for a death: {"task", "rank", "batch"} in the midst of a step,
+{"task", "rank", "scored"} in the midst of a validation, or {"task", "checkpoint"} in the midst of writing one; task,
+batch, scored batch and checkpoint count from 1, rank from 0.
 """
 
 import io
@@ -20,8 +21,9 @@ ASKED = Path(os.environ["WITNESS"])
 TASK = int(os.environ["DET_TRIAL_RUN_ID"])
 deaths = [asked for asked in json.loads(ASKED.read_text(encoding="utf-8")) if asked["task"] == TASK]
 train_batch = ner_trial.NERTrial.train_batch
+score = ner_trial.NERTrial.evaluate_batch
 save = torch.save
-saved = 0
+scored = saved = 0
 
 
 def die() -> NoReturn:
@@ -40,6 +42,14 @@ def witnessed(self: Any, batch: Any, epoch_idx: int, batch_idx: int) -> Any:
     return train_batch(self, batch, epoch_idx, batch_idx)
 
 
+def scoring(self: Any, batch: Any, batch_idx: int) -> Any:
+    global scored
+    scored += 1
+    if any(asked.get("rank") == self.context.distributed.rank and asked.get("scored") == scored for asked in deaths):
+        die()
+    return score(self, batch, batch_idx)
+
+
 def interrupted(state: Any, path: Any, *arguments: Any, **options: Any) -> None:
     global saved
     saved += 1
@@ -51,7 +61,7 @@ def interrupted(state: Any, path: Any, *arguments: Any, **options: Any) -> None:
     save(state, path, *arguments, **options)
 
 
-ner_trial.NERTrial.train_batch = witnessed
+ner_trial.NERTrial.train_batch, ner_trial.NERTrial.evaluate_batch = witnessed, scoring
 torch.save = interrupted
 
 if __name__ == "__main__":
