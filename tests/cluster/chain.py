@@ -264,7 +264,7 @@ class Task:
     def _tell(self, *command: object) -> None:
         self._control.send(json.dumps(command).encode())
 
-    def wait(self, timeout: float = 120) -> Outcome:
+    def wait(self, timeout: float = 300) -> Outcome:
         """Wait for the end of all containers.
 
         Returns:
@@ -284,7 +284,7 @@ class Task:
         return Outcome(status, log, [r for r in list(self._master.requests) if r.run == self._master.run])
 
 
-def run_task(master: Master, folder: Path, visible: Sequence[Path], timeout: float = 120, **options: Any) -> Outcome:
+def run_task(master: Master, folder: Path, visible: Sequence[Path], timeout: float = 300, **options: Any) -> Outcome:
     """Run the trial's next task to its end; arguments as of ``Task``."""
     with Task(master, folder, visible, **options) as task:
         return task.wait(timeout)

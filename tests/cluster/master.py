@@ -127,7 +127,7 @@ class Master:
         self._hold_at = batches
         self._held, self._released = threading.Event(), threading.Event()
 
-    def wait_until_held(self, timeout: float = 60) -> None:
+    def wait_until_held(self, timeout: float = 240) -> None:
         """Wait until training is held."""
         assert self._held.wait(timeout), "the task has not come so far"
 

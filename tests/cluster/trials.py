@@ -52,12 +52,12 @@ class Trial:
         witness.write_text(json.dumps(self.deaths), encoding="utf-8")
         return Task(self.master, self.folder, [self.inputs], witness=str(witness), **options)
 
-    def run(self, timeout: float = 120, **options: Any) -> Outcome:
+    def run(self, timeout: float = 300, **options: Any) -> Outcome:
         """Run the next task to its end, whatever it is."""
         with self.task(**options) as task:
             return self.wait(task, timeout)
 
-    def wait(self, task: Task, timeout: float = 120) -> Outcome:
+    def wait(self, task: Task, timeout: float = 300) -> Outcome:
         outcome = task.wait(timeout)
         assert outcome.status != 124, f"hangs\n{outcome.log}"
         self.tasks.append(outcome)
