@@ -16,7 +16,7 @@ READY_ORT := $(VENV_ORT)/.ready
 help:
 	@echo "make quickstart   train on the embedded corpus: score, curves, model (about two minutes)"
 	@echo "make test         run the tests"
-	@echo "make test-slow    run those that take minutes: backends on real text, several processes under each"
+	@echo "make test-slow    run those that take minutes: every backend on several slots, failures of a cluster"
 	@echo "make test-ort     run the tests on the cluster stack: torch 2.3, ONNX Runtime training (installs 8 GB)"
 	@echo "make lint         ruff, mypy and the generated corpus"
 	@echo "make venv         only create .venv"
@@ -46,7 +46,7 @@ quickstart: $(READY)
 	$(PYTHON) ner_trial.py quickstart/quickstart.yaml --config hyperparameters.pretrained_model_name_or_path="$(ENCODER)"
 
 test: $(READY)
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTHON) -m pytest
 
 test-slow: $(READY)
 	$(PYTHON) -m pytest -m slow

@@ -172,18 +172,28 @@ class TrainingBatches(torch.utils.data.Sampler):
         return plan_epoch(self._lengths, self._words, *self._settings, epoch, self._group_by_length)
 
 
+def shared_out(windows: Ints, lengths: Ints) -> list[MicroBatch]:
+    """Windows in batches of EVALUATION_PIECES for evaluation, longest first.
+
+    Args:
+        windows: (W,) any windows of a split.
+        lengths: (W,) their pieces, special ones included.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    batches, at = [], 0
+    while at < len(order):
+        size = max(1, EVALUATION_PIECES // int(lengths[order[at]]))
+        batches.append(MicroBatch(tuple(windows[order[at : at + size]].tolist())))
+        at += size
+    return batches
+
+
 class EvaluationBatches(torch.utils.data.Sampler):
     """All windows once, longest first, in batches that do not depend on the number of slots."""
 
     def __init__(self, split: Split, specials: int, slots: int) -> None:
         lengths = split.lengths(specials)
-        order = np.argsort(-lengths, kind="stable")
-        self._batches: list[MicroBatch] = []
-        at = 0
-        while at < len(order):
-            size = max(1, EVALUATION_PIECES // int(lengths[order[at]]))
-            self._batches.append(MicroBatch(tuple(order[at : at + size].tolist())))
-            at += size
+        self._batches = shared_out(np.arange(len(lengths)), lengths)
         # Determined wants a batch on every slot, be it an empty one.
         self._batches.extend(MicroBatch(()) for _ in range(slots - len(self._batches)))
 

@@ -184,7 +184,7 @@ def _trial(config: dict[str, Any], directory: Path) -> Iterator[Any]:
 
 
 def _count(trial: Any, cache: Path, bar: tqdm) -> tuple[dict[str, SplitFacts], list[AmbiguousWord]]:
-    data = trial.settings.data
+    data = trial.data
     task = trial.settings.hparams.finetuning_task
     sources = {source.split: source for source in find_sources(data, task)}
     texts = {name: cached_text(source, data, cache) for name, source in sources.items()}

@@ -15,6 +15,7 @@ import ner_model
 import ner_report
 from ner_experiment import Plan
 from ner_folder import RunFolder, checkpoint_name
+from ner_remote import for_publication
 from ner_trial import NERTrial
 
 logger = logging.getLogger("ner")
@@ -62,7 +63,10 @@ def finish(folder: RunFolder, trial: NERTrial, plan: Plan, seconds: float) -> No
         "scheme": trial.labels.scheme.value,
         "slots": trial.context.distributed.size,
         "seed": trial.seed,
-        "settings": {"hyperparameters": trial.settings.hparams.model_dump(), "data": trial.settings.data.model_dump()},
+        "settings": {
+            "hyperparameters": trial.settings.hparams.model_dump(),
+            "data": for_publication(trial.settings.data),
+        },
         "versions": {"determined": det.__version__, "torch": torch.__version__},
     }
     partial_file = folder.path / ".summary.partial"

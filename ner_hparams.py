@@ -27,7 +27,9 @@ class HyperparameterError(UserError):
     """A point of the hyperparameter space that cannot work; a search goes on with its other points."""
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A section of an experiment config: unknown keys are errors, a null is no value."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     @pydantic.field_validator("*", mode="before")
@@ -51,7 +53,7 @@ def _takes_bool(annotation: Any) -> bool:
     return annotation is bool or bool in get_args(annotation)
 
 
-class Hyperparameters(_Section):
+class Hyperparameters(Section):
     """What is trained and how; any of these may be searched."""
 
     pretrained_model_name_or_path: str
@@ -127,7 +129,7 @@ class Hyperparameters(_Section):
         return self
 
 
-class DataSettings(_Section):
+class DataSettings(Section):
     """Where the text comes from and how it is cut into pieces."""
 
     dataset_name: str | None = None
@@ -268,8 +270,8 @@ def _plain_values(section: dict[str, Any], problems: list[str]) -> dict[str, Any
 
 
 def _parse_section(
-    title: str, model: type[_Section], section: dict[str, Any], problems: list[str], warnings: list[str]
-) -> _Section | None:
+    title: str, model: type[Section], section: dict[str, Any], problems: list[str], warnings: list[str]
+) -> Section | None:
     # A null means «not set», as Determined's master treats it.
     section = {str(name): value for name, value in section.items() if value is not None}
     for name in list(section):
@@ -283,11 +285,11 @@ def _parse_section(
     try:
         return model(**section)
     except pydantic.ValidationError as error:
-        problems.extend(_explain(title, model, detail) for detail in error.errors())
+        problems.extend(explain(title, model, detail) for detail in error.errors())
         return None
 
 
-def _explain(title: str, model: type[_Section], detail: Any) -> str:
+def explain(title: str, model: type[Section], detail: Any) -> str:
     """One pydantic error as one line: setting, offending value, what would be right."""
     name = ".".join(str(part) for part in detail["loc"][:1])
     where = f"{title}.{name}" if name else title
@@ -296,6 +298,7 @@ def _explain(title: str, model: type[_Section], detail: Any) -> str:
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(model.model_fields))}"
         return f"{where}: unknown setting (value {detail['input']!r}); {hint}"
     if detail["type"] == "missing":
-        return f"{where}: is required; write e.g. {name}: bert-base-cased"
+        example = "bert-base-cased" if name == "pretrained_model_name_or_path" else "…"
+        return f"{where}: is required; write e.g. {name}: {example}"
     message = detail["msg"].removeprefix("Value error, ")
     return f"{where}: {message}" if not name else f"{where}: {detail['input']!r} is wrong: {message}"

@@ -18,6 +18,7 @@ import determined as det
 from determined import core, pytorch
 from determined.common import storage
 
+from ner_cluster import why_unwritable
 from ner_errors import UserError
 from ner_experiment import Plan
 from ner_folder import RunFolder, checkpoint_name
@@ -106,7 +107,7 @@ class LocalCheckpointContext(core.DummyCheckpointContext):
             partial.rename(final)
         except (OSError, RuntimeError) as error:
             shutil.rmtree(partial, ignore_errors=True)
-            if isinstance(error, RuntimeError) and "write" not in str(error):  # torch's writer tells a full disk so
+            if isinstance(error, RuntimeError) and why_unwritable(error) is None:
                 raise
             raise UserError(
                 f"{final}: the checkpoint cannot be written: {error}; make room or rights, then go on with --resume"

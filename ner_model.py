@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import transformers
 
-from ner_errors import UserError
 from ner_hparams import HyperparameterError, Hyperparameters
 from ner_tokenizer import hub_options, loading, local_or_hub
 
@@ -22,7 +21,8 @@ def load_config(hparams: Hyperparameters) -> Any:
     """The encoder's config.
 
     Raises:
-        UserError: there is none, or it is of an architecture that cannot classify tokens.
+        UserError: there is none.
+        HyperparameterError: it is of an architecture that cannot classify tokens.
     """
     setting, name = _config_source(hparams)
     remedy = "mend the config.json of the directory, or choose another encoder such as bert-base-cased"
@@ -31,7 +31,7 @@ def load_config(hparams: Hyperparameters) -> Any:
     own_code = getattr(config, "auto_map", None) or {}
     classifies = type(config) in transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
     if not classifies and "AutoModelForTokenClassification" not in own_code:
-        raise UserError(
+        raise HyperparameterError(
             f"hyperparameters.{setting}: {name!r} is a model of type {config.model_type!r}, for which "
             f"transformers {transformers.__version__} has no token classification head; "
             f"choose an encoder that has one, such as bert-base-cased"
@@ -79,12 +79,12 @@ def check_vocabulary(config: Any, hparams: Hyperparameters, largest_id: int) -> 
         largest_id: of the pieces in the data.
 
     Raises:
-        UserError: the tokenizer is another model's.
+        HyperparameterError: the tokenizer is another model's.
     """
     size = getattr(config, "vocab_size", None)
     if size is not None and largest_id >= size:
         name = hparams.tokenizer_name or hparams.pretrained_model_name_or_path
-        raise UserError(
+        raise HyperparameterError(
             f"hyperparameters.tokenizer_name: the tokenizer of {name!r} gives piece {largest_id}, but the encoder "
             f"{hparams.pretrained_model_name_or_path!r} knows {size}; take the tokenizer that belongs to it"
         )
@@ -113,7 +113,8 @@ def build_model(config: Any, hparams: Hyperparameters, label_names: tuple[str, .
         seed: of the initialisation of what is new, the same on every slot; None where weights are loaded afterwards.
 
     Raises:
-        UserError: no weights, weights of another architecture, or a head of another task.
+        UserError: no weights.
+        HyperparameterError: weights of another architecture, or a head of another task.
     """
     labels_before = tuple(str(name) for _, name in sorted((config.id2label or {}).items()))
     config.num_labels = len(label_names)
@@ -127,7 +128,7 @@ def build_model(config: Any, hparams: Hyperparameters, label_names: tuple[str, .
     has_head = not any(not key.startswith(model.base_model_prefix + ".") for key in info["missing_keys"])
     if has_head and labels_before != label_names:
         if not hparams.ignore_mismatched_sizes:
-            raise UserError(
+            raise HyperparameterError(
                 f"hyperparameters.pretrained_model_name_or_path: {hparams.pretrained_model_name_or_path!r} has a head "
                 f"for the labels {' '.join(labels_before)}, the data has {' '.join(label_names)}; "
                 f"set ignore_mismatched_sizes: true to replace it by a new one"
@@ -177,7 +178,7 @@ def _check_loaded(model: Any, info: dict[str, Any], name: str) -> None:
     mismatched = sorted(str(item[0]) for item in info["mismatched_keys"])
     broken = missing + [key for key in mismatched if key.startswith(encoder)]
     if broken:
-        raise UserError(
+        raise HyperparameterError(
             f"hyperparameters.pretrained_model_name_or_path: {name!r} lacks {len(broken)} weights of the encoder "
             f"{type(model).__name__}, such as {broken[0]}: it is of another architecture, or its files are incomplete; "
             f"correct config_name, fetch the files again, or set use_pretrained_weights: false"

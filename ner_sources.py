@@ -14,6 +14,7 @@ from ner_cache import FORMAT, hash_of, hash_of_file
 from ner_errors import UserError
 from ner_hparams import DataSettings
 from ner_readers import Choice, Layout, Sentence
+from ner_remote import is_remote
 from ner_tables import SAMPLE_ROWS, Row, Table, choose_columns, read_table
 
 Numbered = tuple[int, Sentence]
@@ -38,10 +39,10 @@ class Source:
 def check_files(settings: DataSettings) -> None:
     """
     Raises:
-        UserError: a file that the settings name does not exist.
+        UserError: a file that the settings name does not exist; remote ones are not looked for.
     """
     for pattern in (settings.train_file, settings.validation_file, settings.test_file):
-        if pattern is not None:
+        if pattern is not None and not is_remote(pattern):
             ner_readers.find_files(pattern)
 
 

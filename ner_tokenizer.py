@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tokenizers.pre_tokenizers import ByteLevel
 
 from ner_errors import UserError
-from ner_hparams import Hyperparameters
+from ner_hparams import HyperparameterError, Hyperparameters
 
 
 @dataclass(frozen=True)
@@ -74,20 +74,21 @@ def load_tokenizer(hparams: Hyperparameters) -> WordTokenizer:
     """Load the encoder's tokenizer and probe it.
 
     Raises:
-        UserError: there is none, it is a slow one, or it does not tell words apart.
+        UserError: there is none.
+        HyperparameterError: it is a slow one, or it does not tell words apart.
     """
     setting = "tokenizer_name" if hparams.tokenizer_name else "pretrained_model_name_or_path"
     name = getattr(hparams, setting)
     tokenizer = _from_pretrained(hparams, setting, name)
     if not tokenizer.is_fast:
-        raise UserError(
+        raise HyperparameterError(
             f"hyperparameters.{setting}: {name!r}: its {type(tokenizer).__name__} is a slow one, which does not tell "
             f"which piece belongs to which word; choose an encoder with a fast tokenizer (a tokenizer.json), "
             f"or convert this one"
         )
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         # What the library makes of a model directory without tokenizer files.
-        raise UserError(
+        raise HyperparameterError(
             f"hyperparameters.{setting}: {name!r}: its tokenizer has no vocabulary beside "
             f"{len(tokenizer)} special pieces; add the encoder's tokenizer.json to the directory, "
             f"or set hyperparameters.tokenizer_name"
@@ -101,7 +102,7 @@ def load_tokenizer(hparams: Hyperparameters) -> WordTokenizer:
         if isinstance(pre_tokenizer, ByteLevel):
             pre_tokenizer.add_prefix_space = True  # transformers 5 does not pass it on where a class is a generic one
         if not _words_alike(tokenizer):
-            raise UserError(
+            raise HyperparameterError(
                 f"hyperparameters.{setting}: {name!r}: its {type(tokenizer).__name__} gives a word other pieces by "
                 f"where it stands, with add_prefix_space too; choose an encoder whose tokenizer tells words apart"
             )
@@ -155,11 +156,11 @@ def local_or_hub(name: str, setting: str) -> str:
     """A model's name as the library takes it: a directory with its ``~`` expanded, or a name of the hub as it is.
 
     Raises:
-        UserError: the name can only mean a directory, and is none; it must not be looked up on the hub.
+        HyperparameterError: the name can only mean a directory, and is none; it must not be looked up on the hub.
     """
     expanded = os.path.expanduser(name)  # noqa: PTH111  (Path would make ./model of the hub's name model)
     if name.startswith((".", "/", "~")) and not Path(expanded).is_dir():
-        raise UserError(
+        raise HyperparameterError(
             f"hyperparameters.{setting}: {name!r} is not a directory; "
             f"write the path of a model directory or the name of a hub model such as bert-base-cased"
         )

@@ -13,7 +13,6 @@ if __name__ == "__main__":
 
     parse_arguments()  # --help and a mistyped option answer before the imports below, which take seconds
 
-import errno
 import json
 import logging
 import os
@@ -30,12 +29,14 @@ from determined import pytorch
 import ner_backend
 import ner_model
 from ner_batches import BatchDataset, EvaluationBatches, TrainingBatches, only_item
+from ner_cluster import UNWRITABLE, LastEvents, Meeting, be_patient_with_master, write_or_tell
 from ner_data import Corpus, load_corpus
 from ner_encode import Labels
 from ner_errors import UserError
 from ner_experiment import LEGACY_METRICS, REPORTING_BATCHES, Span, make_plan, parse_arguments
-from ner_hparams import HyperparameterError, parse_settings
+from ner_hparams import DataSettings, HyperparameterError, parse_settings
 from ner_metrics import EvaluationMetrics, TrainingMetrics
+from ner_remote import fetch_files, for_publication
 from ner_sources import check_files
 from ner_tokenizer import load_tokenizer
 from ner_utils import Scheme, split_tag
@@ -45,6 +46,9 @@ T = TypeVar("T")
 
 SETTINGS_FILE = "ner_settings.json"
 """In every checkpoint: settings, labels and tag scheme."""
+
+
+be_patient_with_master()
 
 
 def _is_true(record: logging.LogRecord) -> bool:
@@ -73,6 +77,7 @@ class NERTrial(pytorch.PyTorchTrial):
             self.settings = parse_settings(context.get_hparams(), config.get("data"))
             self.plan = make_plan(config, self.settings)
             if context._managed_training:
+                write_or_tell(context._core.checkpoint)
                 self._build()
             else:
                 self._build_for_weights()
@@ -91,6 +96,7 @@ class NERTrial(pytorch.PyTorchTrial):
         self.seed = self.plan.seed if seed is None else seed
 
         check_files(self.settings.data)  # a mistyped path is told before a hub is asked for anything
+        self.data = self._one_slot_first(self._fetch_files)
         model_config = ner_model.load_config(hparams)
         ner_backend.check_architecture(hparams, model_config.model_type, self.context.device)
         self.tokenizer = load_tokenizer(hparams)
@@ -141,12 +147,16 @@ class NERTrial(pytorch.PyTorchTrial):
         self.bare = ner_model.build_model(config, self.settings.hparams, self.labels.names, seed=None)
         self.context.wrap_model(self.bare)
 
+    def _cache(self) -> Path:
+        return Path(self.settings.data.cache_dir).expanduser() if self.settings.data.cache_dir else self.cache_dir
+
+    def _fetch_files(self, first: bool) -> DataSettings:
+        return fetch_files(self.settings.data, self._cache(), ask=first)
+
     def _load_corpus(self, first: bool) -> Corpus:
-        data = self.settings.data
-        cache = Path(data.cache_dir).expanduser() if data.cache_dir else self.cache_dir
         task = self.settings.hparams.finetuning_task
-        overwrite = data.overwrite_cache and first
-        return load_corpus(data, task, self.tokenizer, self.max_seq_length, cache, overwrite)
+        overwrite = self.data.overwrite_cache and first
+        return load_corpus(self.data, task, self.tokenizer, self.max_seq_length, self._cache(), overwrite)
 
     def _one_slot_first(self, action: Callable[[bool], T]) -> T:
         """Run ``action(True)`` on one slot of each machine, then ``action(False)`` on the others: the cache is there.
@@ -233,7 +243,11 @@ class NERTrial(pytorch.PyTorchTrial):
             metrics.update(self.engine.logits(batch), batch)
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
-        return {"self_contained": _SelfContained(self)}
+        return {
+            "self_contained": _SelfContained(self),
+            "meeting": Meeting(),
+            "last_events": LastEvents(self.context),
+        }
 
     def describe(self, folder: Path) -> None:
         """Write to a checkpoint what its reader needs beside weights: config, label map, tokenizer, settings."""
@@ -241,7 +255,7 @@ class NERTrial(pytorch.PyTorchTrial):
         self.tokenizer.tokenizer.save_pretrained(folder)
         described = {
             "hyperparameters": self.settings.hparams.model_dump(),
-            "data": self.settings.data.model_dump(),
+            "data": for_publication(self.settings.data),
             "labels": list(self.labels.names),
             "scheme": self.labels.scheme.value,
             "max_seq_length": self.max_seq_length,
@@ -284,6 +298,8 @@ class NERTrial(pytorch.PyTorchTrial):
 
 
 class _SelfContained(pytorch.PyTorchCallback):
+    """A checkpoint tells what it is of, and is taken for no other."""
+
     def __init__(self, trial: NERTrial) -> None:
         self._trial = trial
 
@@ -295,6 +311,34 @@ class _SelfContained(pytorch.PyTorchCallback):
         # The names of the weights do not tell how many slots trained them; Determined loads them into as many.
         for weights in checkpoint["models_state_dict"]:
             torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(weights, "module.")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"labels": list(self._trial.labels.names)}
+
+    def on_checkpoint_load_start(self, checkpoint: dict[str, Any]) -> None:
+        trial, context = self._trial, self._trial.context
+        labels = list(trial.labels.names)
+        saved = checkpoint.get("callbacks", {}).get("self_contained", {}).get("labels")
+        if saved is None:
+            raise UserError("the checkpoint to begin from does not tell its labels: it is of other code; name another")
+        if saved != labels:
+            raise UserError(
+                f"searcher.source_checkpoint_uuid: the checkpoint has the labels {' '.join(saved)}, the data has "
+                f"{' '.join(labels)}; train on data with the same labels, or name the model directory of that "
+                f"checkpoint in hyperparameters.pretrained_model_name_or_path with ignore_mismatched_sizes: true"
+                if self._starts_from_another_trial()
+                else f"the checkpoint has the labels {' '.join(saved)}, the data now has {' '.join(labels)}; "
+                f"bring the old files back, or start a new experiment"
+            )
+        if self._starts_from_another_trial():
+            # Its weights are where this one begins. Its schedule has ended (linear: at a learning rate of 0), and its
+            # optimizer would bring its own learning rate along.
+            checkpoint["optimizers_state_dict"] = [optimizer.state_dict() for optimizer in context.optimizers]
+            checkpoint["lr_schedulers_state_dict"] = [schedule.state_dict() for schedule in context.lr_schedulers]
+
+    def _starts_from_another_trial(self) -> bool:
+        """``source_trial_id`` or ``source_checkpoint_uuid``: a trial's own checkpoints have steps behind them."""
+        return self._trial.context._steps_completed == 0
 
     def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
         self._trial.describe(Path(checkpoint_dir))
@@ -371,7 +415,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno not in UNWRITABLE:
             raise
         print(f"error: {error}; make room or rights, then go on with --resume", file=sys.stderr)
         return 2

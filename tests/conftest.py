@@ -96,6 +96,28 @@ def make_sentences(count: int, offset: int = 0) -> list[list[tuple[str, str]]]:
     return sentences
 
 
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """For the tests in ``cluster/``, whose modules are found only from there."""
+    import chain
+    from trials import Cluster
+
+    if reason := chain.why_not():
+        pytest.skip(reason)
+    return Cluster.build(tmp_path_factory.mktemp("cluster"))
+
+
+@pytest.fixture(scope="session")
+def experiments(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The shipped experiments, for the tests in ``cluster/``."""
+    import chain
+    from experiments import Experiments
+
+    if reason := chain.why_not():
+        pytest.skip(reason)
+    return Experiments.build(tmp_path_factory.mktemp("experiments"))
+
+
 @pytest.fixture
 def corpus(tmp_path: Path) -> dict[str, Path]:
     return {

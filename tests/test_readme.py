@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from shipped import a_point, why_not_offered
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -90,10 +91,23 @@ def test_a_shipped_config_is_what_the_code_reads(config):
     from ner_hparams import parse_settings
 
     experiment = read_config(config, [])
-    settings = parse_settings(experiment["hyperparameters"], experiment["data"])
+    launcher, _, program = experiment["entrypoint"].rpartition("python3 ")
+    slots = experiment["resources"]["slots_per_trial"]
+    assert launcher in ("", "python3 -m determined.launch.torch_distributed ")
+    assert slots == 1 or launcher
+    if program == "ner_batch_inference.py":
+        from ner_batch_inference import InferenceData, InferenceHyperparameters
+
+        InferenceHyperparameters(**experiment["hyperparameters"])
+        InferenceData(**experiment["data"])
+        return
+    assert program == "ner_trial.py"
+    if reason := why_not_offered(experiment):
+        pytest.skip(reason)
+    settings = parse_settings(a_point(experiment["hyperparameters"]), experiment["data"])
     plan = make_plan(experiment, settings)
     assert not settings.warnings and not plan.warnings
-    assert experiment["entrypoint"].endswith("python3 ner_trial.py")
+    assert settings.hparams.global_batch_size >= slots
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)

@@ -30,6 +30,7 @@ from conftest import (
 from transformers import BertConfig, PreTrainedModel
 
 import ner_model
+from ner_errors import UserError
 
 # ----- closed form: one layer, every loss and weight predicted by formula
 
@@ -485,3 +486,50 @@ def test_help_answers_without_loading_torch():
     )  # fmt: skip
     assert "--resume" in done.stdout
     assert "torch" not in done.stderr and "transformers" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["hyperparameters.num_warmup_steps=1000"],
+        ["hyperparameters.learning_rate=0"],
+        ["hyperparameters.max_steps=0"],
+        ["data.stride=70", "data.max_seq_length=60"],
+        ["data.max_seq_length=65"],  # more than this encoder takes: another one may
+        ["hyperparameters.tokenizer_name={larger}"],
+        ["hyperparameters.pretrained_model_name_or_path={other_task}"],
+        ["hyperparameters.pretrained_model_name_or_path=./none"],
+        ["hyperparameters.pretrained_model_name_or_path={lacking}"],
+    ],
+    ids=lambda overrides: overrides[0].partition("=")[0].rpartition(".")[2],
+)
+def test_a_point_of_a_search_that_cannot_work_is_invalid(overrides, config_file, tiny_encoder, tmp_path):
+    """So that a search goes on with its other points, and restarts nothing."""
+    import shutil
+
+    import determined as det
+
+    import ner_run
+    from ner_experiment import parse_arguments
+    from ner_hparams import HyperparameterError
+
+    variants = {name: tmp_path / name for name in ("larger", "other_task", "lacking")}
+    for folder in variants.values():
+        shutil.copytree(tiny_encoder, folder)
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
+    tokenizer.add_tokens(["Ada", "ada"])
+    tokenizer.save_pretrained(variants["larger"])
+    config = json.loads((tiny_encoder / "config.json").read_text(encoding="utf-8"))
+    other = {"model_type": "vit", "architectures": ["ViTModel"]}
+    (variants["other_task"] / "config.json").write_text(json.dumps({**config, **other}), encoding="utf-8")
+    more_layers = {**config, "num_hidden_layers": 2}
+    (variants["lacking"] / "config.json").write_text(json.dumps(more_layers), encoding="utf-8")
+
+    arguments = [str(config_file), "--output-dir", str(tmp_path / "run")]
+    for override in overrides:
+        arguments += ["--config", override.format(**{name: str(path) for name, path in variants.items()})]
+    with pytest.raises(UserError) as error:
+        ner_run.run_locally(parse_arguments(arguments))
+    assert isinstance(error.value, HyperparameterError) or isinstance(error.value.__cause__, det.InvalidHP)

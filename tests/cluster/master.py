@@ -7,9 +7,11 @@ know, is refused and kept in ``refused``.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import re
+import socket
 import threading
 import time
 import urllib.parse
@@ -20,9 +22,10 @@ from types import TracebackType
 from typing import Any
 
 from determined.common.api import bindings
+from nodes import MASTER_IP, MASTER_PORT, peer_ip
 
 TRIAL, EXPERIMENT, STORAGE = 7, 3, 5
-TASK, RESOURCES, TOKEN = f"{TRIAL}.task", "resources-1", "token-of-the-task"
+TASK, TOKEN = f"{TRIAL}.task", "token-of-the-task"
 TRIAL_SEED = 2024  # the master draws one for each trial
 GRACE = 0.3
 """Seconds from telling a task of its preemption until its training thread surely knows."""
@@ -55,7 +58,7 @@ class Report:
 
 
 class Master:
-    """One trial of one experiment, over as many tasks as preemption makes of it."""
+    """One trial of one experiment, over as many tasks as preemptions and deaths make of it."""
 
     def __init__(self, config: dict[str, Any], archive: str) -> None:
         """
@@ -67,24 +70,47 @@ class Master:
         self.slots: int = config["resources"]["slots_per_trial"]
         self.requests: list[Request] = []
         self.run = 0
+        self.delay = 0.0
+        """Seconds before each answer."""
+        self.failing: int | None = None
+        """Status of each answer in place of a real one: something before the master is out of order, or the master."""
+        self.failed = 0
+        """Requests answered so."""
         self._archive = archive
         self._lock = threading.Lock()
+        self._nodes = 1
         self._preempt_after: int | None = None
+        self._preempt_at: int | None = None
+        self._hold_at: int | None = None
+        self._held, self._released = threading.Event(), threading.Event()
         self._preempting = threading.Event()
         self._told = threading.Event()
         self._routes: dict[tuple[str, str], tuple[dict[str, Any], type | None, Handler]] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._servers: list[ThreadingHTTPServer] = []
 
     def __enter__(self) -> Master:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self.go_on()
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+    def listen(self, listener: socket.socket) -> None:
+        """Answer there too, from now on."""
+        server = ThreadingHTTPServer(listener.getsockname(), _handler(self), bind_and_activate=False)
+        server.socket.close()
+        server.socket = listener
+        server.daemon_threads = True
+        self._servers.append(server)
+        threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
+
+    @property
+    def ports(self) -> list[int]:
+        return [server.server_address[1] for server in self._servers]
 
     # ----- what a test sets and reads
 
@@ -92,18 +118,41 @@ class Master:
         """Preempt the next task once it has reported training metrics of so many batches."""
         self._preempt_after = batches
 
-    def start_task(self) -> dict[str, str]:
-        """Begin the trial, or its next task after a preemption: the variables of the task's environment."""
+    def preempt_at(self, request: int) -> None:
+        """Preempt the next task at its so-manieth request from the training thread; at 0 from its beginning."""
+        self._preempt_at = request
+
+    def hold_at(self, batches: int) -> None:
+        """Let training wait for an answer as soon as it has reported metrics of so many batches."""
+        self._hold_at = batches
+        self._held, self._released = threading.Event(), threading.Event()
+
+    def wait_until_held(self, timeout: float = 240) -> None:
+        """Wait until training is held."""
+        assert self._held.wait(timeout), "the task has not come so far"
+
+    def go_on(self) -> None:
+        self._released.set()
+
+    def start_task(self, nodes: int = 1) -> list[dict[str, str]]:
+        """Begin the trial, or its next task after a preemption or a death.
+
+        Returns:
+            for each of its containers, one a node, the variables of its environment.
+        """
         self.run += 1
+        self._nodes = nodes
         self._preempting, self._told = threading.Event(), threading.Event()
+        if self._preempt_at == 0:
+            self._preempt_at = None
+            self._preempting.set()
         allocation = f"{TASK}.{self.run}"
         self._routes = self._make_routes(allocation)
         hparams = {name: hparam["val"] for name, hparam in self.config["hyperparameters"].items()}
         environment = {
-            "DET_MASTER": f"http://127.0.0.1:{self._server.server_port}",
+            "DET_MASTER": f"http://{MASTER_IP}:{MASTER_PORT}",
             "DET_CLUSTER_ID": "cluster-1",
-            "DET_AGENT_ID": "agent-1",
-            "DET_SLOT_IDS": json.dumps(list(range(self.slots))),
+            "DET_SLOT_IDS": json.dumps(list(range(self.slots // nodes))),
             "DET_TASK_ID": TASK,
             "DET_ALLOCATION_ID": allocation,
             "DET_SESSION_TOKEN": TOKEN,
@@ -115,15 +164,21 @@ class Master:
             "DET_EXPERIMENT_CONFIG": json.dumps(self.config),
             "DET_STEPS_COMPLETED": "0",
             "DET_TRIAL_RUN_ID": str(self.run),
-            "DET_RESOURCES_ID": RESOURCES,
             "DET_RESOURCES_TYPE": "docker-container",
-            "DET_CONTAINER_ID": "container-1",
             "DET_USER": "determined",
         }
         if self.checkpoints:
             environment["DET_LATEST_CHECKPOINT"] = self.checkpoints[-1]["uuid"]
             environment["DET_STEPS_COMPLETED"] = str(self.checkpoints[-1]["metadata"]["steps_completed"])
-        return environment
+        return [
+            {
+                **environment,
+                "DET_AGENT_ID": f"agent-{i + 1}",
+                "DET_CONTAINER_ID": f"container-{i + 1}",
+                "DET_RESOURCES_ID": _resources(i),
+            }
+            for i in range(nodes)
+        ]
 
     def bodies(self, path: str) -> list[dict[str, Any]]:
         """Accepted bodies of a path's requests; of the path its end suffices."""
@@ -156,11 +211,14 @@ class Master:
             for call, ids, body, handler in (
                 (b.get_GetTaskContextDirectory, {"taskId": TASK}, None, self._context_directory),
                 (b.post_PostAllocationAcceleratorData, in_allocation, b.v1PostAllocationAcceleratorDataRequest, _noted),
-                (
-                    b.get_AllocationRendezvousInfo,
-                    {**in_allocation, "resourcesId": RESOURCES},
-                    None,
-                    self._rendezvous,
+                *(
+                    (
+                        b.get_AllocationRendezvousInfo,
+                        {**in_allocation, "resourcesId": _resources(i)},
+                        None,
+                        functools.partial(self._rendezvous, i),
+                    )
+                    for i in range(self._nodes)
                 ),
                 (b.post_RunPrepareForReporting, {}, b.v1RunPrepareForReportingRequest, self._start_run),
                 (b.get_GetTrial, trial, None, self._trial),
@@ -183,8 +241,10 @@ class Master:
     def _context_directory(self, _: dict[str, Any]) -> Answer:
         return _answer(bindings.v1GetTaskContextDirectoryResponse(b64Tgz=self._archive))
 
-    def _rendezvous(self, _: dict[str, Any]) -> Answer:
-        here = bindings.v1RendezvousInfo(addresses=["127.0.0.1"], rank=0, slots=[self.slots])
+    def _rendezvous(self, node: int, _: dict[str, Any]) -> Answer:
+        addresses = [peer_ip(i) for i in range(self._nodes)] if self._nodes > 1 else ["127.0.0.1"]
+        slots = [self.slots // self._nodes] * self._nodes
+        here = bindings.v1RendezvousInfo(addresses=addresses, rank=node, slots=slots)
         return _answer(bindings.v1AllocationRendezvousInfoResponse(rendezvousInfo=here))
 
     def _start_run(self, body: dict[str, Any]) -> Answer:
@@ -216,6 +276,16 @@ class Master:
     def _noted_unhurried(self, _: dict[str, Any]) -> Answer:
         # These come from the training thread. It goes on only once it knows of its preemption, or else a tiny
         # training would be over before.
+        if self._preempt_at is not None:
+            self._preempt_at -= 1
+            if self._preempt_at <= 0:
+                self._preempt_at = None
+                self._preempting.set()
+        reached = max((r.steps for r in self.reports("training") if r.run == self.run), default=0)
+        if self._hold_at is not None and reached >= self._hold_at:
+            self._hold_at = None
+            self._held.set()
+            self._released.wait()
         if self._preempting.is_set() and not self._told.is_set():
             self._told.wait(10)
             time.sleep(GRACE)
@@ -243,6 +313,10 @@ class Master:
         url = urllib.parse.urlsplit(target)
         query = dict(urllib.parse.parse_qsl(url.query))
         run, began, body = self.run, time.monotonic(), {}
+        time.sleep(self.delay)
+        if (failing := self.failing) is not None:
+            self.failed += 1
+            return lambda send: send(failing, {})
         try:
             if (method, url.path) not in self._routes:
                 raise LookupError("unknown path")
@@ -265,6 +339,10 @@ class Master:
                 self._told.set()
 
         return send
+
+
+def _resources(node: int) -> str:
+    return f"resources-{node + 1}"
 
 
 def _noted(_: dict[str, Any]) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,12 +21,14 @@ CONFIG = {"name": "test", "hyperparameters": {"x": 1}, "searcher": {"name": "sin
 @pytest.fixture
 def master(tmp_path: Path) -> Iterator[Master]:
     with Master(chain.complete(CONFIG, tmp_path), archive="") as played:
+        played.start_task()
+        played.listen(socket.create_server(("127.0.0.1", 0)))
         yield played
 
 
 def ask(master: Master, path: str, body: dict[str, Any] | None = None, token: str = TOKEN) -> tuple[int, Any]:
     request = urllib.request.Request(
-        master.start_task()["DET_MASTER"] + path,
+        f"http://127.0.0.1:{master.ports[0]}{path}",
         data=None if body is None else json.dumps(body).encode(),
         headers={"Grpc-Metadata-x-allocation-token": f"Bearer {token}"},
     )

@@ -6,127 +6,25 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import chain
 import pytest
 import torch
-from chain import Outcome
-from conftest import ROOT, assert_equal_states, make_encoder, make_sentences, write_config, write_conll
-from master import TRIAL_SEED, Master, Report
-
-EPOCHS, STEPS = 3, 6  # 44 sentences in batches of 8
-TOTAL = EPOCHS * STEPS
-DISTRIBUTED = "python3 -m determined.launch.torch_distributed python3 ner_trial.py"
-LEGACY = "ner_trial:NERTrial"
+import yaml
+from conftest import ROOT, assert_equal_states
+from master import TOKEN, TRIAL_SEED
+from trials import DISTRIBUTED, EPOCHS, LEGACY, SCRIPT, STEPS, TOTAL, Cluster, Trial
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _namespaces() -> None:
-    if reason := chain.why_not():
-        pytest.skip(reason)
-
-
-@dataclass
-class Trial:
-    """A trial that has ended: what its tasks left behind."""
-
-    master: Master
-    storage: Path
-    tasks: list[Outcome] = field(default_factory=list)
-
-    def checkpoint(self, index: int = -1) -> Path:
-        return self.storage / str(self.master.checkpoints[index]["uuid"])
-
-    def state(self) -> dict[str, Any]:
-        """The last checkpoint's weights, optimizer and schedule."""
-        import ner_trial  # noqa: F401  (allows NumPy's random state in torch's safe loader)
-
-        state = torch.load(self.checkpoint() / "state_dict.pth", map_location="cpu", weights_only=True)
-        return {name: state[f"{name}_state_dict"] for name in ("models", "optimizers", "lr_schedulers")}
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Where trials of this module run, on the same data."""
-
-    folder: Path
-    inputs: Path
-    modules: frozenset[str]
-    archive: str
-
-    def run(
-        self,
-        name: str,
-        encoder: str = "encoder",
-        entrypoint: str = "python3 ner_trial.py",
-        slots: int = 1,
-        preempt_after: int | None = None,
-        searcher: dict[str, Any] | None = None,
-        **hyperparameters: Any,
-    ) -> Trial:
-        """Run a trial, and if it is preempted its second task."""
-        folder = self.folder / name
-        folder.mkdir()
-        config = self.config(folder / "experiment.yaml", encoder, **hyperparameters)
-        config["entrypoint"] = entrypoint
-        config["resources"]["slots_per_trial"] = slots
-        config["searcher"].update(searcher or {})
-        config["scheduling_unit"] = 2
-        storage = folder / "checkpoints"
-        with Master(chain.complete(config, storage), self.archive) as master:
-            trial = Trial(master, storage)
-            for _ in range(1 if preempt_after is None else 2):
-                if preempt_after is not None and not trial.tasks:
-                    master.preempt_after(preempt_after)
-                trial.tasks.append(chain.run_task(master, folder, [self.inputs]))
-                assert trial.tasks[-1].status == 0, trial.tasks[-1].log
-        return trial
-
-    def config(self, path: Path, encoder: str = "encoder", **hyperparameters: Any) -> dict[str, Any]:
-        corpus = {split: self.inputs / f"{split}.conll" for split in ("train", "validation")}
-        settings = {"num_train_epochs": EPOCHS, "learning_rate": 0.01, **hyperparameters}
-        write_config(path, self.inputs / encoder, corpus, **settings)
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
-    folder = tmp_path_factory.mktemp("cluster")
-    inputs = folder / "inputs"
-    for encoder, dropout in (("encoder", 0.1), ("encoder-without-dropout", 0.0)):
-        (inputs / encoder).mkdir(parents=True)
-        make_encoder(inputs / encoder, dropout)
-    write_conll(inputs / "train.conll", make_sentences(44))
-    write_conll(inputs / "validation.conll", make_sentences(13, 100))
-    return Cluster(folder, inputs, frozenset(path.name for path in ROOT.glob("ner_*.py")), chain.pack(ROOT))
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def script(cluster: Cluster) -> Trial:
-    return cluster.run("script")
+    return cluster.script
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def legacy(cluster: Cluster) -> Trial:
-    return cluster.run("legacy", entrypoint=LEGACY, searcher={"max_length": {"epochs": EPOCHS}})
-
-
-def comparable(reports: list[Report]) -> list[tuple[int, dict[str, Any]]]:
-    """Reports less what two equal runs differ in."""
-    return [
-        (report.steps, {name: value for name, value in report.metrics.items() if not name.endswith("_per_second")})
-        for report in reports
-    ]
-
-
-def weights(trial: Trial) -> dict[str, torch.Tensor]:
-    """Of the last checkpoint, as a model of one slot names them."""
-    (model,) = trial.state()["models"]
-    torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(model, "module.")
-    return dict(model)
+    return cluster.legacy
 
 
 # ----- a script as the entrypoint
@@ -135,7 +33,7 @@ def weights(trial: Trial) -> dict[str, torch.Tensor]:
 def test_the_packed_context_is_the_trial_and_no_more(cluster: Cluster, script: Trial) -> None:
     code = script.checkpoint() / "code"
     names = {path.name for path in code.iterdir()}
-    assert cluster.modules <= names
+    assert {path.name for path in ROOT.glob("ner_*.py")} <= names
     assert not names & {"tests", "quickstart", "runs", ".venv", ".git"}
     assert sum(path.stat().st_size for path in code.rglob("*")) < 2**20
 
@@ -143,6 +41,14 @@ def test_the_packed_context_is_the_trial_and_no_more(cluster: Cluster, script: T
 def test_a_task_asks_nothing_that_the_master_does_not_know(script: Trial, legacy: Trial) -> None:
     assert script.master.refused == []
     assert legacy.master.refused == []
+
+
+def test_experiments_are_told_apart_in_the_web_ui() -> None:
+    configs = [yaml.safe_load(path.read_text()) for path in (ROOT / "ner_config.yaml", *ROOT.glob("configs/*.yaml"))]
+    for config in configs:
+        assert config["name"] and config["description"] and config["labels"], config["name"]
+    names = [config["name"] for config in configs]
+    assert sorted(names) == sorted(set(names))
 
 
 def test_a_task_does_not_warn_of_what_the_user_has_not_written(script: Trial) -> None:
@@ -169,6 +75,26 @@ def test_training_is_reported_once_a_period(script: Trial) -> None:
         assert all(math.isfinite(value) for value in report.metrics.values())
 
 
+def test_the_status_tells_what_the_task_is_doing(script: Trial) -> None:
+    states = [body["state"] for body in script.master.bodies("/runner/metadata")]
+    changes = [state for i, state in enumerate(states) if states[i - 1 : i] != [state]]
+    assert changes == ["training", "validating", "checkpointing"] * EPOCHS
+
+
+def test_the_log_tells_once_what_is_trained(script: Trial) -> None:
+    (task,) = script.tasks
+    told = [line.partition(" ner: ")[2] for line in task.log.splitlines() if " ner: " in line]
+    assert told == [
+        "train: 44 sentences, 328 words, 44 windows of at most 64 pieces",
+        "validation: 13 sentences, 97 words, 13 windows of at most 64 pieces",
+        "tags: IOB2, 4 labels: B-LOC B-PER I-PER O",
+        f"model: {script.inputs / 'encoder'}, 0.0 M parameters, fp32 on 1 × cpu",
+        f"training: 3 epochs = {TOTAL} optimizer steps of 8 windows, seed {TRIAL_SEED}",
+    ]
+    assert task.log.count("Reported checkpoint to master") == EPOCHS
+    assert TOKEN not in task.log
+
+
 def test_progress_ends_at_the_end(script: Trial) -> None:
     progress = [body["progress"] for body in script.master.bodies("/progress")]
     assert progress == sorted(progress)
@@ -180,6 +106,9 @@ def test_each_epoch_leaves_a_whole_checkpoint(script: Trial) -> None:
     assert [checkpoint["metadata"]["steps_completed"] for checkpoint in checkpoints] == [STEPS, 2 * STEPS, 3 * STEPS]
     for i, checkpoint in enumerate(checkpoints):
         assert checkpoint["state"] == "STATE_COMPLETED"
+        assert checkpoint["metadata"]["framework"] == f"torch-{torch.__version__}"
+        written = json.loads((script.checkpoint(i) / "metadata.json").read_text(encoding="utf-8"))
+        assert written == checkpoint["metadata"]
         for name, size in checkpoint["resources"].items():
             path = script.checkpoint(i) / name
             assert path.is_dir() if name.endswith("/") else path.stat().st_size == int(size), name
@@ -200,57 +129,25 @@ def test_a_checkpoint_describes_itself(script: Trial) -> None:
 
 
 def test_tensorboard_events_are_in_checkpoint_storage(script: Trial) -> None:
-    assert list(script.storage.glob("cluster-1/tensorboard/experiment/3/trial/7/*tfevents*"))
+    """All of them: Determined by itself would leave out those of the last second."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(script.storage / "cluster-1/tensorboard/experiment/3/trial/7")).Reload()
+    for group, prefix in (("training", ""), ("validation", "val_")):
+        for name in ("loss",) if group == "training" else ("loss", "f1", "f1_PER"):
+            drawn = [(event.step, event.value) for event in events.Scalars(f"Determined/{prefix}{name}")]
+            reported = [(steps, pytest.approx(metrics[name])) for steps, metrics in script.compared(group)]
+            assert drawn == reported, name
 
 
 # ----- the older form of an entrypoint
 
 
 def test_a_legacy_entrypoint_trains_the_same(script: Trial, legacy: Trial) -> None:
-    assert comparable(legacy.master.reports("training")) == comparable(script.master.reports("training"))
+    assert legacy.compared("training") == script.compared("training")
     # min_validation_period is the master's default: here the loop is Determined's, and it validates at the end.
-    assert comparable(legacy.master.reports("validation")) == comparable(script.master.reports("validation"))[-1:]
-    assert_equal_states(weights(legacy), weights(script))
-
-
-# ----- two slots
-
-
-def test_two_slots_train_what_one_slot_trains(cluster: Cluster) -> None:
-    one = cluster.run("one-slot", encoder="encoder-without-dropout")
-    two = cluster.run("two-slots", encoder="encoder-without-dropout", entrypoint=DISTRIBUTED, slots=2)
-    assert two.master.refused == []
-    for group, reports in (("training", TOTAL // 2), ("validation", EPOCHS)):
-        left, right = (comparable(trial.master.reports(group)) for trial in (one, two))
-        assert len(left) == reports
-        assert [steps for steps, _ in right] == [steps for steps, _ in left]
-        for (_, expected), (_, metrics) in zip(left, right, strict=True):
-            assert metrics == pytest.approx(expected, abs=1e-5)
-    expected_weights = weights(one)
-    for name, tensor in weights(two).items():
-        torch.testing.assert_close(tensor, expected_weights[name], rtol=0, atol=1e-5, msg=name)
-
-
-# ----- preemption
-
-
-def test_a_preempted_trial_ends_as_if_nothing_had_happened(cluster: Cluster, script: Trial) -> None:
-    trial = cluster.run("preempted", preempt_after=STEPS + 2)
-    master = trial.master
-    assert master.refused == []
-    first, second = ([request.path for request in task.requests] for task in trial.tasks)
-    assert sum(path.endswith("/signals/ack_preemption") for path in first) == 1
-    assert sum(path.endswith("/signals/ack_preemption") for path in second) == 0
-
-    reports = master.reports("training")
-    stopped_at = max(report.steps for report in reports if report.run == 1)
-    assert STEPS < stopped_at < 2 * STEPS, "not in the middle of an epoch"
-    assert min(report.steps for report in reports if report.run == 2) == stopped_at + 2
-    assert comparable(reports) == comparable(script.master.reports("training"))
-    assert comparable(master.reports("validation")) == comparable(script.master.reports("validation"))
-    saved = [checkpoint["metadata"]["steps_completed"] for checkpoint in master.checkpoints]
-    assert saved == [STEPS, stopped_at, 2 * STEPS, 3 * STEPS]
-    assert_equal_states(trial.state(), script.state())
+    assert legacy.compared("validation") == script.compared("validation")[-1:]
+    assert_equal_states(legacy.state(), script.state())
 
 
 # ----- a hyperparameter that cannot work
@@ -258,7 +155,7 @@ def test_a_preempted_trial_ends_as_if_nothing_had_happened(cluster: Cluster, scr
 
 @pytest.mark.parametrize(("batch_size", "slots"), [(0, 1), (1, 2)])
 def test_an_invalid_hyperparameter_is_told_to_the_searcher(cluster: Cluster, batch_size: int, slots: int) -> None:
-    entrypoint = DISTRIBUTED if slots > 1 else "python3 ner_trial.py"
+    entrypoint = DISTRIBUTED if slots > 1 else SCRIPT
     trial = cluster.run(f"batch-of-{batch_size}", entrypoint=entrypoint, slots=slots, global_batch_size=batch_size)
     (task,) = trial.tasks
     assert trial.master.bodies("/early_exit") == [{"reason": "EXITED_REASON_INVALID_HP"}] * slots
@@ -312,7 +209,7 @@ def test_a_checkpoint_loads_where_data_and_encoder_are_gone(
     names, logits = torch.load(tmp_path / "result.pth", weights_only=True)
 
     model = AutoModelForTokenClassification.from_config(AutoConfig.from_pretrained(trial.checkpoint()))
-    model.load_state_dict(weights(trial))
+    model.load_state_dict(trial.weights())
     model.eval()
     ids = torch.arange(5, 25)[None]
     with torch.no_grad():

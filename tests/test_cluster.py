@@ -1,0 +1,71 @@
+"""What a task of a cluster needs beyond Determined's own; in a whole task: ``cluster/test_faults.py``."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import requests
+import torch
+
+from ner_cluster import be_patient_with_master, why_unwritable
+
+
+class FullDisk:
+    """A file on a disk that is full after so many bytes, as torch writes to."""
+
+    def __init__(self, path: Path, room: int) -> None:
+        self._file, self._room = path.open("wb"), room
+
+    def write(self, data: bytes) -> int:
+        self._room -= len(data)
+        if self._room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def test_a_full_disk_is_found_in_what_torch_says_of_it(tmp_path: Path) -> None:
+    with pytest.raises((RuntimeError, OSError)) as caught:
+        torch.save({"weights": torch.zeros(100_000)}, FullDisk(tmp_path / "state", 1000))
+    assert why_unwritable(caught.value)
+    assert why_unwritable(RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"))
+    assert why_unwritable(RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"))
+
+
+def test_a_full_disk_is_found_in_what_copying_code_says_of_it(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "ner.py").write_text("", encoding="utf-8")
+
+    def full(source: str, target: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+
+    with pytest.raises(shutil.Error) as caught:
+        shutil.copytree(tmp_path / "code", tmp_path / "copy", copy_function=full)
+    assert "No space left on device" in str(why_unwritable(caught.value))
+
+
+@pytest.mark.parametrize(
+    "error", [requests.ConnectionError("no route"), FileNotFoundError(2, "no"), RuntimeError("shapes differ")]
+)
+def test_other_errors_are_not_taken_for_a_full_disk(error: OSError | RuntimeError) -> None:
+    assert why_unwritable(error) is None
+
+
+def test_what_an_experiment_says_of_patience_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    from determined.common import util
+
+    monkeypatch.delenv("DET_RETRY_CONFIG", raising=False)
+    be_patient_with_master()
+    retry = util.get_max_retries_config()
+    assert all(retry.is_retry("POST", status) for status in (500, 502, 503, 504))
+    assert not retry.is_retry("POST", 404)
+    monkeypatch.setenv("DET_RETRY_CONFIG", json.dumps({"total": 1}))
+    be_patient_with_master()
+    assert util.get_max_retries_config().total == 1
