@@ -30,7 +30,7 @@ from determined import pytorch
 import ner_model
 from ner_batches import BatchDataset, EvaluationBatches, TrainingBatches, only_item
 from ner_data import Corpus, load_corpus
-from ner_encode import Labels
+from ner_encode import SETTINGS_FILE, Labels
 from ner_errors import UserError
 from ner_experiment import LEGACY_METRICS, REPORTING_BATCHES, Span, make_plan, parse_arguments
 from ner_hparams import HyperparameterError, parse_settings
@@ -41,9 +41,6 @@ from ner_utils import Scheme, split_tag
 
 logger = logging.getLogger("ner")
 T = TypeVar("T")
-
-SETTINGS_FILE = "ner_settings.json"
-"""In every checkpoint: settings, labels and tag scheme."""
 
 
 def allow_numpy_random_state() -> None:
