@@ -49,7 +49,7 @@ class ModelDirectory:
         self.config = self._load_config()
         self.labels = self._label_map()
         self.tokenizer = self._load_tokenizer()
-        settings = self._load_settings()
+        settings = self._json(SETTINGS_FILE)
         self.stride: int | None = None
         self.whole_documents = False
         if settings is None:
@@ -96,10 +96,10 @@ class ModelDirectory:
         if not path.is_dir():
             raise UserError(f"{path}: no such directory; {_REMEDY}")
         found = self._json("config.json")
-        if found is None:
+        if found is None or "model_type" not in found:  # a run's folder has a config.json too
             inner = path / "model"
             hint = f"did you mean {inner}?" if (inner / "config.json").is_file() else _REMEDY
-            raise UserError(f"{path}: no model directory, it has no config.json; {hint}")
+            raise UserError(f"{path}: no model directory, it has no config.json of a model; {hint}")
         architectures = found.get("architectures") or []
         if architectures and not any("TokenClassification" in str(name) for name in architectures):
             raise UserError(f"{path}: a {architectures[0]}, which is no token classifier; {_REMEDY}")
@@ -120,9 +120,6 @@ class ModelDirectory:
         except UserError as error:
             what = str(error).rsplit("; ", 1)[0].rsplit(f"{str(self.path)!r}: ", 1)[-1]
             raise UserError(f"{self.path}: {what}; put the tokenizer's files (tokenizer.json …) there") from error
-
-    def _load_settings(self) -> dict[str, Any] | None:
-        return self._json(SETTINGS_FILE)
 
     def torch_model(self) -> Model:
         """The model in PyTorch, fp32, on a GPU where there is one.
@@ -158,29 +155,16 @@ class ModelDirectory:
         Raises:
             UserError: no such file, ONNX Runtime is not installed, or the file is not of this model.
         """
-        from ner_onnx import open_session, read_labels
+        from ner_onnx import open_session, read_labels, run_session
 
         path = self.path / file_name
         if not path.is_file():
             raise UserError(f"{path}: no such file; make it with ner_export.py --onnx, or take the backend torch")
-        session = open_session(path, threads=threads)
+        session = open_session(path, threads)
         labels = read_labels(session, path)
         if labels != self.labels:
             raise UserError(
                 f"{path}: its labels {' '.join(labels)} are not those of config.json, {' '.join(self.labels)}: the "
                 f"files are of two models; export again"
             )
-        names = {node.name for node in session.get_inputs()}
-        if not {"input_ids", "attention_mask"} <= names or "logits" not in {n.name for n in session.get_outputs()}:
-            raise UserError(
-                f"{path}: takes {', '.join(sorted(names))}, not input_ids and attention_mask to logits; "
-                f"export it with ner_export.py --onnx"
-            )
-
-        def run(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> NDArray[np.float32]:
-            feed = {"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()}
-            if "token_type_ids" in names:
-                feed["token_type_ids"] = np.zeros_like(feed["input_ids"])
-            return session.run(["logits"], feed)[0]
-
-        return run
+        return lambda input_ids, attention_mask: run_session(session, input_ids, attention_mask)
