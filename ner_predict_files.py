@@ -221,6 +221,9 @@ def open_input(
     with stream:
         lines = read_lines(stream, path)
         if chosen == "text":
+            if format_ is None:
+                head, lines = peek(lines)
+                _refuse_columns(head, path)
             yield chosen, read_text(lines), share
         elif chosen == "jsonl":
             yield chosen, read_json_lines(lines, text_column, path), share
@@ -228,6 +231,19 @@ def open_input(
             head, lines = peek(lines)
             columns = find_columns(head, Choice(text_column, label_column, need_tags=False), path)
             yield chosen, read_columns(lines, columns, path), share
+
+
+def _refuse_columns(head: list[Line], path: Path) -> None:
+    """Refuse a `.txt` of words and tags: many a corpus is called so, and each word would be a text."""
+    try:
+        columns = find_columns(head, Choice(need_tags=False), path)
+    except UserError:
+        return  # no columns
+    if columns.tag is not None:
+        raise UserError(
+            f"{path}:{columns.first}: {shown(head[columns.first - 1][1])} may be a word and its tag: say which it is, "
+            f"--format conll or --format text"
+        )
 
 
 # -- Output ----------------------------------------------------------------------------------------------------
@@ -266,8 +282,13 @@ def whole_or_nothing(path: Path, overwrite: bool) -> Iterator[IO[str]]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = partial.exists() and os.path.samestat(
+                partial.stat(), os.fstat(file.fileno())
+            )  # else it has just been renamed
         except BlockingIOError:
-            raise UserError(f"{path}: another process is writing it: wait for it, or name another file") from None
+            alone = False
+        if not alone:
+            raise UserError(f"{path}: another process is writing it: wait for it, or name another file")
         file.truncate(0)
         try:
             yield file

@@ -191,6 +191,24 @@ def test_another_writer_is_not_disturbed(tag, tmp_path):
     assert (tmp_path / "out.jsonl").read_text() == "first\n"
 
 
+def test_an_output_that_was_finished_while_the_lock_was_taken_is_kept(tmp_path, monkeypatch):
+    import fcntl
+
+    from ner_errors import UserError
+    from ner_predict_files import whole_or_nothing
+
+    output, partial = tmp_path / "out.jsonl", tmp_path / ".out.jsonl.partial"
+
+    def finish_elsewhere(*_: object) -> None:
+        partial.write_text("theirs\n")
+        partial.rename(output)
+
+    monkeypatch.setattr(fcntl, "flock", finish_elsewhere)
+    with pytest.raises(UserError, match="another process"), whole_or_nothing(output, overwrite=False):
+        pass
+    assert output.read_text() == "theirs\n"
+
+
 def test_killed_and_run_again_no_line_is_missing_or_twice(model_dir, tmp_path):
     """Killed without a chance to clean up, after some of the output stood on the disk."""
     lines = [f"{NAMES[i % 6]} {NAMES[i % 5]} went to {PLACES[i % 4]} {i}" for i in range(8_000)]
@@ -224,6 +242,7 @@ def test_killed_and_run_again_no_line_is_missing_or_twice(model_dir, tmp_path):
         ("a.jsonl", b'{"tokens": ["a", 1]}\n', "is neither a string nor a list of strings"),
         ("a.jsonl", b'{"text": "\\ud800"}\n', "half a character"),
         ("a.jsonl", b'{"text": "a", "predicted_entities": 1}\n', "has 'predicted_entities' already"),
+        ("a.txt", b"-DOCSTART- O\n\nAda B-PER\nwent O\n", "a.txt:3: 'Ada B-PER' may be a word and its tag"),
         ("a.csv", b"a,b\n", "csv is not read here"),
         ("a.parquet", b"PAR1", "parquet is not read here"),
     ],
