@@ -128,11 +128,12 @@ def read_json_lines(lines: Iterator[Line], column: str | None, path: Path) -> It
         for key in (TAGS_KEY, ENTITIES_KEY):
             if key in row:
                 raise UserError(f"{path}:{number}: has {key!r} already: drop or rename it")
-        documents.mark()
         document_column = known_name(names, DOCUMENT_NAMES)
-        document = documents.number() if document_column is None else documents.number(row[document_column])
+        if document_column is None:
+            documents.mark()
+        document = documents.number(None if document_column is None else row[document_column])
         value = row[name]
-        _check_characters(value, path, number)
+        _check_characters(row, path, number)
         if isinstance(value, str):
             yield TextRow(value, row, document)
         elif isinstance(value, list) and all(isinstance(word, str) for word in value):
@@ -141,9 +142,9 @@ def read_json_lines(lines: Iterator[Line], column: str | None, path: Path) -> It
             raise UserError(f"{path}:{number}: {shown(value)} of {name!r} is neither a string nor a list of strings")
 
 
-def _check_characters(value: object, path: Path, number: int) -> None:
+def _check_characters(row: dict[str, Any], path: Path, number: int) -> None:
     try:
-        json.dumps(value, ensure_ascii=False).encode()
+        json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         bad = error.object[error.start]
         raise UserError(f"{path}:{number}: {bad!a} is half a character (a lone surrogate): write it whole") from None

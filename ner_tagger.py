@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,7 +176,10 @@ class Tagger:
 
         Raises:
             UserError: what is missing in the directory or wrong with it.
+            ValueError: another backend.
         """
+        if backend not in get_args(Backend):
+            raise ValueError(f"backend {backend!r}: torch and onnx are what there is")
         directory = ModelDirectory(Path(model_dir).expanduser())
         model = directory.torch_model() if backend == "torch" else directory.onnx_model(onnx_file, threads)
         return cls(

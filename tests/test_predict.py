@@ -17,6 +17,7 @@ from conftest import NAMES, PLACES, ROOT, make_sentences, write_config, write_co
 
 import ner_predict
 import ner_tagger
+from ner_conll import find_columns
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +117,22 @@ def test_json_lines_keep_their_keys(tag):
     assert [e["text"] for e in found[2]["predicted_entities"]] == ["Ada Bo", "Oslo"]
     status, out, _ = tag('{"body": "Ada"}', "--text-column", "body", name="input.jsonl")
     assert json.loads(out)["predicted_entities"][0]["type"] == "PER"
+
+
+def test_documents_are_told_as_training_tells_them():
+    from ner_predict_files import read_columns, read_json_lines
+    from ner_text import Choice
+
+    rows = [{"text": "a", "doc_id": 1}, {"text": "b", "doc_id": 1}, {"text": "c", "doc_id": 2}]
+    lines = [(i, json.dumps(row)) for i, row in enumerate(rows, 1)]
+    assert [item.document for item in read_json_lines(iter(lines), None, Path("a"))] == [0, 0, 1]
+    lines = [(i, json.dumps({"text": "a"})) for i in (1, 2)]
+    assert [item.document for item in read_json_lines(iter(lines), None, Path("a"))] == [0, 1]
+    text = "a O\n\nb O\n\n-DOCSTART- O\n\nc O\n# newdoc\nd O"
+    head = list(enumerate(text.split("\n"), 1))
+    columns = find_columns(head, Choice(need_tags=False), Path("a"))
+    items = list(read_columns(iter(head), columns, Path("a")))
+    assert [(item.document, item.words) for item in items] == [(0, ["a"]), (0, ["b"]), (1, ["c"]), (2, ["d"])]
 
 
 def test_standard_input_and_packed_files_are_read(tag, model_dir, monkeypatch, capsys):
@@ -241,6 +258,7 @@ def test_killed_and_run_again_no_line_is_missing_or_twice(model_dir, tmp_path):
         ("a.jsonl", b'{"text": 7}\n', "a.jsonl:1: 7 of 'text' is neither"),
         ("a.jsonl", b'{"tokens": ["a", 1]}\n', "is neither a string nor a list of strings"),
         ("a.jsonl", b'{"text": "\\ud800"}\n', "half a character"),
+        ("a.jsonl", b'{"text": "a", "id": "\\udc00"}\n', "half a character"),
         ("a.jsonl", b'{"text": "a", "predicted_entities": 1}\n', "has 'predicted_entities' already"),
         ("a.txt", b"-DOCSTART- O\n\nAda B-PER\nwent O\n", "a.txt:3: 'Ada B-PER' may be a word and its tag"),
         ("a.csv", b"a,b\n", "csv is not read here"),

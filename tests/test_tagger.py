@@ -249,9 +249,11 @@ def test_buffers_are_bounded_and_documents_are_not_cut():
     assert [[size for size, _ in buffer] for buffer in kept] == [[5, 0, 0, 20], [1, 1], [1]]
 
 
-def test_a_string_is_no_list_of_texts(tagger):
+def test_slips_of_a_programmer_are_told(tagger, model_dir):
     with pytest.raises(TypeError, match=r"tagger\(\[text\]\)"):
         tagger("Ada went")
+    with pytest.raises(ValueError, match="'tensorflow'"):
+        Tagger.from_pretrained(model_dir, backend="tensorflow")
 
 
 # -- Directories that are refused ------------------------------------------------------------------------------
