@@ -86,9 +86,10 @@ def write_card(folder: Path, trained: Trained, files: Sequence[str], checks: dic
 
 
 def _base(trained: Trained) -> str:
-    """The encoder's name; of a local directory only its last part, as its place is nobody's business."""
+    """The encoder's name on the hub; where it was a directory, whose place is nobody's business, its architecture."""
     name = trained.settings.hparams.pretrained_model_name_or_path
-    return _last(name) if name.startswith((".", "/", "~")) else name
+    directory = name.startswith((".", "/", "~")) or Path(name).is_dir()
+    return trained.model.config.model_type if directory else name
 
 
 def _last(name: str) -> str:

@@ -158,8 +158,11 @@ def test_a_float32_file_beyond_its_tolerance_is_refused(change, run, tmp_path, m
 def test_int8_that_loses_too_much_is_refused(run, tmp_path, monkeypatch, capsys):
     quantize = ner_onnx.quantize
 
-    def spoil(source, target):
-        quantize(source, target)
+    tried = []
+
+    def spoil(source, target, word_vectors):
+        tried.append(word_vectors)
+        quantize(source, target, word_vectors)
         graph = onnx.load(str(target))
         bias = next(w for w in graph.graph.initializer if w.name.endswith("classifier.bias"))
         values = onnx.numpy_helper.to_array(bias)[::-1] * 100
@@ -169,6 +172,7 @@ def test_int8_that_loses_too_much_is_refused(run, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(ner_onnx, "quantize", spoil)
     message = refused(capsys, run, "--output", tmp_path / "out", "--quantize")
     assert "points of f1" in message and "more than the 0.5 allowed" in message and "without --quantize" in message
+    assert tried == [True, False]
     assert only(tmp_path) == []
 
 
