@@ -152,8 +152,8 @@ def fuse(source: Path, target: Path, config: Any) -> dict[str, int]:
 def quantize(source: Path, target: Path, word_vectors: bool = True) -> None:
     """Matrix products in 8 bits: weights per output channel, activations by their range in each batch.
 
-    Both without sign: where a processor lacks VNNI, its product of unsigned by signed bytes overflows unless weights
-    keep to 7 bits, and these lose more (README, «Export»).
+    Weights have a sign and all 8 bits: three times as fast here as without sign. A processor without VNNI may overflow
+    on them; weights of 7 bits would not, but lose more (README, «Export»).
 
     Args:
         word_vectors: in 8 bits too, where they are fused: most of a small model's size.
@@ -169,7 +169,7 @@ def quantize(source: Path, target: Path, word_vectors: bool = True) -> None:
         quantization.quantize_dynamic(
             str(source),
             str(made),
-            weight_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
             per_channel=True,
             op_types_to_quantize=operators,
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},  # behind operators of onnxruntime's own
