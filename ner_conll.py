@@ -114,17 +114,27 @@ def read_conll(lines: Iterator[Line], columns: Columns, path: Path) -> Iterator[
         cells = columns.cells((number, text), path)
         if cells is not None:
             start = start if rows else number
-            rows.append(_checked_row(cells, columns, number, path))
+            rows.append(checked_row(cells, columns, number, path))
             continue
-        begins_document = _DOCSTART.match(text) or _NEW_DOCUMENT.match(text)
-        if rows and (begins_document or not text.strip(BLANK)):
+        if rows and ends_sentence(text):
             yield _sentence(rows, columns, start, documents)
             rows = []
-        if begins_document:
+        if begins_document(text):
             documents.mark()
 
 
-def _checked_row(cells: list[str], columns: Columns, number: int, path: Path) -> list[str]:
+def begins_document(text: str) -> bool:
+    """Whether a line that is no data marks a new document."""
+    return bool(_DOCSTART.match(text) or _NEW_DOCUMENT.match(text))
+
+
+def ends_sentence(text: str) -> bool:
+    """Whether a line that is no data parts sentences; other comments do not."""
+    return begins_document(text) or not text.strip(BLANK)
+
+
+def checked_row(cells: list[str], columns: Columns, number: int, path: Path) -> list[str]:
+    """The cells of a line of data, its tag without white space around it; raises UserError where one is empty."""
     if not cells[columns.word]:
         raise UserError(f"{path}:{number}: no word in column {columns.word + 1} of {shown(cells)}: write the word")
     if columns.tag is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ _WINDOWS_AT_A_TIME = 1 << 16
 BAD_TAGS_SHOWN = 20
 IGNORED = -100
 """Label of a piece that no loss is taken over (PyTorch's cross entropy)."""
+SETTINGS_FILE = "ner_settings.json"
+"""In every checkpoint and model directory: settings, labels and tag scheme."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,7 @@ def cached_split(
         UserError: a tag that training never saw, or a bad one where data.on_bad_tags says error.
         HyperparameterError: a stride that leaves no room.
     """
-    capacity = max_seq_length - tokenizer.specials
-    stride = settings.stride if settings.stride is not None else max_seq_length // 4
-    if not 0 <= stride < capacity:
-        raise HyperparameterError(
-            f"data.stride: {stride} must be less than the {capacity} pieces that a window of data.max_seq_length "
-            f"{max_seq_length} holds beside its {tokenizer.specials} special ones"
-        )
+    capacity, stride = window_room(max_seq_length, settings.stride, tokenizer)
     how = [labels.names, labels.scheme.value, capacity, stride, settings.label_all_tokens, settings.on_bad_tags]
     key = hash_of([FORMAT, text.parent.name, tokenizer.fingerprint(), *how])
     encoder = _Encoder(source, labels, settings, tokenizer, capacity, stride)
@@ -145,6 +141,22 @@ def cached_split(
     found = json.loads((directory / "found.json").read_text(encoding="utf-8"))
     bad_tags = tuple(BadTag(**bad).told(source) for bad in found["bad_tags"])
     return Split(source.split, counts=found["counts"], bad_tags=bad_tags, fingerprint=key, **arrays)
+
+
+def window_room(max_seq_length: int, stride: int | None, tokenizer: WordTokenizer) -> tuple[int, int]:
+    """Pieces that a window holds beside its special ones, and pieces by which two overlap (a quarter unless given).
+
+    Raises:
+        HyperparameterError: a stride that leaves no room.
+    """
+    capacity = max_seq_length - tokenizer.specials
+    stride = max_seq_length // 4 if stride is None else stride
+    if not 0 <= stride < capacity:
+        raise HyperparameterError(
+            f"data.stride: {stride} must be less than the {capacity} pieces that a window of data.max_seq_length "
+            f"{max_seq_length} holds beside its {tokenizer.specials} special ones"
+        )
+    return capacity, stride
 
 
 @dataclass(frozen=True)
@@ -232,45 +244,95 @@ class _Encoder:
         """Tokenize and cut one record batch; offsets count from its own beginning and leave out the leading 0."""
         gold = self._tag_ids(batch)
         texts = batch.column("words").to_pylist()
-        labels, capacity = self._labels, self._capacity
-        sentences = np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(np.int64)
-        documents = sentences
-        if self._settings.context == "document":
-            changes = np.flatnonzero(np.diff(batch.column("document").to_numpy())) + 1
-            documents = sentences[np.concatenate([[0], changes, [len(texts)]])]
-
-        ids, per_word, unknown = self._tokenizer.pieces(texts)
-        self.counts["unknown_words"] += unknown
-        self.counts["cut_words"] += int((per_word > capacity).sum())
-        starts = np.concatenate([[0], np.cumsum(per_word)])  # of each word in ids
-        per_word = np.minimum(per_word, capacity)  # of a word longer than a window its first pieces are kept
-        windows = plan_windows(per_word, documents, capacity, self._stride)
-
-        # Words seen by each window, then pieces of each word, both laid out flat.
-        seen = _ranges(windows.begin, windows.end)
-        window_of = np.repeat(np.arange(len(windows.begin)), windows.end - windows.begin)
-        owned = (seen >= windows.own_begin[window_of]) & (seen < windows.own_end[window_of])
-        lengths = per_word[seen]
-        pieces = _ranges(starts[seen], starts[seen] + lengths)
-        word_start = np.cumsum(lengths) - lengths
-        first = np.zeros(len(pieces), np.bool_)
-        first[word_start[owned]] = True
-        piece_labels = np.full(len(pieces), IGNORED, np.int16)
+        documents = batch.column("document").to_numpy() if self._settings.context == "document" else None
+        cut = cut_windows(self._tokenizer, texts, documents, self._capacity, self._stride)
+        self.counts["unknown_words"] += cut.unknown_words
+        self.counts["cut_words"] += cut.cut_words
+        labels = np.full(len(cut.ids), IGNORED, np.int16)
         if self._settings.label_all_tokens:
-            piece_labels = np.where(np.repeat(owned, lengths), np.repeat(_inside(labels)[gold[seen]], lengths), IGNORED)
-            piece_labels = piece_labels.astype(np.int16)
-        piece_labels[word_start[owned]] = gold[seen[owned]]
+            labels[cut.owned] = _inside(self._labels)[gold[cut.word[cut.owned]]]
+        labels[cut.first] = gold[cut.word[cut.first]]
         return {
-            "ids": ids[pieces],
-            "labels": piece_labels,
-            "first": first,
-            "windows": np.cumsum(np.bincount(window_of, weights=lengths, minlength=len(windows.begin))).astype(
-                np.int64
-            ),
-            "words": windows.own_end.astype(np.int64),
+            "ids": cut.ids,
+            "labels": labels,
+            "first": cut.first,
+            "windows": cut.windows[1:],
+            "words": cut.words[1:],
             "tags": gold,
-            "sentences": sentences[1:],
+            "sentences": cut.sentences[1:],
         }
+
+
+@dataclass(frozen=True)
+class CutTexts:
+    """S texts of N words as W windows of P pieces, special ones not among them."""
+
+    ids: NDArray[np.int32]
+    """(P,) pieces."""
+    word: NDArray[np.int64]
+    """(P,) the word that a piece belongs to."""
+    owned: NDArray[np.bool_]
+    """(P,) piece of a word, in the window that owns it."""
+    first: NDArray[np.bool_]
+    """(P,) first piece of a word, in the window that owns it."""
+    windows: NDArray[np.int64]
+    """(W + 1,) where each window begins in ids."""
+    words: NDArray[np.int64]
+    """(W + 1,) first word that each window owns."""
+    sentences: NDArray[np.int64]
+    """(S + 1,) first word of each text."""
+    unknown_words: int
+    """Words without a piece of their own."""
+    cut_words: int
+    """Words longer than a window, of which the first pieces are kept."""
+
+
+def cut_windows(
+    tokenizer: WordTokenizer,
+    texts: Sequence[Sequence[str]],
+    documents: Sequence[int] | NDArray[np.integer[Any]] | None,
+    capacity: int,
+    stride: int,
+) -> CutTexts:
+    """Tokenize texts given as words and cut them into windows: what training, evaluation and prediction read.
+
+    Args:
+        documents: (S,) each text's document, all of whose texts a window may see; None: its own text only.
+        capacity: pieces a window holds, special ones not counted.
+        stride: pieces by which two windows overlap.
+    """
+    sentences = np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(np.int64)
+    borders = sentences
+    if documents is not None:
+        changes = np.flatnonzero(np.diff(documents)) + 1
+        borders = sentences[np.concatenate([[0], changes, [len(texts)]]).astype(np.int64)]
+
+    ids, per_word, unknown_words = tokenizer.pieces(texts)
+    cut_words = int((per_word > capacity).sum())
+    starts = np.concatenate([[0], np.cumsum(per_word)])  # of each word in ids
+    per_word = np.minimum(per_word, capacity)
+    windows = plan_windows(per_word, borders, capacity, stride)
+
+    # Words seen by each window, then pieces of each word, both laid out flat.
+    seen = _ranges(windows.begin, windows.end)
+    window_of = np.repeat(np.arange(len(windows.begin)), windows.end - windows.begin)
+    owned = (seen >= windows.own_begin[window_of]) & (seen < windows.own_end[window_of])
+    lengths = per_word[seen]
+    pieces = _ranges(starts[seen], starts[seen] + lengths)
+    first = np.zeros(len(pieces), np.bool_)
+    first[(np.cumsum(lengths) - lengths)[owned]] = True
+    sizes = np.bincount(window_of, weights=lengths, minlength=len(windows.begin))
+    return CutTexts(
+        ids=ids[pieces],
+        word=np.repeat(seen, lengths),
+        owned=np.repeat(owned, lengths),
+        first=first,
+        windows=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        words=np.concatenate([[0], windows.own_end]).astype(np.int64),
+        sentences=sentences,
+        unknown_words=unknown_words,
+        cut_words=cut_words,
+    )
 
 
 def _inside(labels: Labels) -> NDArray[np.int16]:

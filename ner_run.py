@@ -27,6 +27,7 @@ import determined as det
 import torch
 from determined import core, pytorch
 
+from ner_encode import SETTINGS_FILE
 from ner_errors import UserError
 from ner_experiment import REPORTING_BATCHES, Span, make_plan
 from ner_finish import finish
@@ -34,7 +35,7 @@ from ner_folder import RunFolder, alone_in, discard, open_folder
 from ner_hparams import parse_settings
 from ner_local import LocalController, local_core_context
 from ner_progress import Progress, log_readably
-from ner_trial import SETTINGS_FILE, NERTrial, check_batch_size
+from ner_trial import NERTrial, check_batch_size
 
 logger = logging.getLogger("ner")
 

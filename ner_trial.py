@@ -31,7 +31,7 @@ import ner_model
 from ner_batches import BatchDataset, EvaluationBatches, TrainingBatches, only_item
 from ner_cluster import UNWRITABLE, LastEvents, Meeting, be_patient_with_master, write_or_tell
 from ner_data import Corpus, load_corpus
-from ner_encode import Labels
+from ner_encode import SETTINGS_FILE, Labels
 from ner_errors import UserError
 from ner_experiment import LEGACY_METRICS, REPORTING_BATCHES, Span, make_plan, parse_arguments
 from ner_hparams import DataSettings, HyperparameterError, parse_settings
@@ -43,9 +43,6 @@ from ner_utils import Scheme, split_tag
 
 logger = logging.getLogger("ner")
 T = TypeVar("T")
-
-SETTINGS_FILE = "ner_settings.json"
-"""In every checkpoint: settings, labels and tag scheme."""
 
 
 be_patient_with_master()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import types
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -36,19 +40,30 @@ def directory(tmp_path_factory) -> Path:
     (folder / "ncbi-disease").mkdir()
     for split in ("train", "validation", "test"):
         (folder / "ncbi-disease" / f"{split}.tsv").write_text("Ada\tB-PER\nwent\tO\n\n" * 8)
+    (folder / "text.txt").write_text("Ada went to Oslo.\n\n")
     row = '{"tokens": ["Ada", "went"], "ner_tags": ["B-PER", "O"]}\n'
     for split in ("train", "validation", "test"):
         (wnut / f"{split}.json").write_text(row * 8)
     return folder
 
 
+TRAINING = next(line for line in COMMANDS if "--output-dir runs/mine" in line)
+
+
 @pytest.mark.parametrize("line", [c for c in COMMANDS if c.startswith(("python3 ner_", "torchrun"))])
 def test_a_command_of_the_readme_runs(line, directory, tiny_encoder):
     """As it stands, but for a tiny encoder in place of the hub's and two steps in place of the training."""
+    if line != TRAINING and "runs/mine" in line and not (directory / "runs/mine/model").is_dir():
+        run_line(TRAINING, directory, tiny_encoder)
+    run_line(line, directory, tiny_encoder)
+
+
+def run_line(line: str, directory: Path, tiny_encoder: Path) -> None:
     words = shlex.split(line.replace("=MODEL", f"={tiny_encoder}").split("  #")[0])
     launcher = [sys.executable] if words[0] == "python3" else [sys.executable, "-m", "torch.distributed.run"]
     command = [*launcher, *words[1:]]
-    if "--help" not in words and "--resume" not in words:
+    trains = {"ner_trial.py", "ner_data.py"} & set(words)
+    if trains and "--help" not in words and "--resume" not in words:
         command += ["--config", f"hyperparameters.pretrained_model_name_or_path={tiny_encoder}"]
         command += ["--config", "hyperparameters.max_steps=2", "--config", "data.max_seq_length=64"]
     done = subprocess.run(
@@ -72,6 +87,23 @@ def test_every_command_of_the_readme_is_run_somewhere():
             assert f"make {words[1]}" in continuous_integration, line
         else:
             assert words[0] in ("python3", "torchrun", "det"), line
+
+
+def test_the_served_tagger_is_the_tagger(directory, tiny_encoder, monkeypatch):
+    """The recipe's methods in the order in which LitServe 0.2.19 calls them, in place of the server."""
+    (source,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "litserve" in block)
+    if not (directory / "runs/mine/model").is_dir():
+        run_line(TRAINING, directory, tiny_encoder)
+    monkeypatch.setitem(sys.modules, "litserve", types.SimpleNamespace(LitAPI=object))
+    monkeypatch.chdir(directory)
+    recipe: dict[str, Any] = {"__name__": "server"}
+    exec(compile(source, "server.py", "exec"), recipe)
+    api = recipe["Entities"]()
+    api.setup("cpu")
+    texts = ["Ada went to Oslo.", ""]
+    decoded = [api.decode_request(recipe["Request"](text=text)) for text in texts]
+    answers = [json.loads(json.dumps(api.encode_response(found))) for found in api.predict(decoded)]
+    assert answers == [{"entities": [asdict(e) for e in found]} for found in api.tagger(texts)]
 
 
 def test_the_table_of_rooms_names_every_module():

@@ -1,0 +1,280 @@
+"""Exports: from every source, the same model; checked, whole or not there; refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, make_encoder, make_sentences, write_config, write_conll
+
+import ner_export
+import ner_onnx
+from ner_checkpoint import load_trained
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run that learnt its corpus."""
+    import ner_trial
+
+    folder = tmp_path_factory.mktemp("export")
+    corpus = {
+        "train": write_conll(folder / "train.conll", make_sentences(60)),
+        "validation": write_conll(folder / "validation.conll", make_sentences(30, 100)),
+        "test": write_conll(folder / "test.conll", make_sentences(7, 200)),
+    }
+    (encoder := folder / "encoder").mkdir()
+    config = write_config(folder / "experiment.yaml", make_encoder(encoder), corpus, learning_rate=2e-2)
+    options = ["--config", "hyperparameters.num_train_epochs=6"]
+    assert ner_trial.main([str(config), "--output-dir", str(folder / "run"), *options]) == 0
+    return folder / "run"
+
+
+def checkpoint_of(run):
+    return run / json.loads((run / "summary.json").read_text())["checkpoint"]
+
+
+def only(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def refused(capsys, *arguments):
+    """The message of an export that is refused, with exit status 2."""
+    assert ner_export.main(list(map(str, arguments))) == 2
+    captured = capsys.readouterr()
+    message = captured.err.strip().splitlines()[-1]
+    assert message.startswith("error: ") and "Traceback" not in captured.err
+    return message
+
+
+def test_all_files_are_made_checked_and_load(run, tmp_path, capsys):
+    output = tmp_path / "made" / "exported"
+    assert ner_export.main([str(run), "--output", str(output), "--onnx", "--quantize"]) == 0
+    assert only(tmp_path / "made") == ["exported"]
+    assert {"README.md", "config.json", "model.safetensors", "model.onnx", "model_quantized.onnx"} <= set(only(output))
+    assert output.stat().st_mode & 0o777 == 0o755
+
+    from transformers import pipeline
+
+    found = pipeline("token-classification", str(output), aggregation_strategy="first")("Ada Bo went to Oslo .")
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["best"]["f1"] > 0.9  # or the next line says nothing
+    assert [(entity["entity_group"], entity["word"]) for entity in found] == [("PER", "ada bo"), ("LOC", "oslo")]
+
+    card = (output / "README.md").read_text(encoding="utf-8")
+    assert f"| f1 | {summary['best']['f1']:.4f} |" in card and f"{summary['test']['f1']:.4f} |" in card
+    assert "| f1_PER |" in card and "`validation.conll`" in card and str(tmp_path.parent) not in card
+    assert "pipeline_tag: token-classification" in card and "`model_quantized.onnx`" in card
+    for name in ("model.onnx", "model_quantized.onnx"):
+        session = ner_onnx.open_session(output / name)
+        assert list(ner_onnx.read_labels(session, output / name)) == summary["labels"]
+
+
+def test_every_source_gives_the_same_weights(run, tmp_path, monkeypatch):
+    from determined.experimental import client
+
+    fetched = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+
+    class Checkpoint:
+        def download(self, path):
+            shutil.copytree(checkpoint_of(run), path, dirs_exist_ok=True)
+
+    monkeypatch.setenv("DET_MASTER", "http://nowhere:8080")
+    monkeypatch.setattr(client, "get_checkpoint", lambda uuid: Checkpoint() if uuid == fetched else None)
+    sources = {"run": run, "model": run / "model", "checkpoint": checkpoint_of(run), "uuid": fetched}
+    monkeypatch.chdir(tmp_path)
+    for name, source in sources.items():
+        assert ner_export.main([str(source), "--output", name]) == 0
+    files = {name: (tmp_path / name / "model.safetensors").read_bytes() for name in sources}
+    assert len(set(files.values())) == 1
+    assert only(tmp_path) == sorted(sources)
+
+
+def test_a_run_that_was_stopped_gives_its_best_checkpoint(run, tmp_path):
+    stopped = tmp_path / "run"
+    shutil.copytree(run, stopped)
+    shutil.rmtree(stopped / "model")
+    (stopped / "summary.json").unlink()
+    (tmp_path / "downloads").mkdir()
+    best = load_trained(str(stopped), tmp_path / "downloads")
+    reference = load_trained(str(run / "model"), tmp_path / "downloads")
+    for name, value in reference.model.state_dict().items():
+        assert torch.equal(value, best.model.state_dict()[name]), name
+
+
+def test_the_user_names_the_labelled_text(run, tmp_path, capsys):
+    moved = tmp_path / "moved"
+    shutil.copytree(run / "model", moved)
+    settings = json.loads((moved / "ner_settings.json").read_text())
+    settings["data"]["train_file"] = settings["data"]["validation_file"] = "gone.conll"
+    (moved / "ner_settings.json").write_text(json.dumps(settings))
+    message = refused(capsys, moved, "--output", tmp_path / "out")
+    assert "gone.conll" in message and "--data FILE" in message
+    other = write_conll(tmp_path / "other.conll", make_sentences(9, 300))
+    assert ner_export.main([str(moved), "--output", str(tmp_path / "out"), "--data", str(other)]) == 0
+    assert "`other.conll`" in (tmp_path / "out" / "README.md").read_text()
+    wrong = write_conll(tmp_path / "wrong.conll", [[("Ada", "B-ORG")]])
+    assert "'B-ORG'" in refused(capsys, moved, "--output", tmp_path / "out2", "--data", wrong)
+    assert only(tmp_path) == ["moved", "other.conll", "out", "wrong.conll"]
+
+
+def test_text_that_changed_since_the_training_is_told(run, tmp_path, capsys):
+    moved = tmp_path / "moved"
+    shutil.copytree(run / "model", moved)
+    settings = json.loads((moved / "ner_settings.json").read_text())
+    settings["data"]["validation_file"] = str(write_conll(tmp_path / "new.conll", make_sentences(9, 300)))
+    (moved / "ner_settings.json").write_text(json.dumps(settings))
+    assert ner_export.main([str(moved), "--output", str(tmp_path / "out")]) == 0
+    assert "no longer the text that the training validated on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [3e-4, float("nan")])
+def test_a_float32_file_beyond_its_tolerance_is_refused(change, run, tmp_path, monkeypatch, capsys):
+    fuse = ner_onnx.fuse
+
+    def spoil(source, target, config):
+        fuse(source, target, config)
+        graph = onnx.load(str(target))
+        bias = next(w for w in graph.graph.initializer if w.name.endswith("classifier.bias"))
+        values = onnx.numpy_helper.to_array(bias) + np.float32(change)
+        bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+        onnx.save_model(graph, str(target))
+
+    monkeypatch.setattr(ner_onnx, "fuse", spoil)
+    message = refused(capsys, run, "--output", tmp_path / "out", "--onnx")
+    assert "model.onnx: is not the trained model" in message and "1e-04" in message
+    assert only(tmp_path) == []
+
+
+def test_int8_that_loses_too_much_is_refused(run, tmp_path, monkeypatch, capsys):
+    quantize = ner_onnx.quantize
+
+    tried = []
+
+    def spoil(source, target, word_vectors):
+        tried.append(word_vectors)
+        quantize(source, target, word_vectors)
+        graph = onnx.load(str(target))
+        bias = next(w for w in graph.graph.initializer if w.name.endswith("classifier.bias"))
+        values = onnx.numpy_helper.to_array(bias)[::-1] * 100
+        bias.CopyFrom(onnx.numpy_helper.from_array(values.copy(), bias.name))
+        onnx.save_model(graph, str(target))
+
+    monkeypatch.setattr(ner_onnx, "quantize", spoil)
+    message = refused(capsys, run, "--output", tmp_path / "out", "--quantize")
+    assert "points of f1" in message and "more than the 0.5 allowed" in message and "without --quantize" in message
+    assert tried == [True, False]
+    assert only(tmp_path) == []
+
+
+def spoilt(run, tmp_path, source, name, spoil):
+    folder = tmp_path / "spoilt"
+    shutil.copytree(run / "model" if source == "model" else checkpoint_of(run), folder)
+    (folder / name).write_bytes(spoil((folder / name).read_bytes()))
+    return folder
+
+
+@pytest.mark.parametrize("source", ["model", "checkpoint"])
+@pytest.mark.parametrize("size", [0, 40, 3000])
+def test_weights_cut_short_are_refused(source, size, run, tmp_path, capsys):
+    name = {"model": "model.safetensors", "checkpoint": "state_dict.pth"}[source]
+    folder = spoilt(run, tmp_path, source, name, lambda content: content[:size])
+    message = refused(capsys, folder, "--output", tmp_path / "out")
+    assert str(folder) in message and "copy" in message
+    assert only(tmp_path) == ["spoilt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "told"),
+    [
+        ("config.json", lambda c: c.replace(b"BertForTokenClassification", b"BertForMaskedLM"), "BertForMaskedLM"),
+        ("config.json", lambda c: c.replace(b'"B-PER"', b'"B-ORG"'), "of two models"),
+        ("config.json", lambda c: c[:30], "copy it again"),
+        ("ner_settings.json", lambda c: c[:30], "ner_settings.json: not readable"),
+        ("ner_settings.json", lambda c: b"[]", "not a JSON object"),
+        ("ner_settings.json", lambda c: c.replace(b'"scheme"', b'"skeem"'), "KeyError: 'scheme'"),
+        ("tokenizer.json", lambda c: c[:30], "no tokenizer can be loaded"),
+    ],
+)
+def test_directories_that_are_damaged_or_of_another_task_are_refused(name, spoil, told, run, tmp_path, capsys):
+    folder = spoilt(run, tmp_path, "model", name, spoil)
+    message = refused(capsys, folder, "--output", tmp_path / "out")
+    assert told in message and str(folder) in message
+    assert only(tmp_path) == ["spoilt"]
+
+
+def test_what_is_no_source_is_refused(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("DET_MASTER", raising=False)
+    monkeypatch.chdir(tmp_path)
+    fetched = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+    assert "export DET_MASTER=" in refused(capsys, fetched, "--output", "out")
+    assert "no such directory" in refused(capsys, "nothing", "--output", "out")
+    assert "is a file" in refused(capsys, run / "summary.json", "--output", "out")
+    assert "no model of this trial" in refused(capsys, run.parent / "encoder", "--output", "out")
+    (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
+    assert "without a checkpoint" in refused(capsys, "empty", "--output", "out")
+    assert only(tmp_path) == ["empty"]
+    message = refused(capsys, run, "--output", "empty")
+    assert message == "error: --output empty: exists already; name a directory that does not"
+
+
+def test_a_master_that_does_not_answer_is_told(tmp_path, monkeypatch, capsys):
+    from determined.experimental import client
+
+    def fail(_):
+        raise ConnectionError("no route to host\nmore")
+
+    monkeypatch.setenv("DET_MASTER", "http://nowhere:8080")
+    monkeypatch.setattr(client, "get_checkpoint", fail)
+    message = refused(capsys, "3fa85f64-5717-4562-b3fc-2c963f66afa6", "--output", tmp_path / "out")
+    assert "cannot be downloaded from http://nowhere:8080: no route to host" in message
+    assert only(tmp_path) == []
+
+
+def test_a_full_disk_leaves_nothing(run, tmp_path, monkeypatch, capsys):
+    import ner_card
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ner_card, "write_card", full)
+    message = refused(capsys, run, "--output", tmp_path / "out")
+    assert "No space left on device" in message and "make room" in message
+    assert only(tmp_path) == []
+
+
+def test_without_its_packages_an_onnx_file_is_refused_at_once(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    message = refused(capsys, run, "--output", tmp_path / "out", "--quantize")
+    assert message.endswith("python3 -m pip install onnxruntime")
+    assert only(tmp_path) == []
+
+
+def test_the_command_on_a_file_system_that_is_full(run, tmp_path):
+    """A limit on the size of files is what a full disk looks like to each library's writer."""
+    script = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); "
+        "import ner_export; sys.exit(ner_export.main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(run), "--output", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith(f"error: --output {tmp_path / 'out'}: cannot be written")
+    assert only(tmp_path) == []

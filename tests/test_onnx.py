@@ -1,0 +1,210 @@
+"""ONNX files: the same numbers as torch for every shape, whatever the model was doing; refusals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import ner_onnx
+from ner_errors import UserError
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+NAMES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+
+
+def make_model(kind="bert", **sizes):
+    import transformers
+
+    prefix = {"bert": "Bert", "distilbert": "DistilBert", "roberta": "Roberta", "electra": "Electra"}[kind]
+    names = {"distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}}.get(
+        kind,
+        {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
+    )
+    config = getattr(transformers, f"{prefix}Config")(
+        vocab_size=90, max_position_embeddings=70, num_labels=len(NAMES), pad_token_id=0, **names, **sizes
+    )
+    torch.manual_seed(3)
+    return getattr(transformers, f"{prefix}ForTokenClassification")(config).eval()
+
+
+def largest_difference(model, session):
+    """Of the logits of real pieces, over batches and lengths that tracing did not see."""
+    worst = 0.0
+    for batch, length in ((1, 3), (7, 60), (1, 60), (7, 3), (1, 1)):
+        ids = torch.randint(1, 90, (batch, length), generator=torch.Generator().manual_seed(length))
+        mask = torch.ones_like(ids)
+        mask[batch // 2 + 1 :, length // 2 + 1 :] = 0
+        with torch.no_grad():
+            expected = model(input_ids=ids * mask, attention_mask=mask).logits
+        got = ner_onnx.run_session(session, ids * mask, mask)
+        assert got.shape == expected.shape and got.dtype == np.float32
+        worst = max(worst, float(np.abs(got - expected.numpy())[mask.numpy() == 1].max()))
+    return worst
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta", "electra"])
+def test_the_file_gives_the_logits_of_the_model_for_every_shape(kind, tmp_path):
+    model = make_model(kind)
+    ner_onnx.export_onnx(model, tmp_path / "plain.onnx", NAMES, "BIOES", 70)
+    fused = ner_onnx.fuse(tmp_path / "plain.onnx", tmp_path / "fused.onnx", model.config)
+    assert fused["Attention"] == 2 and fused["SkipLayerNormalization"] == 4 and fused["BiasGelu"] == 2
+    for name in ("plain", "fused"):
+        path = tmp_path / f"{name}.onnx"
+        session = ner_onnx.open_session(path, threads=1)
+        assert largest_difference(model, session) < 1e-5
+        assert ner_onnx.read_labels(session, path) == NAMES
+        metadata = ner_onnx.read_metadata(session)
+        assert metadata["scheme"] == "BIOES" and metadata["max_seq_length"] == "70"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fused.onnx", "plain.onnx"]
+
+
+def test_a_model_in_training_is_left_as_it_was(tmp_path):
+    model = make_model(hidden_dropout_prob=0.5).train()
+    model.bert.encoder.layer[0].eval()  # a part that its owner froze
+    modes = [module.training for module in model.modules()]
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    attention = model.config._attn_implementation
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    ner_onnx.export_onnx(model, tmp_path / "model.onnx", NAMES)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [module.training for module in model.modules()] == modes
+    assert model.config._attn_implementation == attention
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    session = ner_onnx.open_session(tmp_path / "model.onnx", threads=1)
+    assert largest_difference(model.eval(), session) < 1e-5  # dropout is not in the file
+
+
+def test_int8_is_close_and_smaller_and_keeps_the_labels(tmp_path):
+    model = make_model()
+    ner_onnx.export_onnx(model, tmp_path / "plain.onnx", NAMES, "IOB2", 70)
+    ner_onnx.fuse(tmp_path / "plain.onnx", tmp_path / "fused.onnx", model.config)
+    ner_onnx.quantize(tmp_path / "fused.onnx", tmp_path / "int8.onnx")
+    session = ner_onnx.open_session(tmp_path / "int8.onnx", threads=1)
+    assert 0 < largest_difference(model, session) < 0.05
+    assert ner_onnx.read_labels(session, tmp_path / "int8.onnx") == NAMES
+    assert ner_onnx.read_metadata(session)["scheme"] == "IOB2"
+    kinds = {node.op_type for node in onnx.load(str(tmp_path / "int8.onnx")).graph.node}
+    assert "QAttention" in kinds and "MatMul" not in kinds
+
+
+def test_an_architecture_that_the_optimizer_does_not_know_is_left_plain(tmp_path):
+    model = make_model()
+    ner_onnx.export_onnx(model, tmp_path / "plain.onnx", NAMES)
+    model.config.model_type = "fancy"
+    assert ner_onnx.fuse(tmp_path / "plain.onnx", tmp_path / "fused.onnx", model.config) == {}
+    assert largest_difference(model, ner_onnx.open_session(tmp_path / "fused.onnx", threads=1)) < 1e-5
+
+
+def test_weights_beyond_the_limit_of_one_file_go_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(ner_onnx, "PROTOBUF_LIMIT", 1000)
+    model = make_model()
+    folder = tmp_path / "made"
+    folder.mkdir()
+    ner_onnx.export_onnx(model, folder / "plain.onnx", NAMES)
+    ner_onnx.fuse(folder / "plain.onnx", folder / "fused.onnx", model.config)
+    ner_onnx.quantize(folder / "fused.onnx", folder / "int8.onnx")
+    assert sorted(p.name for p in folder.iterdir()) == [
+        f"{name}.onnx{end}" for name in ("fused", "int8", "plain") for end in ("", ".data")
+    ]
+    folder.rename(tmp_path / "moved")  # the two belong together wherever they lie
+    for name, limit in (("plain", 1e-5), ("fused", 1e-5), ("int8", 0.05)):
+        session = ner_onnx.open_session(tmp_path / "moved" / f"{name}.onnx", threads=1)
+        assert largest_difference(model, session) < limit
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    ner_onnx.export_onnx(make_model(), path, NAMES)
+    return path
+
+
+def relabelled(exported, tmp_path, metadata):
+    graph = onnx.load(str(exported))
+    del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, metadata)
+    onnx.save_model(graph, str(tmp_path / "model.onnx"))
+    return tmp_path / "model.onnx"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ({}, "has no label map"),
+        ({"id2label": "[1, 2"}, "which is none"),
+        ({"id2label": "[1, 2]"}, "which is none"),
+        ({"id2label": '{"0": "O", "2": "B-PER"}'}, "which is none"),
+        ({"id2label": '{"0": "O", "1": "B-PER"}'}, "has 2 labels, its logits are 5"),
+    ],
+)
+def test_a_file_without_its_label_map_is_refused(exported, tmp_path, metadata, told):
+    path = relabelled(exported, tmp_path, metadata)
+    with pytest.raises(UserError, match=told) as refused:
+        ner_onnx.read_labels(ner_onnx.open_session(path), path)
+    assert str(path) in str(refused.value) and "ner_export.py --onnx" in str(refused.value)
+
+
+def test_what_is_no_tagger_is_refused(exported, tmp_path):
+    with pytest.raises(UserError, match="not a file"):
+        ner_onnx.open_session(tmp_path / "none.onnx")
+    cut = tmp_path / "cut.onnx"
+    cut.write_bytes(exported.read_bytes()[:5000])
+    with pytest.raises(UserError, match=r"cut\.onnx: cannot be opened"):
+        ner_onnx.open_session(cut)
+    graph = onnx.load(str(exported))
+    graph.graph.input[1].name = "token_type_ids"
+    for node in graph.graph.node:
+        node.input[:] = ["token_type_ids" if name == "attention_mask" else name for name in node.input]
+    onnx.save_model(graph, str(tmp_path / "other.onnx"))
+    with pytest.raises(UserError, match="takes input_ids, token_type_ids"):
+        ner_onnx.open_session(tmp_path / "other.onnx")
+
+
+def test_packages_that_are_absent_are_named_with_the_command(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(UserError, match=r"python3 -m pip install onnx$"):
+        ner_onnx.export_onnx(make_model(), tmp_path / "model.onnx", NAMES)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match=r"python3 -m pip install onnxruntime$"):
+        ner_onnx.open_session(tmp_path / "model.onnx")
+
+
+def test_what_cannot_be_written_leaves_the_old_file(exported, tmp_path, monkeypatch):
+    path = tmp_path / "model.onnx"
+    shutil.copy(exported, path)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(onnx, "save_model", full)
+    with pytest.raises(UserError, match=r"model\.onnx: cannot be written: No space left on device"):
+        ner_onnx.export_onnx(make_model(), path, ("A", "B", "C", "D", "E"))
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+    session = ner_onnx.open_session(path)
+    assert ner_onnx.read_labels(session, path) == NAMES
+
+
+def test_a_model_that_cannot_be_traced_is_refused(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("unsupported operator\nmore for developers")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    with pytest.raises(UserError, match="type 'bert' cannot be written as ONNX: RuntimeError: unsupported operator;"):
+        ner_onnx.export_onnx(make_model(), tmp_path / "model.onnx", NAMES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_label_map_is_json_of_any_script(tmp_path):
+    names = ("O", "B-LIEUX·É", "I-地名", "B-X", "I-X")
+    ner_onnx.export_onnx(make_model(), tmp_path / "model.onnx", names)
+    session = ner_onnx.open_session(tmp_path / "model.onnx")
+    assert ner_onnx.read_labels(session, tmp_path / "model.onnx") == names
+    assert json.loads(ner_onnx.read_metadata(session)["id2label"])["2"] == "I-地名"
