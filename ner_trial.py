@@ -30,6 +30,8 @@ from determined import pytorch
 import ner_model
 from ner_batches import BatchDataset, EvaluationBatches, TrainingBatches, only_item
 from ner_data import Corpus, load_corpus
+from ner_dropout import fast_dropout
+from ner_embedding import train_only_rows
 from ner_encode import Labels
 from ner_errors import UserError
 from ner_experiment import LEGACY_METRICS, REPORTING_BATCHES, Span, make_plan, parse_arguments
@@ -118,6 +120,9 @@ class NERTrial(pytorch.PyTorchTrial):
         self.data_fingerprints = {name: split.fingerprint for name, split in self.corpus.splits.items()}
 
         self.bare = ner_model.build_model(model_config, hparams, self.labels.names, self.seed)
+        self.parameters = sum(p.numel() for p in self.bare.parameters())
+        if hparams.weight_decay == 0:  # which would move rows without a gradient, too
+            train_only_rows(self.bare, self._training_pieces())
         self.model = self.context.wrap_model(self.bare)
         self.optimizer = self.context.wrap_optimizer(ner_model.build_optimizer(self.bare, hparams))
         self.train_batches = TrainingBatches(
@@ -155,6 +160,11 @@ class NERTrial(pytorch.PyTorchTrial):
         )
         self.bare = ner_model.build_model(config, self.settings.hparams, self.labels.names, seed=None)
         self.model = self.context.wrap_model(self.bare)
+
+    def _training_pieces(self) -> Any:
+        """(N,) all that a training batch may hold."""
+        specials = [*self.tokenizer.prefix, *self.tokenizer.suffix, self.tokenizer.pad_id]
+        return np.union1d(np.unique(self.corpus.splits["train"].ids), specials)
 
     def _load_corpus(self, first: bool) -> Corpus:
         data = self.settings.data
@@ -233,8 +243,11 @@ class NERTrial(pytorch.PyTorchTrial):
     def train_batch(self, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
         # Dropout is a function of (seed, micro-batch): a resumed run draws the same masks without having to restore a
         # generator on each slot, and N slots draw those of N accumulation steps.
-        torch.manual_seed(_mix(self.seed, batch_idx * self.context.distributed.size + self.context.distributed.rank))
-        loss = ner_model.word_loss(self._logits(self.model, batch), batch["labels"])
+        drawn = _mix(self.seed, batch_idx * self.context.distributed.size + self.context.distributed.rank)
+        torch.manual_seed(drawn)
+        with fast_dropout(drawn, self.context.device, self.settings.hparams.backend):
+            logits = self._logits(self.model, batch)
+        loss = ner_model.word_loss(logits, batch["labels"])
         self.context.backward(loss * batch["loss_weight"])
         self.context.step_optimizer(self.optimizer, clip_grads=self._clip())
         self.training_metrics.update(loss, batch)
@@ -295,10 +308,9 @@ class NERTrial(pytorch.PyTorchTrial):
             for told in split.bad_tags[:5]:
                 logger.warning(f"  {told}")
         logger.info(f"tags: {self.labels.scheme.value}, {len(self.labels.names)} labels: {' '.join(self.labels.names)}")
-        parameters = sum(p.numel() for p in self.model.parameters())
         hparams, slots = self.settings.hparams, self.context.distributed.size
         logger.info(
-            f"model: {hparams.pretrained_model_name_or_path}, {parameters / 1e6:.1f} M parameters, "
+            f"model: {hparams.pretrained_model_name_or_path}, {self.parameters / 1e6:.1f} M parameters, "
             f"{hparams.precision} on {slots} × {self.context.device.type}"
         )
         logger.info(
