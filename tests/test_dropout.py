@@ -65,7 +65,9 @@ def test_attention_is_what_pytorch_computes_with_the_same_factors(mask_type, sca
     query, key, value = (torch.randn(2, 3, 5, 4, requires_grad=True) for _ in range(3))
     mask = torch.ones(2, 1, 5, 5, dtype=torch.bool)
     mask[1, ..., 3:] = False
-    mask = {None: None, torch.bool: mask, torch.float32: torch.zeros(2, 1, 5, 5).masked_fill(~mask, -torch.inf)}[mask_type]
+    mask = {None: None, torch.bool: mask, torch.float32: torch.zeros(2, 1, 5, 5).masked_fill(~mask, -torch.inf)}[
+        mask_type
+    ]
     with FastDropout(7):
         ours = functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=0.3, scale=scale)
     factors = FastDropout(7).factors(torch.Size((2, 3, 5, 5)), 0.3, torch.float32)
