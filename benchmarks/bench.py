@@ -2,7 +2,8 @@
 
     make bench
     python3 benchmarks/bench.py --encoder DIR --corpus wnut17=TRAIN,VALIDATION [--corpus NAME=TRAIN,VALIDATION]
-        [--shapes encoder bert-base] [--batch-sizes 8 32] [--arms …] [--epochs 1] [--train-samples N] [--repeats 3]
+        [--shapes encoder bert-base] [--batch-sizes 8 32] [--arms …] [--epochs 1] [--repeats 3]
+        [--train-samples N] [--eval-samples N] [--profile]
 
 Every run is a process of its own; the arms take turns, so that what disturbs the machine disturbs all. Medians and
 their ratios are printed; results go to figures/bench.json and figures/bench.png. «a core» is samples per processor
@@ -165,6 +166,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS), metavar="ARM")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--train-samples", type=int, help="the first sentences only")
+    parser.add_argument("--eval-samples", type=int, help="the first sentences only")
     parser.add_argument("--repeats", type=int, default=3, help="each with its own seed")
     parser.add_argument("--profile", action="store_true", help="one more run of each arm, under PyTorch's profiler")
     parser.add_argument("--output", type=Path, default=ROOT / "figures" / "bench.json")
@@ -198,6 +200,7 @@ def main() -> None:
                                 "seed": 42 + repeat,
                                 "epochs": arguments.epochs,
                                 "train_samples": arguments.train_samples,
+                                "eval_samples": arguments.eval_samples,
                                 "profile": repeat == arguments.repeats,
                             }
                             result = run(

@@ -59,7 +59,10 @@ def load(spec: dict[str, Any]) -> Loaded:
     )
     tokenizer = load_tokenizer(hparams)
     data = DataSettings(
-        train_file=spec["train"], validation_file=spec["validation"], max_train_samples=spec["train_samples"]
+        train_file=spec["train"],
+        validation_file=spec["validation"],
+        max_train_samples=spec["train_samples"],
+        max_eval_samples=spec["eval_samples"],
     )
     config = ner_model.load_config(hparams)
     limit = ner_model.longest_window(config, hparams, tokenizer.tokenizer.model_max_length)

@@ -64,6 +64,7 @@ def main() -> None:
             "train_file": spec["train"],
             "validation_file": spec["validation"],
             "max_train_samples": spec["train_samples"],
+            "max_eval_samples": spec["eval_samples"],
             "cache_dir": spec["cache"],
         },
         "searcher": {"name": "single", "metric": "f1", "smaller_is_better": False},

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import final_state, make_encoder, read_metrics, without_times
-from transformers import AutoModelForTokenClassification
+from transformers import AutoConfig, AutoModelForTokenClassification
 
 import ner_trial
+from ner_dropout import FastDropout
 from ner_embedding import PartlyTrained, train_only_rows
 
 USED = np.array([0, 2, 3, 7, 8, 9, 20])
@@ -100,3 +101,33 @@ def test_a_run_ends_as_with_all_rows_and_decay_trains_them_all(train, monkeypatc
     name = next(name for name in decayed if "word_embeddings" in name)
     unused = (weights[1][name] != 0).any(1) & (weights[1][name] != decayed[name]).all(1)
     assert unused.any()
+
+
+@pytest.mark.parametrize("kind", ["roberta", "electra", "distilbert", "deberta-v2", "albert", "mpnet", "modernbert"])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_encoders_of_other_families_give_the_same_and_draw_all_dropout_from_ours(kind, bf16):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    if kind == "distilbert":
+        sizes = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
+    if kind == "modernbert":
+        ids = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "pad_token_id"), 0)
+        sizes |= {"attention_dropout": 0.1, "mlp_dropout": 0.1, "embedding_dropout": 0.1, **ids}
+    config = AutoConfig.for_model(kind, vocab_size=100, **sizes)
+    torch.manual_seed(0)
+    whole = AutoModelForTokenClassification.from_config(config).train()
+    ids = torch.randint(5, 90, (3, 9))
+    mask = torch.ones_like(ids)
+    mask[1, 6:] = 0
+    partly = copy.deepcopy(whole)
+    train_only_rows(partly, np.unique(np.append(ids.numpy(), 0)))
+    assert isinstance(partly.get_input_embeddings(), PartlyTrained)
+    assert list(partly.state_dict()) == list(whole.state_dict())
+
+    def draw(model, seed):
+        with FastDropout(seed), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return model(input_ids=ids, attention_mask=mask).logits
+
+    before = torch.get_rng_state()
+    first, other = draw(whole, 1), draw(whole, 2)
+    assert torch.equal(torch.get_rng_state(), before), "some dropout drew from torch"
+    assert torch.equal(first, draw(partly, 1)) and not torch.equal(first, other)
