@@ -76,7 +76,8 @@ def run(arm: str, spec: dict[str, Any]) -> dict[str, Any]:
         command = [sys.executable, str(Path(__file__).parent / f"{script}.py"), str(file)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"error: {arm} failed:\n{done.stderr[-3000:]}")
+        print(f"error: {arm} failed:\n{done.stderr[-3000:]}", file=sys.stderr)
+        sys.exit(2)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
@@ -90,7 +91,8 @@ def medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def show(results: list[dict[str, Any]], peaks: dict[str, float]) -> None:
-    settings = dict.fromkeys((r["shape"], r["corpus"], r["batch_size"]) for r in results)
+    timed = [r for r in results if not r["profile"]]  # the profiler slows a run
+    settings = dict.fromkeys((r["shape"], r["corpus"], r["batch_size"]) for r in timed)
     for shape, corpus, batch_size in settings:
         rows = {
             arm: medians(runs)
@@ -98,7 +100,7 @@ def show(results: list[dict[str, Any]], peaks: dict[str, float]) -> None:
             if (
                 runs := [
                     r
-                    for r in results
+                    for r in timed
                     if (r["shape"], r["corpus"], r["batch_size"], r["arm"]) == (shape, corpus, batch_size, arm)
                 ]
             )
@@ -125,6 +127,15 @@ def show(results: list[dict[str, Any]], peaks: dict[str, float]) -> None:
         if result["profile"]:
             shares = ", ".join(f"{kind} {share:.0%}" for kind, share in result["profile"].items() if share >= 0.01)
             print(f"\n{result['arm']}, {result['shape']}, batch {result['batch_size']}: {shares}")
+
+
+def save(file: Path, peaks: dict[str, float], results: list[dict[str, Any]]) -> None:
+    """After every run, so that one that is stopped leaves what it measured (and --add goes on)."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    written = {"date": time.strftime("%Y-%m-%d"), "peak_gflops": peaks, "results": results}
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    partial.replace(file)
 
 
 def draw(results: list[dict[str, Any]], file: Path) -> None:
@@ -182,6 +193,8 @@ def main() -> None:
             parser.error(f"--corpus: {item!r} is not NAME=TRAIN,VALIDATION with two files that are there")
         corpora[name] = [str(Path(part).resolve()) for part in parts]
 
+    if arguments.add and not arguments.output.is_file():
+        parser.error(f"--add: there is no {arguments.output} to add to")
     saved = json.loads(arguments.output.read_text("utf-8"))["results"] if arguments.add else []
     peaks = peak_gflops()
     results: list[dict[str, Any]] = list(saved)
@@ -216,12 +229,9 @@ def main() -> None:
                             )
                             private = ("encoder", "config", "train", "validation", "cache")
                             results.append({k: v for k, v in result.items() if k not in private})
+                            save(arguments.output, peaks, results)
                             print(f"{arm}: {result['samples_per_second']:.1f} samples/s", file=sys.stderr, flush=True)
     timed = [r for r in results if not r["profile"]]
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    date = time.strftime("%Y-%m-%d")
-    written = json.dumps({"date": date, "peak_gflops": peaks, "results": results}, indent=1) + "\n"
-    arguments.output.write_text(written, encoding="utf-8")
     print(f"matrix products at best: fp32 {peaks['fp32']:.0f}, bf16 {peaks['bf16']:.0f} GFLOP/s")
     show(results, peaks)
     if timed:

@@ -59,7 +59,8 @@ def run(encoder: str, files: list[str], batch_size: int, seed: int, way: str, gi
             command += ["--config", f"{name}={value}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
         if done.returncode:
-            sys.exit(f"error: {way} failed:\n{done.stderr[-3000:]}")
+            print(f"error: {way} failed:\n{done.stderr[-3000:]}", file=sys.stderr)
+            sys.exit(2)
         return float(json.loads(Path(folder, "run", "summary.json").read_text("utf-8"))["last"]["f1"])
 
 
