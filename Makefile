@@ -11,7 +11,7 @@ VENV_ORT := .venv-ort
 PYTHON_ORT := $(VENV_ORT)/bin/python
 READY_ORT := $(VENV_ORT)/.ready
 
-.PHONY: help venv venv-ort quickstart test test-slow test-ort lint clean
+.PHONY: help venv venv-ort quickstart test test-slow test-ort lint bench clean
 
 help:
 	@echo "make quickstart   train on the embedded corpus: score, curves, model (about two minutes)"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-slow    run those that take minutes: every backend on several slots, failures of a cluster"
 	@echo "make test-ort     run the tests on the cluster stack: torch 2.3, ONNX Runtime training (installs 8 GB)"
 	@echo "make lint         ruff, mypy and the generated corpus"
+	@echo "make bench        our trial beside transformers.Trainer, in turn (about an hour; CORPUS=NAME=TRAIN,VALIDATION)"
 	@echo "make venv         only create .venv"
 	@echo "make clean        remove caches of the tools, keep .venv and runs/"
 
@@ -59,6 +60,10 @@ lint: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy .
 	$(PYTHON) quickstart/make_corpus.py --check
+
+CORPUS ?= quickstart=quickstart/train.conll,quickstart/validation.conll
+bench: $(READY)
+	$(PYTHON) benchmarks/bench.py --encoder "$(ENCODER)" $(foreach corpus,$(CORPUS),--corpus $(corpus)) --profile $(BENCH)
 
 clean:
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

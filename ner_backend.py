@@ -21,6 +21,7 @@ import torch
 
 import ner_model
 import ner_ort
+from ner_dropout import fast_dropout
 from ner_errors import UserError
 from ner_hparams import HyperparameterError, Hyperparameters
 
@@ -121,6 +122,13 @@ def make_scaler() -> Any:
     return torch.amp.GradScaler("cuda")
 
 
+def autocast(hparams: Hyperparameters, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Around every forward pass."""
+    if hparams.precision in DTYPES:
+        return torch.autocast(device.type, DTYPES[hparams.precision])
+    return contextlib.nullcontext()
+
+
 class Engine:
     """A model under training, wrapped for Determined in the order that each choice needs.
 
@@ -156,11 +164,12 @@ class Engine:
         precision = f"Apex {self._hparams.apex_opt_level}" if self._hparams.use_apex_amp else self._hparams.precision
         return f"{self._hparams.backend}, {precision}"
 
-    def learn(self, batch: Any, ends_step: bool) -> torch.Tensor:
+    def learn(self, batch: Any, seed: int, ends_step: bool) -> torch.Tensor:
         """One micro-batch: forward, backward and, where it ends an optimizer step, the step.
 
         Args:
             batch: of BatchDataset, on the device.
+            seed: of its dropout.
 
         Returns:
             () the loss summed over its words, detached.
@@ -168,8 +177,9 @@ class Engine:
         Raises:
             UserError: the backend cannot compute this model.
         """
+        torch.manual_seed(seed)
         with self._told():
-            with self._autocast():
+            with autocast(self._hparams, self._device), fast_dropout(seed, self._device, self._hparams.backend):
                 logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
             loss = ner_model.word_loss(logits, batch["labels"])
             weighted = loss * batch["loss_weight"]
@@ -185,13 +195,8 @@ class Engine:
         Not by what wraps it: slots have different numbers of validation batches, and DDP would synchronize at each;
         torch.compile would compile anew.
         """
-        with self._autocast():
+        with autocast(self._hparams, self._device):
             return self._bare.forward(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self._hparams.precision in DTYPES:
-            return torch.autocast(self._device.type, DTYPES[self._hparams.precision])
-        return contextlib.nullcontext()
 
     def _clip(self, parameters: Any) -> None:
         if norm := self._hparams.max_grad_norm:

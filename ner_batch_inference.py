@@ -29,6 +29,7 @@ from determined.pytorch import experimental
 from numpy.typing import NDArray
 from pydantic import Field
 
+import ner_backend
 import ner_model
 import ner_readers
 from ner_batches import BatchDataset, only_item, shared_out
@@ -135,7 +136,7 @@ class Job:
         ids = np.full(end - begin, -1, np.int64)
         for micro_batch in shared_out(windows, self.split.lengths(trained.tokenizer.specials)[windows]):
             batch = {name: tensor.to(device) for name, tensor in dataset[micro_batch].items()}
-            with ner_model.autocast(trained.hparams, device):
+            with ner_backend.autocast(trained.hparams, device):
                 logits = trained.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
             chosen = logits[batch["first"]].float().argmax(-1).cpu().numpy()
             owned = [np.arange(*self.split.words[window : window + 2]) for window in micro_batch.windows]

@@ -20,7 +20,9 @@ from ner_tokenizer import WordTokenizer
 
 Ints = NDArray[np.int64]
 EVALUATION_PIECES = 4096
-"""Padded pieces of an evaluation batch: enough to fill the machine, few enough to stay in its caches."""
+"""Padded pieces of an evaluation batch at most: enough to fill the machine, few enough to stay in its caches."""
+LEAST_EVALUATION_PIECES = 512
+"""A batch of so many ends where windows get shorter than nine tenths of its longest: padding costs more than a call."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class TrainingBatches(torch.utils.data.Sampler):
 
 
 def shared_out(windows: Ints, lengths: Ints) -> list[MicroBatch]:
-    """Windows in batches of EVALUATION_PIECES for evaluation, longest first.
+    """Windows in batches for evaluation, longest first.
 
     Args:
         windows: (W,) any windows of a split.
@@ -182,7 +184,7 @@ def shared_out(windows: Ints, lengths: Ints) -> list[MicroBatch]:
     order = np.argsort(-lengths, kind="stable")
     batches, at = [], 0
     while at < len(order):
-        size = max(1, EVALUATION_PIECES // int(lengths[order[at]]))
+        size = _evaluation_size(lengths[order[at : at + EVALUATION_PIECES]])
         batches.append(MicroBatch(tuple(windows[order[at : at + size]].tolist())))
         at += size
     return batches
@@ -205,10 +207,45 @@ class EvaluationBatches(torch.utils.data.Sampler):
             yield [batch]
 
 
+def _evaluation_size(lengths: Ints) -> int:
+    """How many of the windows make the next batch.
+
+    Args:
+        lengths: (windows,) descending.
+    """
+    longest = int(lengths[0])
+    most, least = max(1, EVALUATION_PIECES // longest), -(-LEAST_EVALUATION_PIECES // longest)
+    alike = int(np.searchsorted(-lengths, -0.9 * longest, side="right"))
+    return min(most, max(least, alike))
+
+
+def rounded(length: int, most: int) -> int:
+    """The padded length of a batch among few, so that a compiled model meets few shapes.
+
+    Multiples of 8 up to 64, of 16 up to 128, of 32 up to 256 and so on: less than a quarter more than needed (below 32:
+    less than 8 pieces more), and 4 more lengths for every doubling: 20 up to 512.
+
+    Args:
+        most: pieces that a window may have; nothing is rounded beyond.
+    """
+    step = 8
+    while length > 8 * step:
+        step *= 2
+    return min(-(-length // step) * step, max(most, length))
+
+
 class BatchDataset(torch.utils.data.Dataset):
     """A split whose items are whole collated batches."""
 
-    def __init__(self, split: Split, tokenizer: WordTokenizer, pad_to: int | None = None) -> None:
+    def __init__(
+        self, split: Split, tokenizer: WordTokenizer, pad_to: int | None = None, few_lengths_up_to: int | None = None
+    ) -> None:
+        """
+        Args:
+            pad_to: every batch is padded to this length.
+            few_lengths_up_to: batches are padded to `rounded` lengths, at most this one (``max_seq_length``).
+        """
+        self._few_lengths_up_to = few_lengths_up_to
         self._split = split
         self._tokenizer = tokenizer
         self._pad_to = pad_to
@@ -227,6 +264,8 @@ class BatchDataset(torch.utils.data.Dataset):
         sizes = ends - begins
         prefix, suffix = self._tokenizer.prefix, self._tokenizer.suffix
         length = self._pad_to or int(sizes.max()) + len(prefix) + len(suffix)
+        if self._few_lengths_up_to:
+            length = rounded(length, self._few_lengths_up_to)
         rows = np.repeat(np.arange(len(windows)), sizes)
         columns = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes) + len(prefix)
         pieces = columns - len(prefix) + np.repeat(begins, sizes)

@@ -74,7 +74,7 @@ def find_cost(trial: Any, slots: int, load: float, bar: tqdm | None) -> Cost:
     total = trial.in_batches(trial.plan.length) // trial.micro_steps
     return Cost(
         model=hparams.pretrained_model_name_or_path,
-        parameters=sum(p.numel() for p in trial.bare.parameters()),
+        parameters=trial.parameters,
         precision=hparams.precision,
         steps_per_epoch=steps,
         steps_total=total,

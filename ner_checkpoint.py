@@ -21,13 +21,10 @@ from ner_experiment import make_plan
 from ner_folder import RunFolder, checkpoint_name
 from ner_hparams import Settings, parse_settings
 from ner_tokenizer import WordTokenizer, first_line, load_tokenizer
-from ner_trial import allow_numpy_random_state
 from ner_utils import Scheme
 
 STATE_FILE = "state_dict.pth"
 _WHAT = "give a run's folder (runs/NAME), its model/, a checkpoint's directory, or a checkpoint's UUID"
-
-allow_numpy_random_state()
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 import determined as det
 import torch
 
+import ner_curves
 import ner_model
-import ner_report
 from ner_experiment import Plan
 from ner_folder import RunFolder, checkpoint_name
 from ner_remote import for_publication
@@ -72,7 +72,7 @@ def finish(folder: RunFolder, trial: NERTrial, plan: Plan, seconds: float) -> No
     partial_file = folder.path / ".summary.partial"
     partial_file.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     partial_file.replace(folder.path / "summary.json")
-    figures = ner_report.plot_curves(folder.metrics_file, folder.path / "figures")
+    figures = ner_curves.plot_curves(folder.metrics_file, folder.path / "figures")
     _show(folder, summary, figures)
 
 

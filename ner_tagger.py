@@ -295,7 +295,7 @@ def in_buffers(
     document: Callable[[T], int] | None = None,
     limit: int | None = None,
 ) -> Iterator[list[T]]:
-    """Runs of items of about ``limit`` words (BUFFER_WORDS), so that a stream of any length is tagged in bounded memory.
+    """Runs of items of about ``limit`` words (BUFFER_WORDS), so that any stream is tagged in bounded memory.
 
     Args:
         words: how many an item has; one of none counts as one.

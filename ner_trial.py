@@ -31,6 +31,7 @@ import ner_model
 from ner_batches import BatchDataset, EvaluationBatches, TrainingBatches, only_item
 from ner_cluster import UNWRITABLE, LastEvents, Meeting, be_patient_with_master, write_or_tell
 from ner_data import Corpus, load_corpus
+from ner_embedding import train_only_rows
 from ner_encode import SETTINGS_FILE, Labels
 from ner_errors import UserError
 from ner_experiment import LEGACY_METRICS, REPORTING_BATCHES, Span, make_plan, parse_arguments
@@ -107,6 +108,9 @@ class NERTrial(pytorch.PyTorchTrial):
         self.data_fingerprints = {name: split.fingerprint for name, split in self.corpus.splits.items()}
 
         self.bare = ner_model.build_model(model_config, hparams, self.labels.names, self.seed)
+        self.parameters = sum(p.numel() for p in self.bare.parameters())
+        if hparams.weight_decay == 0:  # which would move rows without a gradient, too
+            train_only_rows(self.bare, self._training_pieces())
         self.engine = ner_backend.Engine(self.context, self.bare, hparams)
         self.train_batches = TrainingBatches(
             self.corpus.splits["train"],
@@ -149,6 +153,11 @@ class NERTrial(pytorch.PyTorchTrial):
 
     def _fetch_files(self, first: bool) -> DataSettings:
         return fetch_files(self.settings.data, self._cache(), ask=first)
+
+    def _training_pieces(self) -> Any:
+        """(N,) all that a training batch may hold."""
+        specials = [*self.tokenizer.prefix, *self.tokenizer.suffix, self.tokenizer.pad_id]
+        return np.union1d(np.unique(self.corpus.splits["train"].ids), specials)
 
     def _load_corpus(self, first: bool) -> Corpus:
         task = self.settings.hparams.finetuning_task
@@ -225,8 +234,8 @@ class NERTrial(pytorch.PyTorchTrial):
     def train_batch(self, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
         # Dropout is a function of (seed, micro-batch): a resumed run draws the same masks without having to restore a
         # generator on each slot, and N slots draw those of N accumulation steps.
-        torch.manual_seed(_mix(self.seed, batch_idx * self.context.distributed.size + self.context.distributed.rank))
-        loss = self.engine.learn(batch, ends_step=(batch_idx + 1) % self.micro_steps == 0)
+        seed = _mix(self.seed, batch_idx * self.context.distributed.size + self.context.distributed.rank)
+        loss = self.engine.learn(batch, seed, ends_step=(batch_idx + 1) % self.micro_steps == 0)
         self.training_metrics.update(loss, batch)
         # A plain float: a tensor here would cost a device synchronization a step.
         return {"learning_rate": self.schedule.get_last_lr()[0]}
@@ -280,10 +289,9 @@ class NERTrial(pytorch.PyTorchTrial):
             for told in split.bad_tags[:5]:
                 logger.warning(f"  {told}")
         logger.info(f"tags: {self.labels.scheme.value}, {len(self.labels.names)} labels: {' '.join(self.labels.names)}")
-        parameters = sum(p.numel() for p in self.bare.parameters())
         hparams, slots = self.settings.hparams, self.context.distributed.size
         logger.info(
-            f"model: {hparams.pretrained_model_name_or_path}, {parameters / 1e6:.1f} M parameters, "
+            f"model: {hparams.pretrained_model_name_or_path}, {self.parameters / 1e6:.1f} M parameters, "
             f"{self.engine.described} on {slots} × {self.context.device.type}"
         )
         logger.info(

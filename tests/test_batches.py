@@ -6,8 +6,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner_batches import BatchDataset, EvaluationBatches, MicroBatch, plan_epoch
+from ner_batches import (
+    EVALUATION_PIECES,
+    BatchDataset,
+    EvaluationBatches,
+    MicroBatch,
+    TrainingBatches,
+    plan_epoch,
+    rounded,
+)
+from ner_data import load_corpus
 from ner_encode import IGNORED, Split
+from ner_hparams import DataSettings, Hyperparameters
+from ner_tokenizer import load_tokenizer
 
 plans = st.fixed_dictionaries(
     {
@@ -178,3 +189,63 @@ def test_batches_are_plain_tensors_with_int64_ids():
     batch = BatchDataset(make_split([2]), Specials())[MicroBatch((0,))]
     assert all(isinstance(value, torch.Tensor) for value in batch.values())
     assert batch["input_ids"].dtype == batch["labels"].dtype == torch.int64
+
+
+CORPORA = {
+    "wnut17": ("train.json", "validation.json", "test.json"),
+    "ncbi-disease": ("train.tsv", "validation.tsv", "test.tsv"),
+    "wikigold": ("train.json", "validation.json", "test.json"),
+    "uner-pt-bosque": ("pt_bosque-ud-train.iob2", "pt_bosque-ud-dev.iob2", "pt_bosque-ud-test.iob2"),
+}
+
+
+@pytest.fixture(scope="module", params=CORPORA)
+def real_splits(request, shared_data, pretrained_encoder, tmp_path_factory):
+    """Splits of a real corpus, and how many special pieces a window has."""
+    files = (str(shared_data / request.param / name) for name in CORPORA[request.param])
+    data = DataSettings(**dict(zip(("train_file", "validation_file", "test_file"), files, strict=True)))
+    tokenizer = load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(pretrained_encoder)))
+    return load_corpus(data, "ner", tokenizer, 512, tmp_path_factory.mktemp("cache")).splits, tokenizer.specials
+
+
+def padding(lengths, batches):
+    return 1 - lengths.sum() / sum(len(b) * lengths[list(b)].max() for b in batches)
+
+
+@pytest.mark.parametrize("size", [8, 16, 32, 64])
+def test_real_corpora_are_trained_with_little_padding(real_splits, size):
+    """Under 5 %, but where an epoch has so few steps that no order of batches of this size does better than 5 %."""
+    splits, specials = real_splits
+    lengths = splits["train"].lengths(specials)
+    plan = TrainingBatches(splits["train"], specials, size, 1, seed=0, group_by_length=True).plan(0)
+    found = padding(lengths, [m.windows for m in plan])
+    ordered = np.argsort(lengths)
+    least = padding(lengths, [ordered[at : at + size] for at in range(0, len(ordered), size)])
+    assert found == pytest.approx(least)
+    assert found < 0.05 or len(lengths) / size < 60, found
+
+
+def test_real_corpora_are_evaluated_with_little_padding(real_splits):
+    splits, specials = real_splits
+    for name in ("validation", "test"):
+        lengths = splits[name].lengths(specials)
+        batches = [b[0].windows for b in EvaluationBatches(splits[name], specials, 1)]
+        assert padding(lengths, batches) < 0.08, name
+        assert all(len(b) * lengths[list(b)].max() <= EVALUATION_PIECES for b in batches)
+
+
+@given(st.integers(1, 5000), st.sampled_from([64, 128, 510, 512, 5000]))
+def test_rounded_lengths_are_enough_and_never_more_than_a_window(length, most):
+    length = min(length, most)
+    assert length <= rounded(length, most) <= most
+    assert rounded(length, most) - length < max(8, length / 4)
+
+
+def test_rounded_lengths_are_few():
+    assert len({rounded(length, 512) for length in range(1, 513)}) == 20
+    assert [rounded(length, 512) for length in (1, 8, 9, 64, 65, 129, 500, 512)] == [8, 8, 16, 64, 80, 160, 512, 512]
+
+
+def test_collating_pads_to_few_lengths():
+    dataset = BatchDataset(make_split([2, 4, 14]), Specials(), few_lengths_up_to=20)
+    assert [dataset[MicroBatch((i,))]["input_ids"].shape[1] for i in range(3)] == [8, 8, 20]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ner_report import plot_curves
+from ner_curves import plot_curves
 
 
 def training(batches: int, **values: float) -> dict:
@@ -65,5 +65,5 @@ def test_importing_is_cheap():
 
     from conftest import ROOT
 
-    code = "import sys, ner_report; sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
+    code = "import sys, ner_curves; sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

