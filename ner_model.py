@@ -173,10 +173,10 @@ def _load_weights(config: Any, hparams: Hyperparameters) -> tuple[Any, dict[str,
 
 def _check_loaded(model: Any, info: dict[str, Any], name: str) -> None:
     """Only the head may be new: an encoder that was not found is no fine-tuning."""
-    encoder = model.base_model_prefix + "."
-    missing = sorted(key for key in info["missing_keys"] if key.startswith(encoder))
-    mismatched = sorted(str(item[0]) for item in info["mismatched_keys"])
-    broken = missing + [key for key in mismatched if key.startswith(encoder)]
+    # By what is left of the head's names: the encoder's lack their prefix where the file's do (transformers 4).
+    head = {key for key in model.state_dict() if not key.startswith(model.base_model_prefix + ".")}
+    mismatched = {str(item[0]) for item in info["mismatched_keys"]}
+    broken = sorted({*info["missing_keys"], *mismatched} - head)
     if broken:
         raise HyperparameterError(
             f"hyperparameters.pretrained_model_name_or_path: {name!r} lacks {len(broken)} weights of the encoder "

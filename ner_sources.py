@@ -166,7 +166,8 @@ class _DatasetRows:
         self.names: dict[str, tuple[str, ...]] = {}
         """By column, where the data set declares them: what its integers mean."""
         for column, feature in dataset.features.items():
-            names = getattr(getattr(feature, "feature", feature), "names", None)
+            inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", feature)  # datasets 3: [x]
+            names = getattr(inner, "names", None)
             if names:
                 self.names[column] = tuple(names)
         self._told_empty = False

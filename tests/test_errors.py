@@ -60,7 +60,7 @@ def refuse(tmp_path, config_file, capsys):
         ("optimizations.aggregation_frequency=0", ["optimizations.aggregation_frequency", "0"]),
         ("hyperparameters.num_warmup_steps=500", ["num_warmup_steps", "500", "12 steps"]),
         ("hyperparameters.pretrained_model_name_or_path=./nowhere", ["./nowhere", "not a directory"]),
-        ("hyperparameters.use_apex_amp=true", ["use_apex_amp", "True"]),
+        ("hyperparameters.use_apex_amp=true", ["use_apex_amp: true needs a CUDA GPU", "precision: bf16"]),
         ("hyperparameters", ["--config hyperparameters", "KEY=VALUE"]),
         ("learning_rate=3e-5", ["learning_rate: unknown", "did you mean hyperparameters.learning_rate?"]),
         ("train_file=x.conll", ["did you mean data.train_file?"]),
