@@ -112,6 +112,7 @@ class NERTrial(pytorch.PyTorchTrial):
         if hparams.weight_decay == 0:  # which would move rows without a gradient, too
             train_only_rows(self.bare, self._training_pieces())
         self.engine = ner_backend.Engine(self.context, self.bare, hparams)
+        self.model = self.engine.model
         self.train_batches = TrainingBatches(
             self.corpus.splits["train"],
             self.tokenizer.specials,
@@ -146,7 +147,7 @@ class NERTrial(pytorch.PyTorchTrial):
             self.settings.hparams.model_copy(update={"config_name": str(folder), "revision": "main"})
         )
         self.bare = ner_model.build_model(config, self.settings.hparams, self.labels.names, seed=None)
-        self.context.wrap_model(self.bare)
+        self.model = self.context.wrap_model(self.bare)
 
     def _cache(self) -> Path:
         return Path(self.settings.data.cache_dir).expanduser() if self.settings.data.cache_dir else self.cache_dir

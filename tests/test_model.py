@@ -206,7 +206,8 @@ def test_an_encoder_that_does_not_load_is_refused(encoder, spoil, expected, trai
 @pytest.mark.parametrize("trained", [True, False])
 @pytest.mark.parametrize("kind", ["BartConfig", "ViTConfig", "EncoderDecoderConfig"])
 def test_an_architecture_without_token_classification_is_refused(tmp_path, kind, trained):
-    options = {part: {"model_type": "bert"} for part in ("encoder", "decoder")} if kind == "EncoderDecoderConfig" else {}
+    parts = ("encoder", "decoder") if kind == "EncoderDecoderConfig" else ()
+    options = {part: {"model_type": "bert"} for part in parts}
     getattr(transformers, kind)(**options).save_pretrained(tmp_path)
     expected = r"is a model of type '\S+', for which transformers \S+ has no token classification head; choose an"
     with pytest.raises(UserError, match=expected):
