@@ -13,13 +13,16 @@ import importlib
 import logging
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 
 import ner_model
+import ner_onnx
 import ner_ort
 from ner_dropout import fast_dropout
 from ner_errors import UserError
@@ -56,6 +59,9 @@ def check_conditions(hparams: Hyperparameters, device: torch.device, slots: int,
         )
     if hparams.precision == "bf16":
         _check_bf16(device)
+    if hparams.evaluate_with_ort:
+        for module in ("onnx", "onnxruntime"):
+            ner_onnx.needed(module)
     if hparams.backend == "ort":
         if hparams.precision == "bf16" and device.type == "cpu":
             raise UserError(
@@ -156,6 +162,7 @@ class Engine:
                 self.model, self.optimizer, opt_level=hparams.apex_opt_level, verbosity=0
             )
             self.model = context.models[0]  # on several slots wrapped again, and not what is returned
+        self._session: Any = None
         self._begun = False
         self._graphs = _graph_count()
 
@@ -189,12 +196,27 @@ class Engine:
             self._scaler.update()  # Determined does so for its own experimental AMP only
         return loss.detach()
 
+    def begin_evaluation(self) -> None:
+        """Where ONNX Runtime evaluates, it gets the weights as they are now: in fp32, on the CPU.
+
+        Raises:
+            UserError: the model cannot be written as ONNX.
+        """
+        if self._hparams.evaluate_with_ort:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "model.onnx"
+                ner_onnx.export_onnx(self._bare, path, tuple(self._bare.config.id2label.values()))
+                self._session = ner_onnx.open_session(path, torch.get_num_threads())
+
     def logits(self, batch: Any) -> torch.Tensor:
-        """For evaluation: (B, L, K), computed by PyTorch from the model itself.
+        """For evaluation: (B, L, K), computed by PyTorch from the model itself, or by ONNX Runtime from its graph.
 
         Not by what wraps it: slots have different numbers of validation batches, and DDP would synchronize at each;
         torch.compile would compile anew.
         """
+        if self._session is not None:
+            ids, mask = batch["input_ids"].cpu(), batch["attention_mask"].cpu()
+            return torch.from_numpy(ner_onnx.run_session(self._session, ids, mask)).to(self._device)
         with autocast(self._hparams, self._device):
             return self._bare.forward(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
 

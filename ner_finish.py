@@ -80,6 +80,7 @@ def finish(folder: RunFolder, trial: NERTrial, plan: Plan, seconds: float) -> No
 def _score(trial: NERTrial, split: str) -> dict[str, float]:
     metrics = trial.make_metrics(split)
     trial.bare.eval()
+    trial.engine.begin_evaluation()
     for batch in trial.evaluation_loader(split, slots=1):
         trial.score(trial.context.to_device(batch), metrics)
     return metrics.cross_slot_reduce([metrics.per_slot_reduce()])

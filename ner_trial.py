@@ -252,6 +252,7 @@ class NERTrial(pytorch.PyTorchTrial):
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
         return {
             "self_contained": _SelfContained(self),
+            "evaluation": _Evaluation(self),
             "meeting": Meeting(),
             "last_events": LastEvents(self.context),
         }
@@ -348,6 +349,14 @@ class _SelfContained(pytorch.PyTorchCallback):
 
     def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
         self._trial.describe(Path(checkpoint_dir))
+
+
+class _Evaluation(pytorch.PyTorchCallback):
+    def __init__(self, trial: NERTrial) -> None:
+        self._trial = trial
+
+    def on_validation_start(self) -> None:
+        self._trial.engine.begin_evaluation()
 
 
 def check_batch_size(global_batch_size: int, slots: int) -> None:

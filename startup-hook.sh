@@ -25,6 +25,7 @@ MINIMA = {
 # Only where hyperparameters ask for it. onnxruntime-training ended with this release.
 ORT_TRAINING = {"onnxruntime-training": "1.19.2", "torch-ort": "1.19.2", "onnx": "1.16.2"}
 ORT_TORCH = ((2, 3), (2, 7))
+ORT_INFERENCE = {"onnx": "1.16", "onnxruntime": "1.17"}
 
 
 def installed(name):
@@ -39,12 +40,20 @@ def number(version):
     return tuple(int(part) for part in re.match(r"\d+(\.\d+)*", version).group().split("."))
 
 
+def asked(name):
+    return json.loads(os.environ.get("DET_HPARAMS") or "{}").get(name)
+
+
 def trains_with_ort():
-    return json.loads(os.environ.get("DET_HPARAMS") or "{}").get("backend") == "ort"
+    return asked("backend") == "ort"
 
 
 def unmet():
-    needed = {**MINIMA, **(ORT_TRAINING if trains_with_ort() else {})}
+    needed = dict(MINIMA)
+    if trains_with_ort():
+        needed.update(ORT_TRAINING)
+    elif asked("evaluate_with_ort") and not installed("onnxruntime-training"):
+        needed.update(ORT_INFERENCE)
     return [name for name, least in needed.items() if number(installed(name) or "0") < number(least)]
 
 
@@ -60,7 +69,9 @@ def pins(torch):
         "filelock": "4.1.0",
         "tqdm": "4.70.1",
         "tensorboard": "2.21.0",
-        **ORT_TRAINING,
+        "onnx": "1.23.2",
+        "onnxruntime": "1.23.2" if old_python else "1.31.1",
+        **(ORT_TRAINING if trains_with_ort() else {}),
     }
 
 

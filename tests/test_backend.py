@@ -179,6 +179,30 @@ def test_a_backend_that_makes_too_many_graphs_or_none_ends_with_one_message(tmp_
     assert not folder.exists()
 
 
+def test_validation_by_onnx_runtime_gives_the_scores_of_pytorch(train, monkeypatch):
+    import ner_onnx
+
+    calls = []
+    run = ner_onnx.run_session
+    monkeypatch.setattr(ner_onnx, "run_session", lambda *arguments: calls.append(1) or run(*arguments))
+    plain = train(output="torch")
+    assert not calls
+    by_ort = train("hyperparameters.evaluate_with_ort=true", output="ort")
+    assert calls
+    assert state_difference(final_state(plain), final_state(by_ort)) == 0  # exporting touches no random state
+    for ours, theirs in zip(read_metrics(plain, "validation"), read_metrics(by_ort, "validation"), strict=True):
+        assert theirs == pytest.approx(ours, abs=1e-6)
+        assert theirs["f1"] == ours["f1"]
+    tests = [json.loads((folder / "summary.json").read_text())["test"] for folder in (plain, by_ort)]
+    assert tests[1] == pytest.approx(tests[0], abs=1e-6)
+
+
+def test_validation_by_onnx_runtime_needs_its_packages(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(UserError, match="the package onnx is not installed"):
+        ner_backend.check_conditions(settings(evaluate_with_ort=True), CPU, 1, 1)
+
+
 # ----- what is refused, and with which words
 
 

@@ -234,3 +234,15 @@ def test_extensions_that_do_not_compile_end_the_task(image):
     done = image(torch="2.3.1").run(hparams=USES_ORT, extensions=2)
     assert done.returncode == 1
     assert "extensions could not be compiled; take an image with a C++ compiler" in done.stderr
+
+
+def test_validation_by_onnx_runtime_brings_its_packages(image):
+    made = image()
+    assert made.run(hparams='{"evaluate_with_ort": true}').returncode == 0
+    assert made.asked() == [CURRENT[name].split(";")[0].strip() for name in ("onnx", "onnxruntime")]
+
+
+def test_onnx_runtime_training_validates_too(image):
+    made = image(**{"onnxruntime_training": "1.19.2"})
+    assert made.run(hparams='{"evaluate_with_ort": true}').returncode == 0
+    assert made.asked() is None
