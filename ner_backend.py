@@ -256,6 +256,8 @@ def _compile(model: Any) -> None:
         UserError: torch.compile does not know this Python.
     """
     torch._dynamo.config.cache_size_limit = MAX_GRAPHS
+    with contextlib.suppress(ImportError):  # by it torch before 2.5 knows the models' outputs, if it is imported
+        importlib.import_module("transformers.file_utils")
     try:
         model.compile(fullgraph=True, dynamic=True)
     except RuntimeError as error:

@@ -61,7 +61,11 @@ class PartlyTrained(nn.Module):
         return self._table.index_copy(0, self._rows, self.trained.detach())
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        destination[prefix + "weight"] = self.weight
+        if keep_vars:  # asked by what traces the model and looks for its very tensors
+            for name, tensor in (*self.named_parameters(), *self.named_buffers()):
+                destination[prefix + name] = tensor
+        else:
+            destination[prefix + "weight"] = self.weight
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
         missing = arguments[2]

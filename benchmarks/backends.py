@@ -1,0 +1,80 @@
+"""Backends and precisions beside each other: training samples/s of short runs in turn, and ratios of their medians.
+
+    python3 benchmarks/backends.py --encoder MODEL --train FILE --validation FILE eager/fp32 compile/fp32 ort/fp32
+
+Each round runs every one of them once, by ner_trial.py, on the same sentences in the same order. The first quarter of
+the steps (compiling, warming up) is not counted; what it took is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(arguments: argparse.Namespace, choice: str, folder: Path) -> tuple[float, float]:
+    """Samples per second after the warm-up, and the seconds of the warm-up."""
+    backend, precision = choice.split("/")
+    settings = {
+        "hyperparameters.pretrained_model_name_or_path": arguments.encoder,
+        "hyperparameters.backend": backend,
+        "hyperparameters.precision": precision,
+        "hyperparameters.global_batch_size": arguments.batch_size,
+        "hyperparameters.max_steps": arguments.steps,
+        "data.train_file": arguments.train,
+        "data.validation_file": arguments.validation,
+        "data.max_eval_samples": 20,
+        "scheduling_unit": arguments.steps // 4,
+    }
+    command = [sys.executable, str(ROOT / "ner_trial.py"), "--output-dir", str(folder)]
+    for name, value in settings.items():
+        command += ["--config", f"{name}={value}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode:
+        sys.exit(f"{choice}: {done.stderr.strip().splitlines()[-1]}")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    reports = [line for line in lines if line["kind"] == "training"]
+    samples = [arguments.batch_size * (line["batches"] - before) for line, before in _with_before(reports)]
+    seconds = [n / line["samples_per_second"] for n, line in zip(samples, reports, strict=True)]
+    return sum(samples[1:]) / sum(seconds[1:]), seconds[0]
+
+
+def _with_before(reports: list[dict]) -> list[tuple[dict, int]]:
+    return list(zip(reports, [0, *(line["batches"] for line in reports)], strict=False))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("choices", nargs="+", metavar="BACKEND/PRECISION", help="the first is what ratios are of")
+    parser.add_argument("--encoder", required=True)
+    parser.add_argument("--train", required=True, type=Path)
+    parser.add_argument("--validation", required=True, type=Path)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    speeds: dict[str, list[float]] = {choice: [] for choice in arguments.choices}
+    starts: dict[str, list[float]] = {choice: [] for choice in arguments.choices}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(arguments.rounds):
+            for choice in arguments.choices:
+                speed, start = run(arguments, choice, Path(folder) / f"{number}-{choice.replace('/', '-')}")
+                speeds[choice].append(speed)
+                starts[choice].append(start)
+                print(f"round {number + 1}  {choice:<14}{speed:8.1f} samples/s", file=sys.stderr, flush=True)
+    reference = statistics.median(speeds[arguments.choices[0]])
+    print(f"{'':<14}{'samples/s':>10}{'ratio':>8}{'first steps':>13}")
+    for choice in arguments.choices:
+        speed = statistics.median(speeds[choice])
+        print(f"{choice:<14}{speed:>10.1f}{speed / reference:>8.2f}{statistics.median(starts[choice]):>11.1f} s")
+
+
+if __name__ == "__main__":
+    main()
