@@ -34,6 +34,7 @@ def saved_steps(trial: Trial) -> list[int]:
 # ----- preemption
 
 
+@pytest.mark.slow
 def test_a_trial_preempted_at_random_ends_as_if_nothing_had_happened(cluster: Cluster) -> None:
     seed = random.randrange(10**6)
     draw = random.Random(seed)
@@ -55,7 +56,8 @@ def test_a_trial_preempted_at_random_ends_as_if_nothing_had_happened(cluster: Cl
 # ----- death
 
 
-@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
 def test_a_slot_that_dies_ends_the_task_and_the_next_resumes(cluster: Cluster, rank: int) -> None:
     death = {"task": 1, "rank": rank, "batch": 12}
     name = f"rank-{rank}-dies"
@@ -116,6 +118,7 @@ def test_a_master_that_is_away_for_half_a_minute_is_waited_for(cluster: Cluster)
         assert all(metric in str(report.metrics) for report in reports), reports
 
 
+@pytest.mark.slow
 def test_a_master_that_is_out_of_order_and_then_slow_is_waited_for(cluster: Cluster) -> None:
     with cluster.trial("out-of-order") as trial:
         master = trial.master

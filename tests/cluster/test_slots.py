@@ -49,6 +49,7 @@ def test_slots_train_what_one_slot_trains(cluster: Cluster, slots: int) -> None:
     assert_close(cluster.uneven(slots), cluster.uneven(1))
 
 
+@pytest.mark.slow
 def test_two_slots_train_what_one_slot_trains_on_a_real_corpus(cluster: Cluster, shared_data: Path) -> None:
     inputs = cluster.inputs / "wnut17"
     shutil.copytree(shared_data / "wnut17", inputs)
@@ -100,7 +101,8 @@ def test_a_node_that_vanishes_in_a_validation_is_not_waited_for(cluster: Cluster
 
 
 @pytest.mark.usefixtures("_two_nodes")
-@pytest.mark.parametrize("node", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("node", [0, 1])
 def test_a_node_that_vanishes_ends_the_task_of_the_other(cluster: Cluster, node: int) -> None:
     """It was killed (out of memory, or taken back by the cloud): its kernel has closed the connections."""
     with cluster.trial(f"node-{node}-vanishes", entrypoint=DISTRIBUTED, slots=2, **UNEVEN) as trial:
