@@ -164,7 +164,7 @@ class Engine:
             self.model = context.models[0]  # on several slots wrapped again, and not what is returned
         self._session: Any = None
         self._begun = False
-        self._graphs = _graph_count()
+        self._graphs = _graph_count() if hparams.backend == "compile" else 0  # importing the compiler takes seconds
 
     @property
     def described(self) -> str:

@@ -24,6 +24,8 @@ from ner_errors import UserError
 PINS = "onnxruntime-training==1.19.2 torch-ort==1.19.2 onnx==1.16.2"
 OLDEST_TORCH, FIRST_TORCH_TOO_NEW = (2, 3), (2, 7)
 """Tried: 2.3.1, 2.4.1 and 2.6.0 work; 2.8.0 cannot load the compiled extensions, 2.13.0 cannot compile them."""
+# PyTorch imports onnxruntime wherever it is installed, and a CUDA build tells a machine without CUDA so.
+warnings.filterwarnings("ignore", "WARNING: failed to get cudart_version")
 NOT_ON_A_CPU = ("deberta", "deberta-v2")
 """Architectures whose gradient has operators without a CPU kernel (ScaledSum)."""
 
