@@ -243,6 +243,6 @@ def test_validation_by_onnx_runtime_brings_its_packages(image):
 
 
 def test_onnx_runtime_training_validates_too(image):
-    made = image(**{"onnxruntime_training": "1.19.2"})
+    made = image(onnxruntime_training="1.19.2")
     assert made.run(hparams='{"evaluate_with_ort": true}').returncode == 0
     assert made.asked() is None
