@@ -11,6 +11,9 @@ VENV_ORT := .venv-ort
 PYTHON_ORT := $(VENV_ORT)/bin/python
 READY_ORT := $(VENV_ORT)/.ready
 
+# A file's tests share what they trained.
+SIDE_BY_SIDE := -n 2 --dist loadfile
+
 .PHONY: help venv venv-ort quickstart test test-slow test-ort lint bench clean
 
 help:
@@ -47,13 +50,13 @@ quickstart: $(READY)
 	$(PYTHON) ner_trial.py quickstart/quickstart.yaml --config hyperparameters.pretrained_model_name_or_path="$(ENCODER)"
 
 test: $(READY)
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest $(SIDE_BY_SIDE)
 
 test-slow: $(READY)
-	$(PYTHON) -m pytest -m slow
+	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m slow
 
 test-ort: $(READY_ORT)
-	$(PYTHON_ORT) -m pytest -m "not slow or backend"
+	$(PYTHON_ORT) -m pytest $(SIDE_BY_SIDE) -m "not slow or backend"
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
