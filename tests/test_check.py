@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import os
 import subprocess
 import sys
@@ -323,6 +324,11 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
     )
 
 
+def ours(stderr: str) -> str:
+    """Without what torch 2.3 says of a machine that has CUDA's compiler and no GPU."""
+    return re.sub(r"No CUDA runtime is found, using CUDA_HOME=.*\n", "", stderr)
+
+
 def test_table_and_json_agree_and_nothing_is_left_behind(planted, tmp_path):
     config, _, report = planted
     folders = {name: tmp_path / name for name in ("HOME", "TMPDIR")}
@@ -331,10 +337,10 @@ def test_table_and_json_agree_and_nothing_is_left_behind(planted, tmp_path):
     before = sorted(config.parent.iterdir())
     environment = {name: str(folder) for name, folder in folders.items()}
     as_json = command(config, "--no-timing", "--json", **environment)
-    assert (as_json.returncode, as_json.stderr) == (0, "")
+    assert (as_json.returncode, ours(as_json.stderr)) == (0, "")
     read = json.loads(as_json.stdout)
     table = command(config, "--no-timing", **environment)
-    assert (table.returncode, table.stderr) == (0, "")
+    assert (table.returncode, ours(table.stderr)) == (0, "")
     assert sorted(config.parent.iterdir()) == before
     assert [list(folder.rglob("*")) for folder in folders.values()] == [[], []]
 
