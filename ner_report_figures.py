@@ -43,6 +43,15 @@ KINDS = {
     "invented": ("invented", BLUE),
 }
 """Of `Kind`: its name in the pictures, and its colour."""
+SCORE_NAMES = {
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "f1_strict": "F1, strict",
+    "f1_overlap": "F1, overlap",
+    "accuracy": "accuracy",
+}
+"""Of the headline's scores."""
 
 
 def draw_report(facts: Facts, changes: Changes | None, metrics_file: Path | None, folder: Path) -> list[str]:
@@ -128,7 +137,9 @@ def _draw_types(axes: Any, facts: Facts) -> None:
     names_on(axes.yaxis, [float(p) for p in positions], names, 30)
     axes.set_xlim(0, 1)
     axes.set_ylim(0.4, len(rows) + 0.6)
-    axes.set_xlabel("Accuracy of all, F1 of each tag (0 to 1)" if facts.plain else "F1 (0 to 1); entities in brackets")
+    axes.set_xlabel(
+        "Accuracy of all, F1 of each tag (0 to 1)" if facts.plain else "F1 (0 to 1); gold entities in brackets"
+    )
 
 
 def _draw_mistakes(axes: Any, facts: Facts) -> None:
@@ -207,7 +218,7 @@ def _draw_headline(axes: Any, facts: Facts) -> None:
         axes.annotate(
             f"{score.value:.3f}", (score.value, position), (0, 7), textcoords="offset points", ha="center", fontsize=11
         )
-    names_on(axes.yaxis, positions, names)
+    names_on(axes.yaxis, positions, [SCORE_NAMES[name] for name in names])
     axes.set_xlim(0, 1.03)
     axes.set_ylim(0.4, len(names) + 0.6)
 
@@ -219,6 +230,7 @@ def _summary(facts: Facts, records: Sequence[dict[str, Any]]) -> Any:
     shown = min(len(facts.types), MOST_TYPES)
     upper = max(4.6, 1.7 + 0.36 * (1 + shown))
     figure = new_figure(upper + 4.9, width=13)
+    figure.get_layout_engine().set(h_pad=0.1, w_pad=0.1)
     grid = figure.add_gridspec(2, 2, height_ratios=[upper, 4.9])
     main = facts.headline[_main(facts)]
     name = "accuracy" if facts.plain else "F1"
@@ -308,7 +320,10 @@ def told_length(row: LengthRow) -> str:
 def _comparison(facts: Facts, changes: Changes) -> Any:
     """This model's scores less the other's."""
     shown = [facts.per_type[i].name for i in _shown_types(facts)]
-    rows = [*changes.headline.items(), *((name, changes.per_type[name]) for name in shown)]
+    rows = [
+        *((SCORE_NAMES[name], found) for name, found in changes.headline.items()),
+        *((name, changes.per_type[name]) for name in shown),
+    ]
     figure = new_figure(1.7 + 0.4 * len(rows))
     axes = figure.add_subplot()
     title = f"{shortened(facts.name, 20)} less {shortened(changes.other, 20)}, 95 % intervals"

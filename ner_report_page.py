@@ -18,7 +18,7 @@ import numpy as np
 
 from ner_mistakes import Kind
 from ner_plots import shortened
-from ner_report_figures import told_length
+from ner_report_figures import SCORE_NAMES, told_length
 
 if TYPE_CHECKING:
     from ner_report_changes import Changes, Difference
@@ -32,12 +32,12 @@ LONGEST_WORD = 80
 """Characters of a word that are shown."""
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _SCORES = {
-    "f1": ("F1", "seqeval's default (lenient) mode, which training reports: words and type are right"),
-    "precision": ("precision", "of the entities found, the share that is right"),
-    "recall": ("recall", "of the gold entities, the share that was found"),
-    "f1_strict": ("F1, strict", "seqeval's strict mode under IOB2: an entity with a broken tag is none"),
-    "f1_overlap": ("F1, overlap", "one word in common and the same type suffice"),
-    "accuracy": ("accuracy", "words with the right tag"),
+    "f1": "of words and type both right; seqeval's default (lenient) mode, which training reports",
+    "precision": "of the entities found, the share that is right",
+    "recall": "of the gold entities, the share that was found",
+    "f1_strict": "seqeval's strict mode under IOB2, in which an entity with a broken tag is none",
+    "f1_overlap": "one word in common and the same type suffice",
+    "accuracy": "the share of words with the right tag",
 }
 _KINDS = {
     Kind.MISSED: ("Missed", "a gold entity to which nothing belongs"),
@@ -67,7 +67,9 @@ table { border-collapse: collapse; font-size: .95rem; font-variant-numeric: tabu
 th, td { padding: .3rem .7rem .3rem 0; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; }
 th:first-child, td:first-child { text-align: left; min-width: 6.5rem; }
-td.text, th.text { text-align: left; }
+td.text, th.text { text-align: left; min-width: 7rem; }
+td:not(.text):not(:first-child) { white-space: nowrap; }
+ul { padding-left: 1.2rem; max-width: 46rem; }
 td small { color: #57606a; white-space: nowrap; }
 img { display: block; width: 100%; max-width: 45rem; height: auto; margin: .8rem 0; }
 details { border: 1px solid var(--line); border-radius: .5rem; margin: .6rem 0; padding: .4rem .8rem; }
@@ -82,7 +84,8 @@ mark { background: #fde8c4; border-radius: .25rem; padding: .05rem .2rem; color:
 mark bdi.type { font-size: .72rem; font-weight: 600; margin-inline-start: .3rem; color: #57606a; }
 .note { background: var(--soft); border-left: 4px solid var(--blue); padding: .4rem .8rem; }
 @media (max-width: 480px) { body { padding: .6rem .8rem 3rem; } h1 { font-size: 1.4rem; }
-  .row > span { flex-basis: 2.9rem; } th, td { padding-right: .55rem; font-size: .88rem; } }
+  .row > span { flex-basis: 2.9rem; } th, td { padding-right: .5rem; font-size: .88rem; }
+  th:first-child, td:first-child { min-width: 4.6rem; } td.text, th.text { min-width: 5.5rem; } }
 @media print { details { break-inside: avoid; } }
 """
 
@@ -134,7 +137,7 @@ def page(contents: Contents) -> str:
 <body>
 <h1><bdi>{_e(facts.name)}</bdi></h1>
 <p>Token classification on <bdi>{files}</bdi>: {facts.words:,} words in {facts.sentences:,} sentences, \
-{len(facts.types):,} {"tags" if facts.plain else "entity types"}. {_e(contents.date)}.</p>
+{len(facts.types):,} {"tags" if facts.plain else "entity types"}. Made on {_e(contents.date)}.</p>
 <nav>{links}</nav>
 {bodies}
 </body>
@@ -148,21 +151,19 @@ def page(contents: Contents) -> str:
 def _scores(contents: Contents) -> str:
     facts = contents.facts
     boxes = "".join(
-        f"<div><small>{_SCORES[name][0]}</small><b>{facts.headline[name].value:.3f}</b>"
+        f"<div><small>{SCORE_NAMES[name]}</small><b>{facts.headline[name].value:.3f}</b>"
         f"<small>{_interval(facts.headline[name])}</small></div>"
         for name in (["accuracy"] if facts.plain else ["f1", "f1_strict", "precision", "recall"])
     )
     rows = [
-        [
-            _SCORES[name][0],
-            _score(score),
-            *([] if facts.plain else [_score(facts.headline_decoded[name])]),
-            _SCORES[name][1],
-        ]
+        [SCORE_NAMES[name], _score(score), *([] if facts.plain else [_score(facts.headline_decoded[name])])]
         for name, score in facts.headline.items()
     ]
-    head = ["", "score", *([] if facts.plain else ["decoded together"]), "what it counts"]
-    parts = [f'<div class="headline">{boxes}</div>', _reported(contents), _table(head, rows, text_columns=(len(head),))]
+    head = ["", "score", *([] if facts.plain else ["decoded together"])]
+    parts = [f'<div class="headline">{boxes}</div>', _reported(contents), _table(head, rows)]
+    parts.append(
+        "<ul>" + "".join(f"<li>{SCORE_NAMES[name]}: {_SCORES[name]}</li>" for name in facts.headline) + "</ul>"
+    )
     if not facts.plain:
         parts.append(
             f"<p>Everything on this page takes each word's most probable tag by itself, as training's own validation "
@@ -174,7 +175,7 @@ def _scores(contents: Contents) -> str:
         f"<p>Intervals: 95 % of bootstrap samples of the {facts.units:,} {facts.unit}. They tell how much the score "
         f"depends on which {facts.unit} were labelled, not how much it depends on the seed of the training.</p>"
     )
-    return "\n".join(parts) + _picture(contents, "summary.png", "Scores, mistakes, curves and calibration")
+    return "\n".join(parts)
 
 
 def _reported(contents: Contents) -> str:
@@ -187,11 +188,11 @@ def _reported(contents: Contents) -> str:
         name = "accuracy" if facts.plain else "f1"
         reported, found = float(best[name]), facts.trained[name]
         if abs(reported - found) < 1e-12:
-            notes.append(f"The run reported the same {name}, {reported:.6f} (<code>summary.json</code>).")
+            notes.append(f"The run reported the same {SCORE_NAMES[name]}, {reported:.6f} (<code>summary.json</code>).")
         else:
             notes.append(
-                f"The run reported {name} {reported:.6f} (<code>summary.json</code>), here it is {found:.6f}: another "
-                f"device, precision or version rounds otherwise."
+                f"The run reported {SCORE_NAMES[name]} {reported:.6f} (<code>summary.json</code>), here it is "
+                f"{found:.6f}: another device, precision or version rounds otherwise."
             )
     if text.repaired:
         notes.append(f"{text.repaired:,} gold tags are not allowed by the scheme and were read as seqeval reads them.")
@@ -202,12 +203,13 @@ def _types(contents: Contents) -> str:
     facts = contents.facts
     rows = sorted(facts.per_type, key=lambda row: (-row.gold, row.name))
     table = [
-        [_name(row.name), f"{row.gold:,}", f"{row.predicted:,}"]
-        + [_score(score) if row.gold or row.predicted else "" for score in (row.precision, row.recall, row.f1)]
+        [_name(row.name)]
+        + [_score(score) if row.gold or row.predicted else "" for score in (row.f1, row.precision, row.recall)]
+        + [f"{row.gold:,}", f"{row.predicted:,}"]
         + ([] if facts.plain else [f"{row.strict:.3f}", f"{row.overlap:.3f}"])
         for row in rows
     ]
-    head = ["", "gold", "found", "precision", "recall", "F1", *([] if facts.plain else ["strict", "overlap"])]
+    head = ["", "F1", "precision", "recall", "gold", "found", *([] if facts.plain else ["F1, strict", "F1, overlap"])]
     return _picture(contents, "types.png", "F1 of each type with its interval") + _table(head, table)
 
 
@@ -369,7 +371,7 @@ def _comparison(contents: Contents) -> str:
     if changes is None:
         return ""
     this, other = _name(facts.name), _name(changes.other)
-    rows = [[_SCORES[name][0], *_difference(found)] for name, found in changes.headline.items()]
+    rows = [[SCORE_NAMES[name], *_difference(found)] for name, found in changes.headline.items()]
     if not facts.plain:
         rows += [[_name(name), *_difference(found)] for name, found in changes.per_type.items()]
     same = changes.sentences
@@ -381,7 +383,7 @@ def _comparison(contents: Contents) -> str:
         f"<p>{this} beside {other}, on the same text. p is how often two models that do not differ would show at least "
         f"this difference (approximate randomisation over {facts.unit}, two-sided); of many rows some fall below 0.05 "
         f"by chance.</p>",
-        _table(["", this, other, "difference", "95 % interval", "p"], rows),
+        _table(["", this, other, "difference, points", "p"], rows),
         _picture(contents, "comparison.png", "Differences of the scores with their intervals"),
         f"<h3>Sentences</h3><p>{changes.changed_words:,} words in {changes.changed_sentences:,} sentences are tagged "
         f"otherwise by the two. Sentences that are wholly right:</p>",
@@ -404,7 +406,7 @@ def _comparison(contents: Contents) -> str:
 def _difference(found: Difference) -> list[str]:
     interval = f"{100 * found.interval.low:+.1f} to {100 * found.interval.high:+.1f}"
     p = f"{found.p_value:.4f}" if found.p_value >= 0.0001 else "&lt; 0.0001"
-    return [f"{found.this:.3f}", f"{found.other:.3f}", f"{100 * found.value:+.1f}", interval, p]
+    return [f"{found.this:.3f}", f"{found.other:.3f}", f"{100 * found.value:+.1f}<br><small>{interval}</small>", p]
 
 
 # -- Parts -----------------------------------------------------------------------------------------------------
