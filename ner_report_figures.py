@@ -162,11 +162,13 @@ def _draw_mistakes(axes: Any, facts: Facts) -> None:
     names_on(axes.yaxis, positions, [facts.per_type[i].name for i in shown])
     axes.set_ylim(0.4, len(shown) + 0.6)
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
-    axes.set_xlabel("← invented        Entities        gold →")
-    axes.legend(
-        loc="upper center", bbox_to_anchor=(0.45, -0.16 if len(shown) > 6 else -0.22), ncols=3, fontsize=11,
-        frameon=False, handlelength=1.2, columnspacing=1.2,
-    )  # fmt: skip
+    axes.set_xlabel("Gold entities; left of 0: invented ones")
+    lower = left[len(shown) // 2 :].max(initial=0)
+    if len(shown) > 4 and lower < 0.45 * left.max():  # the frequent types stand above
+        where: dict[str, Any] = {"loc": "lower right", "ncols": 2}
+    else:
+        where = {"loc": "upper center", "bbox_to_anchor": (0.45, -0.18), "ncols": 3}
+    axes.legend(**where, fontsize=11, frameon=False, handlelength=1.2, columnspacing=1.2)
 
 
 def _draw_reliability(axes: Any, facts: Facts) -> None:
