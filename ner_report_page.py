@@ -30,7 +30,8 @@ GENERATOR = '<meta name="generator" content="ner_report.py">'
 """Stands in every report, so that a later one may replace it."""
 LONGEST_WORD = 80
 """Characters of a word that are shown."""
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that HTML does not allow, and those that would turn the text after them round."""
 _SCORES = {
     "f1": "of words and type both right; seqeval's default (lenient) mode, which training reports",
     "precision": "of the entities found, the share that is right",
