@@ -119,9 +119,10 @@ def _main(facts: Facts) -> str:
 def _draw_types(axes: Any, facts: Facts) -> None:
     """F1 of all and of each type, with its interval."""
     shown = _shown_types(facts)
-    style(axes, f"F1 of each type, 95 % intervals{_some(facts)}", grid="x")
+    what = "tag" if facts.plain else "type"
+    style(axes, f"F1 of each {what}, 95 % intervals{_some(facts)}", grid="x")
     main = facts.headline[_main(facts)]
-    rows = [("all types", f"{facts.sentences:,} sentences", main, BLACK)]
+    rows = [(f"all {what}s", "", main, BLACK)]
     rows += [(facts.per_type[i].name, f"{facts.per_type[i].gold:,}", facts.per_type[i].f1, BLUE) for i in shown]
     positions = list(range(len(rows), 0, -1))
     for position, (_, _, score, colour) in zip(positions, rows, strict=True):
@@ -185,7 +186,7 @@ def _draw_reliability(axes: Any, facts: Facts) -> None:
         )  # fmt: skip
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.03)
-    axes.legend(loc="upper left", fontsize=11, frameon=False)
+    axes.legend(loc="best", fontsize=11, frameon=False)
 
 
 def _draw_curves(axes: Any, facts: Facts, records: Sequence[dict[str, Any]]) -> None:
@@ -225,6 +226,16 @@ def _draw_headline(axes: Any, facts: Facts) -> None:
     axes.set_ylim(0.4, len(names) + 0.6)
 
 
+def _draw_lengths(axes: Any, facts: Facts) -> None:
+    style(axes, "Score by the length of the sentence, 95 % intervals", "", "Accuracy" if facts.plain else "F1")
+    for i, row in enumerate(facts.lengths):
+        if row.f1 is not None:
+            axes.plot([i, i], [row.f1.interval.low, row.f1.interval.high], color=BLUE, linewidth=3, alpha=0.45)
+            axes.plot(i, row.f1.value, "o", color=BLUE, markersize=8)
+    axes.set_ylim(0, 1.03)
+    axes.set_xticks(range(len(facts.lengths)), [told_length(row) for row in facts.lengths])
+
+
 # -- Whole figures ---------------------------------------------------------------------------------------------
 
 
@@ -247,7 +258,8 @@ def _summary(facts: Facts, records: Sequence[dict[str, Any]]) -> Any:
     plain(title)
     _draw_types(figure.add_subplot(grid[0, 0]), facts)
     if facts.plain:
-        _draw_headline(figure.add_subplot(grid[0, 1]), facts)
+        _draw_lengths(axes := figure.add_subplot(grid[0, 1]), facts)
+        axes.set_xlabel("Words of the sentence")
     else:
         _draw_mistakes(figure.add_subplot(grid[0, 1]), facts)
     _draw_curves(figure.add_subplot(grid[1, 0]), facts, records)
@@ -301,16 +313,9 @@ def _calibration(facts: Facts) -> Any:
 def _lengths(facts: Facts) -> Any:
     figure = new_figure(5.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1.2])
-    at = range(len(facts.lengths))
-    style(upper, "Score by the length of the sentence, 95 % intervals", "", "Accuracy" if facts.plain else "F1")
-    for i, row in enumerate(facts.lengths):
-        if row.f1 is not None:
-            upper.plot([i, i], [row.f1.interval.low, row.f1.interval.high], color=BLUE, linewidth=3, alpha=0.45)
-            upper.plot(i, row.f1.value, "o", color=BLUE, markersize=8)
-    upper.set_ylim(0, 1.03)
+    _draw_lengths(upper, facts)
     style(lower, "", "Words of the sentence", "Sentences")
-    lower.bar(at, [row.sentences for row in facts.lengths], color=SKY, width=0.7)
-    lower.set_xticks(list(at), [told_length(row) for row in facts.lengths])
+    lower.bar(range(len(facts.lengths)), [row.sentences for row in facts.lengths], color=SKY, width=0.7)
     return figure
 
 

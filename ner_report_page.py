@@ -124,6 +124,7 @@ def page(contents: Contents) -> str:
     kept = [(key, title, body) for key, title, body in sections if body]
     links = "".join(f'<a href="#{key}">{title}</a>' for key, title, _ in kept)
     bodies = "\n".join(f'<section id="{key}"><h2>{title}</h2>\n{body}\n</section>' for key, title, body in kept)
+    types = _counted(len(facts.types), "tag" if facts.plain else "entity type")
     files = ", ".join(_e(Path(name).name) for name in contents.text.files)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -137,8 +138,8 @@ def page(contents: Contents) -> str:
 </head>
 <body>
 <h1><bdi>{_e(facts.name)}</bdi></h1>
-<p>Token classification on <bdi>{files}</bdi>: {facts.words:,} words in {facts.sentences:,} sentences, \
-{len(facts.types):,} {"tags" if facts.plain else "entity types"}. Made on {_e(contents.date)}.</p>
+<p>Token classification on <bdi>{files}</bdi>: {_counted(facts.words, "word")} in \
+{_counted(facts.sentences, "sentence")}, {types}. Made on {_e(contents.date)}.</p>
 <nav>{links}</nav>
 {bodies}
 </body>
@@ -415,6 +416,10 @@ def _difference(found: Difference) -> list[str]:
 
 def _e(text: str) -> str:
     return html.escape(_CONTROLS.sub("\ufffd", text))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _name(text: str) -> str:

@@ -20,6 +20,7 @@ from seqeval.scheme import IOB2
 import ner_report
 from ner_report_changes import find_changes
 from ner_report_facts import find_facts
+from ner_report_page import GENERATOR
 from ner_report_text import find_subject, read_labelled, tag_text
 from ner_tagger import Tagger
 
@@ -231,6 +232,12 @@ def test_a_model_of_others_with_labelled_text(run, tmp_path):
     assert "f1.png" not in only(tmp_path / "model-report" / "figures")  # there was no run
 
 
+def test_text_without_an_entity_has_a_report_too(run, tmp_path):
+    data = write_conll(tmp_path / "none.conll", [[("went", "O")]])
+    assert ner_report.main([str(run), "--data", str(data), "--output", str(tmp_path / "out")]) == 0
+    assert "1 word in 1 sentence," in read_page(tmp_path / "out").text
+
+
 def test_hostile_text_stays_text(tmp_path, monkeypatch):
     sentences = [[(word, "B-<b>$x"), ("Ada", "I-<b>$x"), ("in", "O"), (HOSTILE[0], "B-LOC")] for word in HOSTILE]
     sentences += [[("Ada", "O"), ("in", "O")]] * 3
@@ -359,6 +366,12 @@ def test_a_comparison_with_other_labels_is_refused(run, tmp_path, capsys):
     assert only(tmp_path) == ["other"]
 
 
+def an_earlier_report(output: Path) -> bytes:
+    (output / "figures").mkdir(parents=True)
+    (output / "report.html").write_text(f"<!DOCTYPE html>{GENERATOR}<p>earlier")
+    return (output / "report.html").read_bytes()
+
+
 def test_an_output_that_is_no_report_is_kept(run, tmp_path, capsys):
     output = tmp_path / "out"
     output.mkdir()
@@ -370,7 +383,7 @@ def test_an_output_that_is_no_report_is_kept(run, tmp_path, capsys):
 
     (output / "thesis.txt").unlink()
     output.rmdir()
-    assert ner_report.main([str(run), "--output", str(output)]) == 0
+    an_earlier_report(output)
     (output / "figures" / "old.png").write_bytes(b"")
     assert ner_report.main([str(run), "--output", str(output)]) == 0  # an earlier report is replaced whole
     assert "old.png" not in only(output / "figures")
@@ -384,9 +397,7 @@ def test_a_full_disk_leaves_the_earlier_report(run, tmp_path, capsys, monkeypatc
     import ner_report_figures
 
     output = tmp_path / "out"
-    assert ner_report.main([str(run), "--output", str(output)]) == 0
-    before = (output / "report.html").read_bytes()
-    capsys.readouterr()
+    before = an_earlier_report(output)
 
     def full(*_):
         raise OSError(28, "No space left on device")
