@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ner_batches import BatchDataset, EpochPlan, EvaluationBatches, MicroBatch, plan_epoch
 from ner_check_report import Cost, SplitFacts, Timing
+from ner_encode import Split
 
 TIMING_SECONDS = 15.0
 """That timing may take, but for a warm-up of one sentence and what its own forecast is wrong by."""
@@ -27,10 +28,7 @@ def count_padding(trial: Any, splits: dict[str, SplitFacts], slots: int) -> None
         split = trial.corpus.splits[name]
         lengths = split.lengths(specials)
         if name != "train":
-            batches = [batch.windows for (batch,) in EvaluationBatches(split, specials, 1)]
-            order = np.array([window for windows in batches for window in windows])
-            borders = np.cumsum([0, *(len(windows) for windows in batches)])
-            facts.padding = _padding(lengths[order], borders, pad_to)
+            facts.padding = evaluation_padding(split, specials, pad_to)
             continue
         words = split.trained()
         shares = []
@@ -40,6 +38,14 @@ def count_padding(trial: Any, splits: dict[str, SplitFacts], slots: int) -> None
             )
             shares.append(_padding(lengths[plan.order], plan.borders, pad_to))
         facts.padding, facts.padding_random = shares
+
+
+def evaluation_padding(split: Split, specials: int, pad_to: int = 0) -> float:
+    """Share of padding in the batches that a split is evaluated in; `pad_to` as of `_padding`."""
+    batches = [batch.windows for (batch,) in EvaluationBatches(split, specials, 1)]
+    order = np.array([window for windows in batches for window in windows])
+    borders = np.cumsum([0, *(len(windows) for windows in batches)])
+    return _padding(split.lengths(specials)[order], borders, pad_to)
 
 
 def _padding(lengths: NDArray[np.int64], borders: NDArray[np.int64], pad_to: int) -> float:

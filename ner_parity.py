@@ -17,7 +17,7 @@ from ner_data import cached_text
 from ner_encode import cached_split
 from ner_errors import UserError
 from ner_metrics import EvaluationMetrics
-from ner_sources import find_sources
+from ner_sources import find_labelled
 
 LOGIT_TOLERANCE = 1e-4
 """Largest difference of a logit that float32 may bring, where the tags stay the same."""
@@ -76,15 +76,8 @@ class Check:
             UserError: no data is at hand, or something is wrong with it.
         """
         self._trained = trained
-        settings = trained.settings.data
-        if data is not None:
-            update: dict[str, Any] = dict.fromkeys(("validation_split_percentage", "test_file", "max_eval_samples"))
-            update |= dict.fromkeys(("dataset_name", "dataset_config_name", "dataset_revision"))
-            settings = settings.model_copy(update={**update, "train_file": data, "validation_file": data})
-        settings = settings.model_copy(update={"test_file": None})
         try:
-            sources = find_sources(settings, trained.settings.hparams.finetuning_task)
-            source = next(source for source in sources if source.split == "validation")
+            source, settings = find_labelled(trained.settings.data, trained.settings.hparams.finetuning_task, data)
         except UserError as error:
             if data is not None:
                 raise

@@ -87,6 +87,24 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         yield Source(split, key, _first(parts, limit), tuple(str(f) for f in files), layouts=layouts)
 
 
+def find_labelled(settings: DataSettings, task: str, data: str | None) -> tuple[Source, DataSettings]:
+    """The text that a trained model is looked at on, and the settings to read it with.
+
+    Args:
+        settings: those of the training.
+        data: a labelled file; None: the validation data of the training.
+
+    Raises:
+        UserError: it is not at hand, or its columns cannot be told.
+    """
+    if data is not None:
+        update: dict[str, Any] = dict.fromkeys(("validation_split_percentage", "max_eval_samples"))
+        update |= dict.fromkeys(("dataset_name", "dataset_config_name", "dataset_revision"))
+        settings = settings.model_copy(update={**update, "train_file": data, "validation_file": data})
+    settings = settings.model_copy(update={"test_file": None})
+    return next(source for source in find_sources(settings, task) if source.split == "validation"), settings
+
+
 def _reading(settings: DataSettings, task: str) -> dict[str, Any]:
     """What the readers are asked for in every file: the columns named, else those of the first training file.
 
