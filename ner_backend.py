@@ -255,6 +255,7 @@ def _compile(model: Any) -> None:
     Raises:
         UserError: torch.compile does not know this Python.
     """
+    torch._dynamo.reset()  # graphs of another model of this process would count
     torch._dynamo.config.cache_size_limit = MAX_GRAPHS
     with contextlib.suppress(ImportError):  # by it torch before 2.5 knows the models' outputs, if it is imported
         importlib.import_module("transformers.file_utils")
