@@ -103,7 +103,7 @@ def wrap(model: Any) -> Any:
 
 
 def compile_extensions() -> None:
-    """Compile ORTModule's extensions, if not done yet; those for CUDA where its compiler is.
+    """Compile ORTModule's extensions, if not done yet; those for CUDA where a GPU is.
 
     Raises:
         UserError: no compiler, or it failed.
@@ -114,12 +114,15 @@ def compile_extensions() -> None:
         return
     if not (shutil.which("c++") or shutil.which("g++")):
         raise UserError("no C++ compiler (c++ or g++) is on the PATH; install one, e.g. apt-get install g++")
-    # ONNX Runtime's own command tries the CUDA extensions wherever torch is a CUDA build and stops without nvcc.
-    without_cuda = "" if shutil.which("nvcc") else "ortmodule.ONNXRUNTIME_CUDA_VERSION = None; "
-    code = (
-        f"from onnxruntime.training import ortmodule; {without_cuda}"
-        f"from onnxruntime.training.ortmodule.torch_cpp_extensions import install; install.build_torch_cpp_extensions()"
-    )
+    # ONNX Runtime's own command tries the CUDA ones wherever torch is a CUDA build, and stops without CUDA's toolkit.
+    code = """
+import torch
+from onnxruntime.training import ortmodule
+if not torch.cuda.is_available():
+    ortmodule.ONNXRUNTIME_CUDA_VERSION = None
+from onnxruntime.training.ortmodule.torch_cpp_extensions import install
+install.build_torch_cpp_extensions()
+"""
     # ninja, where pip installed it, stands beside python3; with it sources compile side by side.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(
