@@ -152,8 +152,8 @@ def fuse(source: Path, target: Path, config: Any) -> dict[str, int]:
 def quantize(source: Path, target: Path, word_vectors: bool = True) -> None:
     """Matrix products in 8 bits: weights per output channel, activations by their range in each batch.
 
-    Weights have a sign and all 8 bits: three times as fast here as without sign. A processor without VNNI may overflow
-    on them; weights of 7 bits would not, but lose more (README, «Export»).
+    Weights have a sign and all 8 bits, which processors with VNNI multiply at once. One without may overflow on them;
+    weights of 7 bits would not, but lose more (README, «Export»).
 
     Args:
         word_vectors: in 8 bits too, where they are fused: most of a small model's size.
