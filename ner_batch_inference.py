@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -34,6 +33,7 @@ import ner_model
 import ner_readers
 from ner_batches import BatchDataset, only_item, shared_out
 from ner_cache import FORMAT, cached, hash_of, hash_of_file
+from ner_checkpoint import STATE_FILE, is_uuid, load_weights
 from ner_cluster import UNWRITABLE
 from ner_data import cached_text
 from ner_encode import Labels, Split, cached_split
@@ -187,7 +187,7 @@ def find_checkpoint(named: str, cache: Path) -> Path:
         UserError: there is none, or it is not of this trial.
     """
     folder = Path(named).expanduser()
-    if re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", named):
+    if is_uuid(named):
 
         def download(partial: Path) -> None:
             try:
@@ -200,7 +200,7 @@ def find_checkpoint(named: str, cache: Path) -> Path:
                 ) from error
 
         folder = cached(cache, f"checkpoint-{named}", download)
-    missing = [name for name in ("state_dict.pth", SETTINGS_FILE, "config.json") if not (folder / name).is_file()]
+    missing = [name for name in (STATE_FILE, SETTINGS_FILE, "config.json") if not (folder / name).is_file()]
     if missing:
         raise UserError(
             f"hyperparameters.checkpoint: {named!r} is no checkpoint of this trial, it has no {missing[0]}; "
@@ -216,9 +216,7 @@ def load_checkpoint(folder: Path) -> Trained:
     hparams = Hyperparameters(**{**saved["hyperparameters"], **own})
     labels = Labels(tuple(saved["labels"]), Scheme(saved["scheme"]))
     model = ner_model.build_model(ner_model.load_config(hparams), hparams, labels.names, seed=None)
-    weights = torch.load(folder / "state_dict.pth", map_location="cpu", weights_only=True)["models_state_dict"][0]
-    torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(weights, "module.")
-    model.load_state_dict(weights)
+    load_weights(model, folder)
     data = DataSettings(**saved["data"])
     return Trained(model, hparams, data, load_tokenizer(hparams), labels, saved["max_seq_length"])
 
@@ -243,7 +241,7 @@ def prepare(hparams: InferenceHyperparameters, data: InferenceData) -> Job:
         source, text, Labels(names, scheme), settings, trained.tokenizer, trained.max_seq_length, cache, False
     )
     output = Path(data.output_file).expanduser().absolute()
-    key = hash_of([split.fingerprint, hash_of_file(checkpoint / "state_dict.pth"), hparams.pieces_per_part])
+    key = hash_of([split.fingerprint, hash_of_file(checkpoint / STATE_FILE), hparams.pieces_per_part])
     parts = output.with_name(f".{output.name}.parts-{key[:16]}")
     return Job(trained, text, split, _cut(split, hparams.pieces_per_part), output, parts)
 

@@ -55,7 +55,7 @@ def load_trained(source: str, downloads: Path) -> Trained:
     """
     path = Path(source).expanduser()
     summary = None
-    if not path.exists() and _is_uuid(source):
+    if not path.exists() and is_uuid(source):
         _download(source, downloads)
         path = downloads
     elif not path.is_dir():
@@ -66,7 +66,8 @@ def load_trained(source: str, downloads: Path) -> Trained:
     return _load(path, summary)
 
 
-def _is_uuid(text: str) -> bool:
+def is_uuid(text: str) -> bool:
+    """Whether it is written as Determined names its checkpoints."""
     try:
         return str(uuid.UUID(text)) == text.lower()
     except ValueError:
@@ -94,15 +95,11 @@ def _download(checkpoint: str, folder: Path) -> None:
 def _best_checkpoint(run: Path) -> Path:
     """Of a run that was stopped before it wrote its model: the best of its checkpoints, else the newest."""
     folder = RunFolder(run)
-    steps = folder.saved_steps()
-    if not steps:
+    if not folder.saved_steps():
         raise UserError(f"{run}: a run without a checkpoint; go on with it: ner_trial.py --output-dir {run} --resume")
     config = _read_json(run / "config.json")
     plan = make_plan(config, parse_settings(config.get("hyperparameters"), config.get("data")))
-    sign = 1 if plan.smaller_is_better else -1
-    scored = {line["batches"]: line[plan.metric] for line in folder.validations() if line.get(plan.metric) is not None}
-    best = min((step for step in steps if step in scored), key=lambda step: sign * scored[step], default=steps[-1])
-    return folder.checkpoints / checkpoint_name(best)
+    return folder.checkpoints / checkpoint_name(folder.best_saved(plan.metric, plan.smaller_is_better))
 
 
 def _load(path: Path, summary: dict[str, Any] | None) -> Trained:

@@ -13,6 +13,7 @@ import torch
 
 import ner_curves
 import ner_model
+from ner_checkpoint import load_weights
 from ner_experiment import Plan
 from ner_folder import RunFolder, checkpoint_name
 from ner_remote import for_publication
@@ -24,19 +25,14 @@ logger = logging.getLogger("ner")
 def finish(folder: RunFolder, trial: NERTrial, plan: Plan, seconds: float) -> None:
     """The best checkpoint becomes model/ and is scored on the test data; summary and figures are written."""
     best = folder.best(plan.metric, plan.smaller_is_better)
-    steps = folder.saved_steps()
-    saved = [line for line in folder.validations() if line["batches"] in steps and line.get(plan.metric) is not None]
-    sign = 1 if plan.smaller_is_better else -1
-    chosen = min(saved, key=lambda line: sign * line[plan.metric])["batches"] if saved else steps[-1]
+    chosen = folder.best_saved(plan.metric, plan.smaller_is_better)
     if best and best["batches"] != chosen:
         logger.warning(
             f"the best validation, after batch {best['batches']:,}, has no checkpoint (checkpoint_policy: "
             f"{plan.checkpoint_policy}); model/ is that of batch {chosen:,}"
         )
     checkpoint = folder.checkpoints / checkpoint_name(chosen)
-    state = torch.load(checkpoint / "state_dict.pth", map_location="cpu", weights_only=True)
-    weights = state["models_state_dict"][0]
-    trial.bare.load_state_dict(weights)
+    load_weights(trial.bare, checkpoint)
 
     model_dir = folder.path / "model"
     partial = folder.path / ".model.partial"

@@ -88,6 +88,13 @@ class RunFolder:
         scored = [line for line in self.validations() if line.get(metric) is not None]
         return min(scored, key=lambda line: sign * line[metric], default=None)
 
+    def best_saved(self, metric: str, smaller_is_better: bool) -> int:
+        """Batches of the best checkpoint, the earliest of equals; of the newest where none was validated."""
+        sign = 1 if smaller_is_better else -1
+        steps = self.saved_steps()
+        saved = [line for line in self.validations() if line["batches"] in steps and line.get(metric) is not None]
+        return int(min(saved, key=lambda line: sign * line[metric])["batches"]) if saved else steps[-1]
+
 
 def checkpoint_name(batches: int) -> str:
     return f"step-{batches:08d}"
