@@ -14,13 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
+import zmq
 from determined import core, pytorch, tensorboard
 
 from ner_errors import UserError
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """What making room or rights mends."""
+
+MANNERS = 10_000
+"""Milliseconds in which what others have said arrives after a peer has gone; at a trial's end all go, in any order."""
 
 
 def be_patient_with_master() -> None:
@@ -81,16 +84,47 @@ def why_unwritable(error: OSError | RuntimeError) -> str | None:
     return f"the disk is full, or lost ({str(error).strip()})" if stuck else None
 
 
-class Meeting(pytorch.PyTorchCallback):
-    """Has the slots meet after a validation, where a dead one is noticed.
+class AttentiveSocket:
+    """A socket of ZeroMQ that does not wait for a peer that is gone.
 
-    Determined gathers what each has counted through ZeroMQ, which would wait for a node that is gone until the master
-    ends the task; torch's process group ends with an error.
+    What Determined's slots tell each other beside the gradients (is the trial to pause, is this checkpoint to be kept,
+    what has each counted) comes through ZeroMQ, which would wait for a dead node until the master ends the task.
     """
 
-    def on_validation_epoch_end(self, outputs: list[Any]) -> None:
-        if torch.distributed.is_initialized():
-            torch.distributed.barrier()
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self._socket = socket
+        self._departures = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+
+    def recv_pyobj(self) -> Any:
+        """The next message.
+
+        Raises:
+            ConnectionResetError: a peer is gone, and nothing came from the others within ``MANNERS``.
+        """
+        patience = None
+        while not self._socket.poll(patience or 500):
+            if patience is not None:
+                raise ConnectionResetError("a slot of this trial is gone: its process, or its node, has died")
+            if self._departures.poll(0):
+                patience = MANNERS
+        return self._socket.recv_pyobj()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def close(self) -> None:
+        self._socket.disable_monitor()
+        self._socket.close()
+
+
+def notice_the_dead(slots: core.DistributedContext) -> None:
+    """Have no slot wait for the word of one that has died."""
+    if slots.size < 2:
+        return
+    if slots.rank == 0:
+        slots._chief_zmq._pull_socket = AttentiveSocket(slots._chief_zmq._pull_socket)
+    else:
+        slots._worker_zmq._sub_socket = AttentiveSocket(slots._worker_zmq._sub_socket)
 
 
 class LastEvents(pytorch.PyTorchCallback):

@@ -29,7 +29,7 @@ from determined import pytorch
 import ner_backend
 import ner_model
 from ner_batches import BatchDataset, EvaluationBatches, TrainingBatches, only_item
-from ner_cluster import UNWRITABLE, LastEvents, Meeting, be_patient_with_master, write_or_tell
+from ner_cluster import UNWRITABLE, LastEvents, be_patient_with_master, notice_the_dead, write_or_tell
 from ner_data import Corpus, load_corpus
 from ner_embedding import train_only_rows
 from ner_encode import SETTINGS_FILE, Labels
@@ -76,6 +76,7 @@ class NERTrial(pytorch.PyTorchTrial):
             self.plan = make_plan(config, self.settings)
             if context._managed_training:
                 write_or_tell(context._core.checkpoint)
+                notice_the_dead(context.distributed)
                 self._build()
             else:
                 self._build_for_weights()
@@ -257,7 +258,6 @@ class NERTrial(pytorch.PyTorchTrial):
         return {
             "self_contained": _SelfContained(self),
             "evaluation": _Evaluation(self),
-            "meeting": Meeting(),
             "last_events": LastEvents(self.context),
         }
 

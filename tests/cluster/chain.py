@@ -251,8 +251,10 @@ class Task:
         self._control.close()
 
     def kill(self, node: int) -> None:
-        """SIGKILL to all that runs there."""
+        """SIGKILL to all that runs there; returns when it has ended."""
         self._tell("kill", node)
+        while node not in self._statuses:
+            self._hear(timeout=60)
 
     def set_master(self, reachable: bool) -> None:
         self._tell("master", reachable)
@@ -264,6 +266,12 @@ class Task:
     def _tell(self, *command: object) -> None:
         self._control.send(json.dumps(command).encode())
 
+    def _hear(self, timeout: float) -> None:
+        self._control.settimeout(timeout)
+        message = json.loads(self._control.recv(4096) or "null")
+        assert message is not None, "the namespaces have ended before the task"
+        self._statuses[message["ended"]] = message["status"]
+
     def wait(self, timeout: float = 300) -> Outcome:
         """Wait for the end of all containers.
 
@@ -273,11 +281,8 @@ class Task:
         """
         deadline = time.monotonic() + timeout
         while len(self._statuses) < self._nodes and (left := deadline - time.monotonic()) > 0:
-            self._control.settimeout(left)
             with contextlib.suppress(TimeoutError):
-                message = json.loads(self._control.recv(4096) or "null")
-                assert message is not None, "the namespaces have ended before the task"
-                self._statuses[message["ended"]] = message["status"]
+                self._hear(left)
         failed = [status for status in self._statuses.values() if status]
         status = 124 if len(self._statuses) < self._nodes else failed[0] if failed else 0
         log = "".join(log.read_text(errors="replace") for log in self._logs)

@@ -91,13 +91,16 @@ def test_two_nodes_train_what_two_slots_of_one_node_train(cluster: Cluster) -> N
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_two_nodes")
-def test_a_node_that_vanishes_in_a_validation_is_not_waited_for(cluster: Cluster) -> None:
-    deaths = [{"task": 1, "rank": 1, "scored": 2}]
-    with cluster.trial(
-        "vanishes-in-validation", entrypoint=DISTRIBUTED_WITNESS, slots=2, deaths=deaths, **UNEVEN
-    ) as trial:
+@pytest.mark.parametrize(("death", "validations"), [({"rank": 1, "scored": 2}, 1), ({"rank": 0, "asked": 3}, 0)])
+def test_no_node_waits_for_the_word_of_one_that_has_vanished(
+    cluster: Cluster, death: dict[str, int], validations: int
+) -> None:
+    """A worker in the midst of a validation; the chief before it says whether all are to pause."""
+    rank = death["rank"]
+    deaths = [{"task": 1, **death}]
+    with cluster.trial(f"word-of-{rank}", entrypoint=DISTRIBUTED_WITNESS, slots=2, deaths=deaths, **UNEVEN) as trial:
         assert trial.run(nodes=2, timeout=100).status != 0
-        assert len(trial.master.reports("validation")) == 1
+        assert len(trial.master.reports("validation")) == validations
 
 
 @pytest.mark.usefixtures("_two_nodes")

@@ -1,8 +1,9 @@
 """Trains as ner_trial.py does, and writes down what each slot is given to learn from. Lies in a task's context.
 
 The file that the variable WITNESS names may ask for a death: {"task", "rank", "batch"} in the midst of a step,
-{"task", "rank", "scored"} in the midst of a validation, or {"task", "checkpoint"} in the midst of writing one; task,
-batch, scored batch and checkpoint count from 1, rank from 0.
+{"task", "rank", "scored"} in the midst of a validation, {"task", "rank", "asked"} where it asks whether to pause, or
+{"task", "checkpoint"} in the midst of writing one; task, batch, scored batch, questions and checkpoint count from 1,
+rank from 0.
 """
 
 import io
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from determined import core
 
 import ner_trial
 
@@ -22,8 +24,9 @@ TASK = int(os.environ["DET_TRIAL_RUN_ID"])
 deaths = [asked for asked in json.loads(ASKED.read_text(encoding="utf-8")) if asked["task"] == TASK]
 train_batch = ner_trial.NERTrial.train_batch
 score = ner_trial.NERTrial.evaluate_batch
+should_preempt = core.PreemptContext.should_preempt
 save = torch.save
-scored = saved = 0
+scored = asked_to_pause = saved = 0
 
 
 def die() -> NoReturn:
@@ -50,6 +53,15 @@ def scoring(self: Any, batch: Any, batch_idx: int) -> Any:
     return score(self, batch, batch_idx)
 
 
+def asking(self: Any, *arguments: Any) -> bool:
+    global asked_to_pause
+    asked_to_pause += 1
+    rank = self._dist.get_rank()
+    if any(asked.get("rank") == rank and asked.get("asked") == asked_to_pause for asked in deaths):
+        die()
+    return should_preempt(self, *arguments)
+
+
 def interrupted(state: Any, path: Any, *arguments: Any, **options: Any) -> None:
     global saved
     saved += 1
@@ -62,6 +74,7 @@ def interrupted(state: Any, path: Any, *arguments: Any, **options: Any) -> None:
 
 
 ner_trial.NERTrial.train_batch, ner_trial.NERTrial.evaluate_batch = witnessed, scoring
+core.PreemptContext.should_preempt = asking
 torch.save = interrupted
 
 if __name__ == "__main__":
