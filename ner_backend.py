@@ -27,6 +27,7 @@ import ner_ort
 from ner_dropout import fast_dropout
 from ner_errors import UserError
 from ner_hparams import HyperparameterError, Hyperparameters
+from ner_memory import keep_memory
 
 logger = logging.getLogger("ner")
 
@@ -135,6 +136,18 @@ def autocast(hparams: Hyperparameters, device: torch.device) -> contextlib.Abstr
     return contextlib.nullcontext()
 
 
+def clipping_divisor(gradients: list[torch.Tensor], max_norm: float) -> torch.Tensor:
+    """What gradients are divided by so that their norm is at most ``max_norm``, as ``clip_grad_norm_`` has it.
+
+    A dot product runs at the speed of memory on a CPU, where PyTorch's norm takes twice as long and loses two digits.
+
+    Returns:
+        () at least 1.
+    """
+    squares = [torch.dot(flat, flat) for flat in (gradient.reshape(-1) for gradient in gradients)]
+    return ((torch.stack(squares).sum().sqrt() + 1e-6) / max_norm).clamp_(min=1)
+
+
 class Engine:
     """A model under training, wrapped for Determined in the order that each choice needs.
 
@@ -151,6 +164,8 @@ class Engine:
         """
         self._context, self._bare, self._hparams = context, bare, hparams
         self._device: torch.device = context.device
+        if self._device.type == "cpu":
+            keep_memory()
         # Determined wants its scaler before, Apex its model and optimizer after they are wrapped.
         self._scaler = context.wrap_scaler(make_scaler()) if hparams.precision == "fp16" else None
         if hparams.backend == "compile":
@@ -224,7 +239,11 @@ class Engine:
         if norm := self._hparams.max_grad_norm:
             if self._scaler:
                 self._scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(parameters, norm)
+            if self._device.type == "cpu" and self.optimizer.defaults["fused"]:
+                # The fused kernel scales the gradients as it reads them, by what a scaler would set here.
+                self.optimizer.grad_scale = clipping_divisor([p.grad for p in parameters if p.grad is not None], norm)
+            else:
+                torch.nn.utils.clip_grad_norm_(parameters, norm)
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

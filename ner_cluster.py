@@ -114,6 +114,7 @@ class AttentiveSocket:
 
     def close(self) -> None:
         self._socket.disable_monitor()
+        self._departures.close()  # left open, it keeps the whole process from ending
         self._socket.close()
 
 

@@ -123,18 +123,19 @@ class _Attention(torch.autograd.Function):
                 if mask.dtype == torch.bool:
                     mask = torch.zeros(mask.shape, dtype=scores.dtype).masked_fill_(~mask, -torch.inf)
                 scores += mask.to(scores.dtype)
-            weights = torch.softmax(scores, -1)
+            precise = torch.promote_types(scores.dtype, torch.float32)  # bf16 takes four times as long
+            weights = torch.softmax(scores, -1, dtype=precise)
             ctx.save_for_backward(query, key, value, weights, factors)
             ctx.scale = scale
-            return (weights * factors) @ value
+            return (weights.to(value.dtype) * factors) @ value
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         query, key, value, weights, factors = ctx.saved_tensors
-        of_value = (weights * factors).transpose(-1, -2) @ gradient
-        of_weights = (gradient @ value.transpose(-1, -2)).mul_(factors)
-        of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+        of_value = (weights.to(value.dtype) * factors).transpose(-1, -2) @ gradient
+        of_weights = (gradient @ value.transpose(-1, -2)).mul_(factors).to(weights.dtype)
+        of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype).to(value.dtype)
         of_query = (of_scores @ key).mul_(ctx.scale)
         of_key = (of_scores.transpose(-1, -2) @ query).mul_(ctx.scale)
         return of_query, of_key, of_value, None, None, None

@@ -212,7 +212,8 @@ def build_optimizer(model: torch.nn.Module, hparams: Hyperparameters) -> torch.o
         lr=hparams.learning_rate,
         betas=(hparams.adam_beta1, hparams.adam_beta2),
         eps=hparams.adam_epsilon,
-        fused=_fused(decayed),
+        fused=(fused := _fused(decayed)),
+        foreach=not fused,
     )
 
 

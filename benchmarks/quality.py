@@ -1,10 +1,9 @@
-"""Does speed cost score? F1 of grouped and random batches, with and without the fast step, over several seeds.
+"""Does speed cost score? F1 of every way to compute the same training, over several seeds.
 
     python3 benchmarks/quality.py --encoder DIR --corpus NAME=TRAIN,VALIDATION [--corpus …] [--batch-sizes 8 32]
-        [--seeds 42 43 44] [--epochs 3] [--precision fp32] [--output FILE]
+        [--seeds 42 43 44] [--epochs 3] [--ways default random …] [--output FILE]
 
-Four ways: batches grouped by length or random, each with the fast step (our dropout, embedding rows left out) or with
-PyTorch's dropout and all rows. Runs take turns; each is a process of its own. Validation F1 after the last epoch.
+Runs take turns; each is a process of its own. Validation F1 after the last epoch.
 """
 
 from __future__ import annotations
@@ -19,12 +18,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-WAYS = {
-    "grouped, fast": (True, True),
-    "random, fast": (False, True),
-    "grouped, plain": (True, False),
-    "random, plain": (False, False),
+WAYS: dict[str, tuple[bool, dict[str, Any]]] = {
+    "default": (True, {}),
+    "random": (True, {"group_by_length": False}),
+    "plain": (False, {}),
+    "random, plain": (False, {"group_by_length": False}),
+    "bf16": (True, {"precision": "bf16"}),
+    "compile": (True, {"backend": "compile"}),
+    "ort": (True, {"backend": "ort"}),
 }
+"""Name: (with the fast step, or with PyTorch's dropout and all embedding rows; hyperparameters that differ)."""
 
 
 def train(arguments: list[str], fast: bool) -> int:
@@ -32,24 +35,27 @@ def train(arguments: list[str], fast: bool) -> int:
     sys.path.insert(0, str(ROOT))
     import contextlib
 
+    import ner_backend
     import ner_trial
 
     if not fast:
-        module: Any = ner_trial
-        module.fast_dropout = lambda *_: contextlib.nullcontext()
-        module.train_only_rows = lambda *_: None
+        backend: Any = ner_backend
+        trial: Any = ner_trial
+        assert hasattr(backend, "fast_dropout")
+        assert hasattr(trial, "train_only_rows")
+        backend.fast_dropout = lambda *_: contextlib.nullcontext()
+        trial.train_only_rows = lambda *_: None
     return ner_trial.main(arguments)
 
 
 def run(encoder: str, files: list[str], batch_size: int, seed: int, way: str, given: argparse.Namespace) -> float:
-    grouped, fast = WAYS[way]
+    fast, differing = WAYS[way]
     with tempfile.TemporaryDirectory() as folder:
         overrides = {
             "hyperparameters.pretrained_model_name_or_path": encoder,
             "hyperparameters.global_batch_size": batch_size,
             "hyperparameters.num_train_epochs": given.epochs,
-            "hyperparameters.group_by_length": str(grouped).lower(),
-            "hyperparameters.precision": given.precision,
+            **{f"hyperparameters.{name}": json.dumps(value) for name, value in differing.items()},
             "data.train_file": files[0],
             "data.validation_file": files[1],
             "reproducibility.experiment_seed": seed,
@@ -73,8 +79,7 @@ def main() -> None:
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), metavar="WAY")
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=["default", "random", "plain"], metavar="WAY")
     parser.add_argument("--output", type=Path, help="write every score as JSON, too")
     arguments = parser.parse_args()
     scores: dict[str, list[float]] = {}

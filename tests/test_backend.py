@@ -20,6 +20,7 @@ import torch
 import transformers
 from conftest import ROOT, final_state, read_metrics, without_times, write_config
 from determined import pytorch
+from packaging.version import Version
 
 import ner_backend
 import ner_ort
@@ -504,3 +505,29 @@ def test_fifty_steps_on_real_text_are_those_of_pytorch(train, real, backend):
     assert len(losses[0]) == 50
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert state_difference(final_state(ours), final_state(theirs)) < 1e-5
+
+
+@pytest.mark.skipif(Version(torch.__version__) < Version("2.4"), reason="no fused AdamW on a CPU")
+@pytest.mark.parametrize("scale", [0.1, 10.0])
+def test_clipping_in_the_fused_step_is_clip_grad_norm(scale):
+    """Below the limit nothing is divided, to the bit."""
+    torch.manual_seed(0)
+    weights = [torch.randn(7, 5), torch.randn(5), torch.randn(3, 4).t()]
+    gradients = [torch.randn(w.shape) * scale / 10 for w in weights]
+    results = []
+    for ours in (True, False):
+        parameters = [torch.nn.Parameter(w.clone()) for w in weights]
+        optimizer = torch.optim.AdamW(parameters, lr=0.1, eps=1e-3, fused=True)
+        for _ in range(3):
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient.clone()
+            if ours:
+                divisor = ner_backend.clipping_divisor([p.grad for p in parameters], 1.0)
+                assert (divisor == 1) == (scale < 1)
+                optimizer.grad_scale = divisor
+            else:
+                torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+        results.append(parameters)
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6 if scale >= 1 else 0)
