@@ -154,6 +154,7 @@ class Engine:
     Attributes:
         model: what is trained; call ``logits`` for evaluation.
         optimizer: what a learning rate schedule has to be built on.
+        warm_up: seconds of the last call of ``learn`` if it compiled, else 0.
     """
 
     def __init__(self, context: Any, bare: Any, hparams: Hyperparameters) -> None:
@@ -179,6 +180,7 @@ class Engine:
             self.model = context.models[0]  # on several slots wrapped again, and not what is returned
         self._session: Any = None
         self._begun = False
+        self.warm_up = 0.0
         self._graphs = _graph_count() if hparams.backend == "compile" else 0  # importing the compiler takes seconds
 
     @property
@@ -248,7 +250,8 @@ class Engine:
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         """A backend that cannot compute the model says so at its first batch, or whenever it compiles."""
-        started = time.perf_counter()
+        started, begun = time.perf_counter(), self._begun
+        self.warm_up = 0.0
         try:
             yield
         except torch.cuda.OutOfMemoryError:
@@ -265,7 +268,11 @@ class Engine:
         self._begun = True
         if self._hparams.backend == "compile" and (graphs := _graph_count()) != self._graphs:
             self._graphs = graphs
-            logger.info(f"torch.compile: graph {graphs}, {time.perf_counter() - started:.1f} s")
+            self.warm_up = time.perf_counter() - started
+            logger.info(f"torch.compile: graph {graphs}, {self.warm_up:.1f} s")
+        if self._hparams.backend == "ort" and not begun:
+            self.warm_up = time.perf_counter() - started
+            logger.info(f"ONNX Runtime: graph of forward and backward, {self.warm_up:.1f} s")
 
 
 def _compile(model: Any) -> None:

@@ -219,33 +219,14 @@ def _evaluation_size(lengths: Ints) -> int:
     return min(most, max(least, alike))
 
 
-def rounded(length: int, most: int) -> int:
-    """The padded length of a batch among few, so that a compiled model meets few shapes.
-
-    Multiples of 8 up to 64, of 16 up to 128, of 32 up to 256 and so on: less than a quarter more than needed (below 32:
-    less than 8 pieces more), and 4 more lengths for every doubling: 20 up to 512.
-
-    Args:
-        most: pieces that a window may have; nothing is rounded beyond.
-    """
-    step = 8
-    while length > 8 * step:
-        step *= 2
-    return min(-(-length // step) * step, max(most, length))
-
-
 class BatchDataset(torch.utils.data.Dataset):
     """A split whose items are whole collated batches."""
 
-    def __init__(
-        self, split: Split, tokenizer: WordTokenizer, pad_to: int | None = None, few_lengths_up_to: int | None = None
-    ) -> None:
+    def __init__(self, split: Split, tokenizer: WordTokenizer, pad_to: int | None = None) -> None:
         """
         Args:
             pad_to: every batch is padded to this length.
-            few_lengths_up_to: batches are padded to `rounded` lengths, at most this one (``max_seq_length``).
         """
-        self._few_lengths_up_to = few_lengths_up_to
         self._split = split
         self._tokenizer = tokenizer
         self._pad_to = pad_to
@@ -264,8 +245,6 @@ class BatchDataset(torch.utils.data.Dataset):
         sizes = ends - begins
         prefix, suffix = self._tokenizer.prefix, self._tokenizer.suffix
         length = self._pad_to or int(sizes.max()) + len(prefix) + len(suffix)
-        if self._few_lengths_up_to:
-            length = rounded(length, self._few_lengths_up_to)
         rows = np.repeat(np.arange(len(windows)), sizes)
         columns = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes) + len(prefix)
         pieces = columns - len(prefix) + np.repeat(begins, sizes)

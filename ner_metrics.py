@@ -15,7 +15,10 @@ from ner_utils import Scheme, TagTable, evaluate
 
 
 class TrainingMetrics(pytorch.MetricReducer):
-    """Mean loss of a word and speed since the last report; sums stay on the device until then."""
+    """Mean loss of a word and speed since the last report; sums stay on the device until then.
+
+    Speed leaves out the batches in which a backend compiled: 0 where there was no other.
+    """
 
     def __init__(self) -> None:
         self.reset()
@@ -23,22 +26,28 @@ class TrainingMetrics(pytorch.MetricReducer):
     def reset(self) -> None:
         self._sums: torch.Tensor | None = None
         self._samples = 0
+        self._warm_up = 0.0
         self._started = time.perf_counter()
 
-    def update(self, loss_sum: torch.Tensor, batch: dict[str, torch.Tensor]) -> None:
+    def update(self, loss_sum: torch.Tensor, batch: dict[str, torch.Tensor], warm_up: float = 0.0) -> None:
         """Count one micro-batch.
 
         Args:
             loss_sum: () loss summed over its words.
+            warm_up: seconds that it took, if a backend compiled in it.
         """
-        words = (batch["labels"] != IGNORED).sum()
-        sums = torch.stack([loss_sum.detach().double(), words.double(), batch["attention_mask"].sum().double()])
+        words, pieces = (batch["labels"] != IGNORED).sum(), batch["attention_mask"].sum()
+        if warm_up:
+            self._warm_up += warm_up
+            pieces = torch.zeros_like(pieces)
+        else:
+            self._samples += len(batch["windows"])
+        sums = torch.stack([loss_sum.detach().double(), words.double(), pieces.double()])
         self._sums = sums if self._sums is None else self._sums + sums
-        self._samples += len(batch["windows"])
 
     def per_slot_reduce(self) -> tuple[list[float], int, float]:
         sums = [0.0, 0.0, 0.0] if self._sums is None else self._sums.tolist()
-        return sums, self._samples, time.perf_counter() - self._started
+        return sums, self._samples, time.perf_counter() - self._started - self._warm_up
 
     def cross_slot_reduce(self, per_slot_metrics: Sequence[Any]) -> dict[str, float]:
         loss, words, pieces = np.sum([sums for sums, _, _ in per_slot_metrics], axis=0)

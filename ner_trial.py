@@ -242,7 +242,7 @@ class NERTrial(pytorch.PyTorchTrial):
         # generator on each slot, and N slots draw those of N accumulation steps.
         seed = _mix(self.seed, batch_idx * self.context.distributed.size + self.context.distributed.rank)
         loss = self.engine.learn(batch, seed, ends_step=(batch_idx + 1) % self.micro_steps == 0)
-        self.training_metrics.update(loss, batch)
+        self.training_metrics.update(loss, batch, self.engine.warm_up)
         # A plain float: a tensor here would cost a device synchronization a step.
         return {"learning_rate": self.schedule.get_last_lr()[0]}
 

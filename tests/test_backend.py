@@ -25,8 +25,10 @@ from packaging.version import Version
 import ner_backend
 import ner_ort
 import ner_trial
+from ner_encode import IGNORED
 from ner_errors import UserError
 from ner_hparams import HyperparameterError, Hyperparameters, parse_settings
+from ner_metrics import TrainingMetrics
 
 pytestmark = pytest.mark.backend
 os.environ.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "1")
@@ -531,3 +533,27 @@ def test_clipping_in_the_fused_step_is_clip_grad_norm(scale):
         results.append(parameters)
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6 if scale >= 1 else 0)
+
+
+def test_a_batch_in_which_a_backend_compiled_counts_for_the_loss_and_not_for_speed():
+    labels = torch.tensor([[IGNORED, 1, 2, IGNORED]])
+    batch = {"labels": labels, "attention_mask": torch.ones_like(labels), "windows": torch.tensor([0])}
+    metrics = TrainingMetrics()
+    metrics.update(torch.tensor(6.0), batch, warm_up=1e-9)
+    alone = metrics.cross_slot_reduce([metrics.per_slot_reduce()])
+    assert (alone["loss"], alone["samples_per_second"], alone["tokens_per_second"]) == (3.0, 0.0, 0.0)
+    metrics.update(torch.tensor(2.0), batch)
+    sums, samples, seconds = metrics.per_slot_reduce()
+    assert (sums, samples) == ([8.0, 4.0, 4.0], 1)
+    metrics.update(torch.tensor(2.0), batch, warm_up=1000.0)
+    assert metrics.per_slot_reduce()[2] < seconds - 900
+
+
+@pytest.mark.parametrize(
+    "backend", ["eager", pytest.param("compile", marks=pytest.mark.slow), pytest.param("ort", marks=needs_ort)]
+)
+def test_the_first_step_of_a_backend_that_compiles_is_a_warm_up(train, backend):
+    options = [f"hyperparameters.backend={backend}", "hyperparameters.max_steps=3", "scheduling_unit=1"]
+    first, *others = read_metrics(train(*options), "training")
+    assert (first["samples_per_second"] == 0) == (backend != "eager")
+    assert others[-1]["samples_per_second"] > 0

@@ -13,7 +13,6 @@ from ner_batches import (
     MicroBatch,
     TrainingBatches,
     plan_epoch,
-    rounded,
 )
 from ner_data import load_corpus
 from ner_encode import IGNORED, Split
@@ -232,20 +231,3 @@ def test_real_corpora_are_evaluated_with_little_padding(real_splits):
         batches = [b[0].windows for b in EvaluationBatches(splits[name], specials, 1)]
         assert padding(lengths, batches) < 0.08, name
         assert all(len(b) * lengths[list(b)].max() <= EVALUATION_PIECES for b in batches)
-
-
-@given(st.integers(1, 5000), st.sampled_from([64, 128, 510, 512, 5000]))
-def test_rounded_lengths_are_enough_and_never_more_than_a_window(length, most):
-    length = min(length, most)
-    assert length <= rounded(length, most) <= most
-    assert rounded(length, most) - length < max(8, length / 4)
-
-
-def test_rounded_lengths_are_few():
-    assert len({rounded(length, 512) for length in range(1, 513)}) == 20
-    assert [rounded(length, 512) for length in (1, 8, 9, 64, 65, 129, 500, 512)] == [8, 8, 16, 64, 80, 160, 512, 512]
-
-
-def test_collating_pads_to_few_lengths():
-    dataset = BatchDataset(make_split([2, 4, 14]), Specials(), few_lengths_up_to=20)
-    assert [dataset[MicroBatch((i,))]["input_ids"].shape[1] for i in range(3)] == [8, 8, 20]
