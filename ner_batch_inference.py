@@ -37,7 +37,7 @@ from ner_checkpoint import STATE_FILE, is_uuid, load_weights
 from ner_cluster import UNWRITABLE
 from ner_data import cached_text
 from ner_encode import Labels, Split, cached_split
-from ner_errors import UserError
+from ner_errors import UserError, first_line
 from ner_hparams import DataSettings, Hyperparameters, Section, explain
 from ner_remote import fetch, is_remote
 from ner_sources import Numbered, Source
@@ -194,8 +194,7 @@ def find_checkpoint(named: str, cache: Path) -> Path:
                 client.get_checkpoint(named).download(str(partial))
             except Exception as error:  # of the master, of five kinds of storage
                 raise UserError(
-                    f"hyperparameters.checkpoint: {named} cannot be downloaded ({type(error).__name__}: "
-                    f"{str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}); "
+                    f"hyperparameters.checkpoint: {named} cannot be downloaded: {first_line(error)}; "
                     f"check it with det checkpoint describe {named}"
                 ) from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -12,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 import ner_model
 from ner_encode import SETTINGS_FILE, Labels
-from ner_errors import UserError
+from ner_errors import UserError, first_line, read_json
 from ner_experiment import make_plan
 from ner_folder import RunFolder, checkpoint_name
 from ner_hparams import Settings, parse_settings
-from ner_tokenizer import WordTokenizer, first_line, load_tokenizer
+from ner_model_dir import load_token_classifier
+from ner_tokenizer import WordTokenizer, load_tokenizer
 from ner_utils import Scheme
 
 STATE_FILE = "state_dict.pth"
@@ -61,7 +60,7 @@ def load_trained(source: str, downloads: Path) -> Trained:
     elif not path.is_dir():
         raise UserError(f"{source}: {'is a file' if path.exists() else 'no such directory'}; {_WHAT}")
     elif (path / "checkpoints").is_dir():
-        summary = _read_json(path / "summary.json") if (path / "summary.json").is_file() else None
+        summary = read_json(path / "summary.json")
         path = path / "model" if (path / "model").is_dir() else _best_checkpoint(path)
     return _load(path, summary)
 
@@ -97,15 +96,17 @@ def _best_checkpoint(run: Path) -> Path:
     folder = RunFolder(run)
     if not folder.saved_steps():
         raise UserError(f"{run}: a run without a checkpoint; go on with it: ner_trial.py --output-dir {run} --resume")
-    config = _read_json(run / "config.json")
+    config = read_json(run / "config.json")
+    if config is None:
+        raise UserError(f"{run}: no run's folder, it has no config.json; {_WHAT}")
     plan = make_plan(config, parse_settings(config.get("hyperparameters"), config.get("data")))
     return folder.checkpoints / checkpoint_name(folder.best_saved(plan.metric, plan.smaller_is_better))
 
 
 def _load(path: Path, summary: dict[str, Any] | None) -> Trained:
-    if not (path / SETTINGS_FILE).is_file():
+    described = read_json(path / SETTINGS_FILE)
+    if described is None:
         raise UserError(f"{path}: holds no model of this trial, it has no {SETTINGS_FILE}; {_WHAT}")
-    described = _read_json(path / SETTINGS_FILE)
     try:
         settings = parse_settings(described["hyperparameters"], described["data"])
         labels = Labels(tuple(map(str, described["labels"])), Scheme(described["scheme"]))
@@ -124,7 +125,7 @@ def _load(path: Path, summary: dict[str, Any] | None) -> Trained:
         model = ner_model.build_model(config, here, labels.names, seed=None)
         load_weights(model, path)
     else:
-        model = _from_model_directory(path, config)
+        model = load_token_classifier(path, config, _WHAT)
     return Trained(model.float().eval(), tokenizer, labels, settings, max_seq_length, described, summary)
 
 
@@ -171,27 +172,3 @@ def load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
         raise UserError(
             f"{file}: is damaged, or of another model: {first_line(error)}; copy the checkpoint again"
         ) from error
-
-
-def _from_model_directory(path: Path, config: Any) -> Any:
-    try:
-        with ner_model.quiet():
-            model, info = transformers.AutoModelForTokenClassification.from_pretrained(
-                str(path), config=config, output_loading_info=True
-            )
-    except Exception as error:  # of safetensors, of the library, of sizes that do not fit
-        raise UserError(f"{path}: its weights cannot be loaded: {first_line(error)}; copy it again") from error
-    lacking = sorted({*info["missing_keys"], *(str(item[0]) for item in info["mismatched_keys"])})
-    if lacking:
-        raise UserError(f"{path}: its weights lack {lacking[0]}, so it is no trained token classifier; {_WHAT}")
-    return model
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: not readable ({first_line(error)}): copy it again") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{file}: not a JSON object: copy it again")
-    return value

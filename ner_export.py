@@ -8,17 +8,15 @@ The directory is complete and every file in it has passed its check, or it is no
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import logging
-import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ner_errors import UserError
+from ner_output import directory_in_making
 
 if TYPE_CHECKING:
     from ner_checkpoint import Trained
@@ -83,7 +81,7 @@ def export(source: str, output: Path, onnx: bool = False, quantize: bool = False
     Raises:
         UserError: the source is none, there is nothing to check on, a check fails, or the directory cannot be written.
     """
-    with _directory_in_making(output) as folder, tempfile.TemporaryDirectory() as scratch:
+    with directory_in_making(output, _check_output) as folder, tempfile.TemporaryDirectory() as scratch:
         if onnx or quantize:
             import ner_onnx
 
@@ -168,36 +166,9 @@ def _passed_as_same(compared: Comparison, name: str) -> Comparison:
     return compared
 
 
-@contextlib.contextmanager
-def _directory_in_making(output: Path) -> Iterator[Path]:
-    """A directory beside ``output`` that gets its name when all went well, and is removed else.
-
-    Raises:
-        UserError: there is such a directory already, or none can be written.
-    """
+def _check_output(output: Path) -> None:
     if output.exists() or output.is_symlink():
         raise UserError(f"--output {output}: exists already; name a directory that does not")
-    partial = None
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
-        yield partial
-        partial.chmod(0o755)  # as mkdir does, not as mkdtemp
-        if output.exists():
-            raise UserError(f"--output {output}: was made by another meanwhile; name a directory that does not exist")
-        partial.rename(output)
-    except Exception as error:
-        if not _is_about_writing(error):
-            raise
-        raise UserError(f"--output {output}: cannot be written: {error}; make room or rights") from error
-    finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def _is_about_writing(error: Any) -> bool:
-    """The system's errors, and that of safetensors, which wraps them."""
-    return isinstance(error, OSError) or type(error).__name__ == "SafetensorError"
 
 
 if __name__ == "__main__":

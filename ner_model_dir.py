@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 import ner_model
 from ner_decode import label_scheme
 from ner_encode import SETTINGS_FILE
-from ner_errors import UserError
+from ner_errors import UserError, first_line, read_json
 from ner_hparams import Hyperparameters
-from ner_tokenizer import WordTokenizer, first_line, load_tokenizer
+from ner_tokenizer import WordTokenizer, load_tokenizer
 from ner_utils import Scheme
 
 Backend = Literal["torch", "onnx"]
@@ -81,15 +80,7 @@ class ModelDirectory:
 
     def _json(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the directory; None: there is none."""
-        try:
-            value = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise self._broken(name, error) from None
-        if not isinstance(value, dict):
-            raise UserError(f"{self.path / name}: not a JSON object: copy the model directory again")
-        return value
+        return read_json(self.path / name, "the model directory")
 
     def _load_config(self) -> Any:
         path = self.path
@@ -127,18 +118,8 @@ class ModelDirectory:
         Raises:
             UserError: no weights, or those of another task.
         """
-        path = self.path
-        try:
-            with ner_model.quiet():
-                model, info = transformers.AutoModelForTokenClassification.from_pretrained(
-                    str(path), config=self.config, output_loading_info=True
-                )
-        except Exception as error:
-            onnx = "; it has an ONNX file: --backend onnx runs it" if (path / ONNX_FILE).is_file() else ""
-            raise UserError(f"{path}: no weights can be loaded: {first_line(error)}{onnx or '; ' + _REMEDY}") from error
-        lacking = sorted({*info["missing_keys"], *(str(item[0]) for item in info["mismatched_keys"])})
-        if lacking:
-            raise UserError(f"{path}: its weights lack {lacking[0]}, so it is no trained token classifier; {_REMEDY}")
+        onnx = "take its ONNX file: --backend onnx" if (self.path / ONNX_FILE).is_file() else None
+        model = load_token_classifier(self.path, self.config, onnx or _REMEDY)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model.float().eval().to(device)
 
@@ -168,3 +149,27 @@ class ModelDirectory:
                 f"files are of two models; export again"
             )
         return lambda input_ids, attention_mask: run_session(session, input_ids, attention_mask)
+
+
+def load_token_classifier(path: Path, config: Any, remedy: str) -> Any:
+    """The Transformers model whose weights lie in ``path``.
+
+    Args:
+        remedy: the end of a message.
+
+    Raises:
+        UserError: no weights, damaged ones, or those of another task.
+    """
+    try:
+        with ner_model.quiet():
+            model, info = transformers.AutoModelForTokenClassification.from_pretrained(
+                str(path), config=config, output_loading_info=True
+            )
+    except Exception as error:  # of safetensors, of the library, of sizes that do not fit
+        raise UserError(
+            f"{path}: its weights cannot be loaded: {first_line(error)}; copy it again, or {remedy}"
+        ) from error
+    lacking = sorted({*info["missing_keys"], *(str(item[0]) for item in info["mismatched_keys"])})
+    if lacking:
+        raise UserError(f"{path}: its weights lack {lacking[0]}, so it is no trained token classifier; {remedy}")
+    return model

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ner_errors import UserError
+from ner_errors import UserError, first_line
 
 OPSET = 17
 """The newest that torch 2.3's exporter and torch 2.13's both write."""
@@ -90,7 +90,7 @@ def export_onnx(
         except Exception as error:  # of dozens of kinds
             raise UserError(
                 f"a model of type {model.config.model_type!r} cannot be written as ONNX: "
-                f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}; "
+                f"{type(error).__name__}: {first_line(error)}; "
                 f"use the Hugging Face directory"
             ) from error
         graph = onnx.load(str(traced))
@@ -199,9 +199,8 @@ def open_session(path: Path, threads: int | None = None) -> Any:
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of a dozen kinds, one for each way to be broken
-        first = str(error).strip().splitlines()[0][:200]
         raise UserError(
-            f"{path}: cannot be opened by onnxruntime: {first}; make it again with ner_export.py"
+            f"{path}: cannot be opened by onnxruntime: {first_line(error)[:200]}; make it again with ner_export.py"
         ) from error
     inputs, outputs = ({x.name for x in xs} for xs in (session.get_inputs(), session.get_outputs()))
     if inputs != set(INPUTS) or outputs != {OUTPUT}:

@@ -9,16 +9,13 @@ it is not there.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ner_errors import UserError
+from ner_output import directory_in_making
 
 if TYPE_CHECKING:
     from ner_report_text import Subject
@@ -116,7 +113,7 @@ def report(source: str, data: str | None = None, output: Path | None = None, com
 
     facts = find_facts(tagged)
     metrics = None if subject.run is None else subject.run / "metrics.jsonl"
-    with _directory_in_making(output) as folder:
+    with directory_in_making(output, _check_output) as folder:
         drawn = draw_report(facts, changes, metrics, folder / FIGURES)
         pictures = {picture: (folder / FIGURES / picture).read_bytes() for picture in drawn}
         date = datetime.date.today().isoformat()
@@ -159,35 +156,6 @@ def _is_report(page: Path) -> bool:
             return GENERATOR.encode() in file.read(1000)
     except OSError:
         return False
-
-
-@contextlib.contextmanager
-def _directory_in_making(output: Path) -> Iterator[Path]:
-    """A directory beside ``output`` that takes its name, and an earlier report's place, when all went well.
-
-    Raises:
-        UserError: none can be written.
-    """
-    partial = old = None
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
-        yield partial
-        partial.chmod(0o755)  # as mkdir does, not as mkdtemp
-        _check_output(output)
-        if output.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{output.name}.old-", dir=output.parent))
-            output.rename(old / output.name)
-        partial.rename(output)
-    except OSError as error:
-        raise UserError(f"--output {output}: cannot be written: {error}; make room or rights") from error
-    finally:
-        if old is not None:
-            if not output.exists() and (old / output.name).exists():
-                (old / output.name).rename(output)
-            shutil.rmtree(old, ignore_errors=True)
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 if __name__ == "__main__":

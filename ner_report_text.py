@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from dataclasses import dataclass
@@ -17,13 +16,12 @@ from tqdm import tqdm
 from ner_check_cost import evaluation_padding
 from ner_data import cached_text
 from ner_encode import SETTINGS_FILE, Labels, cached_split, read_text
-from ner_errors import UserError
+from ner_errors import UserError, first_line, read_json
 from ner_hparams import DataSettings, Settings, parse_settings
 from ner_model_dir import ModelDirectory
 from ner_report_facts import TaggedText
 from ner_sources import Source, find_labelled
 from ner_tagger import Tagger, in_buffers
-from ner_tokenizer import first_line
 from ner_utils import Scheme, TagTable
 
 _WHAT = "give a run's folder (runs/NAME) or a model directory (runs/NAME/model, or an export of it)"
@@ -73,7 +71,7 @@ def find_subject(source: str) -> Subject:
         raise UserError(
             f"{directory.path}: its labels are in {directory.label_scheme.value}; the report reads IOB2 and plain ones"
         )
-    described = _read_json(directory.path / SETTINGS_FILE)
+    described = read_json(directory.path / SETTINGS_FILE)
     settings = None
     if described is not None:
         try:
@@ -86,22 +84,10 @@ def find_subject(source: str) -> Subject:
         path=path,
         directory=directory,
         run=run,
-        summary=None if run is None else _read_json(run / "summary.json"),
+        summary=None if run is None else read_json(run / "summary.json"),
         settings=settings,
         fingerprint=((described or {}).get("data_fingerprints") or {}).get("validation"),
     )
-
-
-def _read_json(file: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: not readable ({first_line(error)}): copy it again") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{file}: not a JSON object: copy it again")
-    return value
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers.pre_tokenizers import ByteLevel
 
-from ner_errors import UserError
+from ner_errors import UserError, first_line
 from ner_hparams import HyperparameterError, Hyperparameters
 
 
@@ -205,13 +205,3 @@ def loading(failure: str, setting: str, name: str, remedy: str) -> Iterator[None
                 "hyperparameters.revision and the connection to the hub"
             )
         raise UserError(f"hyperparameters.{setting}: {name!r}: {failure}: {first_line(error)}; {remedy}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """What a library's message says first (the rest speaks to programmers); its kind, where that says more."""
-    lines = [line.strip() for line in str(error).strip().split("\n")]
-    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-    if not said:
-        return type(error).__name__
-    bare = isinstance(error, LookupError | ArithmeticError | TypeError | AttributeError)  # KeyError: 'x'
-    return f"{type(error).__name__}: {said}" if bare else said.rstrip(".")
