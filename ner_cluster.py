@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
+import operator
 import os
 import shutil
 import time
@@ -16,6 +18,7 @@ from typing import Any
 
 import zmq
 from determined import core, pytorch, tensorboard
+from zmq.utils.monitor import recv_monitor_message
 
 from ner_errors import UserError
 
@@ -84,6 +87,13 @@ def why_unwritable(error: OSError | RuntimeError) -> str | None:
     return f"the disk is full, or lost ({str(error).strip()})" if stuck else None
 
 
+FAILED_HANDSHAKES = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+)
+
+
 class AttentiveSocket:
     """A socket of ZeroMQ that does not wait for a peer that is gone.
 
@@ -91,22 +101,34 @@ class AttentiveSocket:
     what has each counted) comes through ZeroMQ, which would wait for a dead node until the master ends the task.
     """
 
+    COMINGS = (zmq.EVENT_HANDSHAKE_SUCCEEDED, *FAILED_HANDSHAKES)
+
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._socket = socket
-        self._departures = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._news = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | functools.reduce(operator.or_, self.COMINGS))
+        self._peers = 0  # more than there were when all had met; a stranger who fails to greet comes and goes
 
     def recv_pyobj(self) -> Any:
         """The next message.
 
         Raises:
-            ConnectionResetError: a peer is gone, and nothing came from the others within ``MANNERS``.
+            UserError: a peer is gone (its kernel closed the connection, or it was silent for a minute and the chief
+                waits), and nothing came from the others within ``MANNERS``.
         """
         patience = None
         while not self._socket.poll(patience or 500):
-            if patience is not None:
-                raise ConnectionResetError("a slot of this trial is gone: its process, or its node, has died")
-            if self._departures.poll(0):
+            while self._news.poll(0):
+                event = recv_monitor_message(self._news)["event"]
+                self._peers += 1 if event in self.COMINGS else -1
+            if self._peers >= 0:
+                patience = None
+            elif patience is None:
                 patience = MANNERS
+            else:
+                raise UserError(
+                    "a slot of this trial is gone: its process, or its node, has died; its own log says why, and the "
+                    "trial goes on from its last checkpoint"
+                )
         return self._socket.recv_pyobj()
 
     def __getattr__(self, name: str) -> Any:
@@ -114,7 +136,7 @@ class AttentiveSocket:
 
     def close(self) -> None:
         self._socket.disable_monitor()
-        self._departures.close()  # left open, it keeps the whole process from ending
+        self._news.close()  # left open, it keeps the whole process from ending
         self._socket.close()
 
 

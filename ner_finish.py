@@ -86,9 +86,10 @@ def _samples_per_second(lines: list[dict[str, Any]]) -> float | None:
     """Of the whole training, validation and checkpoints left out: the reports' mean, weighted by their batches."""
     batches, seconds, before = 0, 0.0, 0
     for line in lines:
-        if line["kind"] == "training" and line["samples_per_second"] > 0:
-            batches += line["batches"] - before
-            seconds += (line["batches"] - before) / line["samples_per_second"]
+        if line["kind"] == "training":
+            if line["samples_per_second"] > 0:  # else a backend compiled all the while
+                batches += line["batches"] - before
+                seconds += (line["batches"] - before) / line["samples_per_second"]
             before = line["batches"]
     return round(batches / seconds, 2) if seconds else None
 

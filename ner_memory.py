@@ -10,28 +10,29 @@ import ctypes
 import mmap
 import os
 import sys
+from pathlib import Path
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 MADV_HUGEPAGE = 14
-NEVER, LARGEST = -1, 2**31 - 1
+NEVER = -1
 BLOCK, HUGE_PAGE = 1 << 30, 2 << 20
 
 
 def keep_memory() -> None:
     """Have freed memory kept for the next step, and the heap lie in huge pages.
 
-    Takes address space, no memory, for a quarter of the machine's. Nothing where there is no glibc, or where the
-    environment tells its allocator otherwise (GLIBC_TUNABLES, MALLOC_…, or another one preloaded).
+    Takes address space, no memory, for a quarter of the machine's. Nothing where there is no glibc, where address
+    space is limited, or where the environment tells its allocator otherwise (GLIBC_TUNABLES, MALLOC_…, or another one
+    preloaded).
     """
     told = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
-    if sys.platform != "linux" or told or "LD_PRELOAD" in os.environ:
+    if sys.platform != "linux" or told or "LD_PRELOAD" in os.environ or _address_space_is_limited():
         return
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt"):
         return
-    if not (libc.mallopt(M_MMAP_THRESHOLD, LARGEST) and libc.mallopt(M_TRIM_THRESHOLD, NEVER)):
-        return
-    libc.mallopt(M_TOP_PAD, 64 << 20)
+    for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, NEVER), (M_TOP_PAD, 64 << 20)):
+        libc.mallopt(option, value)
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -45,3 +46,15 @@ def keep_memory() -> None:
         libc.madvise(begin, block + BLOCK - begin - HUGE_PAGE, MADV_HUGEPAGE)
     for block in blocks:
         libc.free(block)
+
+
+def _address_space_is_limited() -> bool:
+    import resource  # Unix alone
+
+    limits = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    if any(resource.getrlimit(limit)[0] != resource.RLIM_INFINITY for limit in limits):
+        return True
+    try:
+        return Path("/proc/sys/vm/overcommit_memory").read_text("ascii").strip() == "2"  # all of it is accounted for
+    except OSError:
+        return False

@@ -45,16 +45,17 @@ class TrainingMetrics(pytorch.MetricReducer):
         sums = torch.stack([loss_sum.detach().double(), words.double(), pieces.double()])
         self._sums = sums if self._sums is None else self._sums + sums
 
-    def per_slot_reduce(self) -> tuple[list[float], int, float]:
+    def per_slot_reduce(self) -> tuple[list[float], int, float, float]:
         sums = [0.0, 0.0, 0.0] if self._sums is None else self._sums.tolist()
-        return sums, self._samples, time.perf_counter() - self._started - self._warm_up
+        return sums, self._samples, time.perf_counter() - self._started, self._warm_up
 
     def cross_slot_reduce(self, per_slot_metrics: Sequence[Any]) -> dict[str, float]:
-        loss, words, pieces = np.sum([sums for sums, _, _ in per_slot_metrics], axis=0)
-        seconds = max(seconds for _, _, seconds in per_slot_metrics)
+        loss, words, pieces = np.sum([sums for sums, *_ in per_slot_metrics], axis=0)
+        # While one slot compiles, the others wait for it.
+        seconds = max(seconds for *_, seconds, _ in per_slot_metrics) - max(warm_up for *_, warm_up in per_slot_metrics)
         return {
             "loss": float(loss / max(words, 1)),
-            "samples_per_second": sum(samples for _, samples, _ in per_slot_metrics) / seconds,
+            "samples_per_second": sum(samples for _, samples, *_ in per_slot_metrics) / seconds,
             "tokens_per_second": float(pieces / seconds),
         }
 

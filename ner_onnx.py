@@ -90,8 +90,7 @@ def export_onnx(
         except Exception as error:  # of dozens of kinds
             raise UserError(
                 f"a model of type {model.config.model_type!r} cannot be written as ONNX: "
-                f"{type(error).__name__}: {first_line(error)}; "
-                f"use the Hugging Face directory"
+                f"{first_line(error)}; use the Hugging Face directory"
             ) from error
         graph = onnx.load(str(traced))
         metadata = {"id2label": json.dumps(dict(enumerate(label_names)), ensure_ascii=False)}

@@ -6,13 +6,19 @@ import errno
 import json
 import os
 import shutil
+import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import requests
 import torch
+import zmq
 
+import ner_cluster
 from ner_cluster import be_patient_with_master, why_unwritable
+from ner_errors import UserError
 
 
 class FullDisk:
@@ -69,3 +75,46 @@ def test_what_an_experiment_says_of_patience_is_kept(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("DET_RETRY_CONFIG", json.dumps({"total": 1}))
     be_patient_with_master()
     assert util.get_max_retries_config().total == 1
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """A chief's socket that is attentive, and one of a peer that it has heard."""
+    monkeypatch.setattr(ner_cluster, "MANNERS", 300)
+    with zmq.Context() as here, zmq.Context() as there:
+        chief, peer = here.socket(zmq.PULL), there.socket(zmq.PUSH)
+        port = chief.bind_to_random_port("tcp://127.0.0.1")
+        peer.connect(f"tcp://127.0.0.1:{port}")
+        peer.send_pyobj("hello")
+        assert chief.recv_pyobj() == "hello"
+        attentive = ner_cluster.AttentiveSocket(chief)
+        yield attentive, peer, port
+        attentive.close()
+        peer.close(linger=0)
+
+
+def later(seconds, done, *arguments):
+    threading.Timer(seconds, done, arguments).start()
+
+
+def test_who_has_said_all_may_go(heard):
+    chief, peer, _ = heard
+    peer.send_pyobj("all there is")
+    peer.close()
+    time.sleep(0.3)
+    assert chief.recv_pyobj() == "all there is"
+
+
+def test_a_dead_peer_is_not_waited_for(heard):
+    chief, peer, _ = heard
+    later(0.1, peer.close)
+    with pytest.raises(UserError, match="has died"):
+        chief.recv_pyobj()
+
+
+def test_a_stranger_who_comes_and_goes_is_nobodys_death(heard):
+    chief, peer, port = heard
+    for _ in range(3):
+        socket.create_connection(("127.0.0.1", port)).close()
+    later(1.5, peer.send_pyobj, "late")
+    assert chief.recv_pyobj() == "late"
