@@ -32,6 +32,8 @@ from ner_memory import keep_memory
 logger = logging.getLogger("ner")
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+OLD_COMPILER = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 4)
+"""PyTorch 2.3.1 gives RoBERTa's padded batches other logits, by up to 0.1."""
 MAX_GRAPHS = 8
 """Graphs that torch.compile may make of one model: shapes are symbolic, so one or two are usual."""
 
@@ -81,6 +83,11 @@ def check_architecture(hparams: Hyperparameters, model_type: str, device: torch.
     """
     if hparams.backend == "ort":
         ner_ort.check_architecture(model_type, device.type)
+    if hparams.backend == "compile" and "roberta" in model_type and OLD_COMPILER:
+        raise UserError(
+            f"hyperparameters.backend: 'compile' computes a model of type {model_type!r} wrongly with PyTorch "
+            f"{torch.__version__}; write backend: eager, or take a newer PyTorch"
+        )
 
 
 def _check_apex(device: torch.device) -> None:
