@@ -7,6 +7,7 @@ step learns from; it is cut into as many *micro-batches* as there are slots × a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -207,6 +208,29 @@ class EvaluationBatches(torch.utils.data.Sampler):
             yield [batch]
 
 
+@dataclass(frozen=True)
+class Padding:
+    """To which length L the windows of a batch are padded: that of the longest, or what suits the machine better."""
+
+    multiple: int = 1
+    """L is a multiple of this,"""
+    least: int = 0
+    """at least this,"""
+    most: int = sys.maxsize
+    """and at most this: what the model takes."""
+
+    def __call__(self, longest: Ints) -> Ints:
+        """
+        Args:
+            longest: (batches,) pieces of the longest window of each.
+
+        Returns:
+            (batches,) L.
+        """
+        rounded = -(-longest // self.multiple) * self.multiple
+        return np.minimum(np.maximum(rounded, self.least), self.most)
+
+
 def _evaluation_size(lengths: Ints) -> int:
     """How many of the windows make the next batch.
 
@@ -222,14 +246,10 @@ def _evaluation_size(lengths: Ints) -> int:
 class BatchDataset(torch.utils.data.Dataset):
     """A split whose items are whole collated batches."""
 
-    def __init__(self, split: Split, tokenizer: WordTokenizer, pad_to: int | None = None) -> None:
-        """
-        Args:
-            pad_to: every batch is padded to this length.
-        """
+    def __init__(self, split: Split, tokenizer: WordTokenizer, padding: Padding | None = None) -> None:
         self._split = split
         self._tokenizer = tokenizer
-        self._pad_to = pad_to
+        self._padding = padding or Padding()
 
     def __getitem__(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
         """Pad the windows of a micro-batch to one length L.
@@ -244,7 +264,7 @@ class BatchDataset(torch.utils.data.Dataset):
         begins, ends = self._split.windows[windows], self._split.windows[windows + 1]
         sizes = ends - begins
         prefix, suffix = self._tokenizer.prefix, self._tokenizer.suffix
-        length = self._pad_to or int(sizes.max()) + len(prefix) + len(suffix)
+        length = int(self._padding(sizes.max() + len(prefix) + len(suffix)))
         rows = np.repeat(np.arange(len(windows)), sizes)
         columns = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes) + len(prefix)
         pieces = columns - len(prefix) + np.repeat(begins, sizes)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ner_batches import BatchDataset, EpochPlan, EvaluationBatches, MicroBatch, plan_epoch
+from ner_batches import BatchDataset, EpochPlan, EvaluationBatches, MicroBatch, Padding, plan_epoch
 from ner_check_report import Cost, SplitFacts, Timing
 from ner_encode import Split
 
@@ -23,12 +23,11 @@ TIMED_AT = (0.1, 0.3, 0.5, 0.7, 0.9)
 def count_padding(trial: Any, splits: dict[str, SplitFacts], slots: int) -> None:
     """Shares of padding: of train in epoch 0 of the plan on all slots, of the others as they are evaluated."""
     hparams, specials = trial.settings.hparams, trial.tokenizer.specials
-    pad_to = trial.max_seq_length if trial.settings.data.pad_to_max_length else 0
     for name, facts in splits.items():
         split = trial.corpus.splits[name]
         lengths = split.lengths(specials)
         if name != "train":
-            facts.padding = evaluation_padding(split, specials, pad_to)
+            facts.padding = evaluation_padding(split, specials, trial.padding)
             continue
         words = split.trained()
         shares = []
@@ -36,36 +35,35 @@ def count_padding(trial: Any, splits: dict[str, SplitFacts], slots: int) -> None
             plan = plan_epoch(
                 lengths, words, hparams.global_batch_size, slots * trial.micro_steps, trial.seed, 0, grouped
             )
-            shares.append(_padding(lengths[plan.order], plan.borders, pad_to))
+            shares.append(_share(lengths[plan.order], plan.borders, trial.padding))
         facts.padding, facts.padding_random = shares
 
 
-def evaluation_padding(split: Split, specials: int, pad_to: int = 0) -> float:
-    """Share of padding in the batches that a split is evaluated in; `pad_to` as of `_padding`."""
+def evaluation_padding(split: Split, specials: int, padding: Padding) -> float:
+    """Share of padding in the batches that a split is evaluated in."""
     batches = [batch.windows for (batch,) in EvaluationBatches(split, specials, 1)]
     order = np.array([window for windows in batches for window in windows])
     borders = np.cumsum([0, *(len(windows) for windows in batches)])
-    return _padding(split.lengths(specials)[order], borders, pad_to)
+    return _share(split.lengths(specials)[order], borders, padding)
 
 
-def _padding(lengths: NDArray[np.int64], borders: NDArray[np.int64], pad_to: int) -> float:
+def _share(lengths: NDArray[np.int64], borders: NDArray[np.int64], padding: Padding) -> float:
     """Share of padding in batches.
 
     Args:
         lengths: (windows,) pieces, in the order of the batches.
         borders: (batches + 1,) where each batch begins.
-        pad_to: pieces that every window is padded to; 0: to the longest of its batch.
     """
-    return 1 - float(lengths.sum() / _padded_sizes(lengths, borders, pad_to).sum())
+    return 1 - float(lengths.sum() / _padded_sizes(lengths, borders, padding).sum())
 
 
-def _padded_sizes(lengths: NDArray[np.int64], borders: NDArray[np.int64], pad_to: int) -> NDArray[np.int64]:
+def _padded_sizes(lengths: NDArray[np.int64], borders: NDArray[np.int64], padding: Padding) -> NDArray[np.int64]:
     """(batches,) windows × padded length; 0 for a batch without windows, which slots may have."""
     sizes = np.diff(borders)
     padded = np.zeros(len(sizes), np.int64)
     filled = sizes > 0
     longest = np.maximum.reduceat(lengths, borders[:-1][filled])
-    padded[filled] = sizes[filled] * np.maximum(longest, pad_to)
+    padded[filled] = sizes[filled] * padding(longest)
     return padded
 
 
@@ -101,13 +99,12 @@ def _time(trial: Any, epochs: float, load: float, bar: tqdm) -> Timing:
     """
     plan, micro_steps = trial.train_batches.plan(0), trial.micro_steps
     lengths = trial.corpus.splits["train"].lengths(trial.tokenizer.specials)
-    pad_to = trial.max_seq_length if trial.settings.data.pad_to_max_length else 0
-    micro_batches = _padded_sizes(lengths[plan.order], plan.borders, pad_to)
+    micro_batches = _padded_sizes(lengths[plan.order], plan.borders, trial.padding)
     sizes = micro_batches.reshape(-1, micro_steps).sum(1)  # (steps,) padded pieces
     ranked = np.argsort(sizes, kind="stable")
     chosen = [int(ranked[int(quantile * len(ranked))]) for quantile in TIMED_AT]
 
-    run = _StepRunner(trial, plan, pad_to)
+    run = _StepRunner(trial, plan)
     began = time.perf_counter()
     warm_up_pieces, seconds = run(chosen[0], share=0.0)  # makes the optimizer's state, among other things
     per_piece = seconds / warm_up_pieces
@@ -137,10 +134,10 @@ def _time(trial: Any, epochs: float, load: float, bar: tqdm) -> Timing:
 class _StepRunner:
     """Does optimizer steps of a plan as Determined's loop does them."""
 
-    def __init__(self, trial: Any, plan: EpochPlan, pad_to: int) -> None:
+    def __init__(self, trial: Any, plan: EpochPlan) -> None:
         self._trial = trial
         self._plan = plan
-        self._dataset = BatchDataset(trial.corpus.splits["train"], trial.tokenizer, pad_to or None)
+        self._dataset = BatchDataset(trial.corpus.splits["train"], trial.tokenizer, trial.padding)
         trial.engine.model.train()
 
     def __call__(self, step: int, share: float) -> tuple[int, float]:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ner_batches import Padding
 from ner_check_cost import evaluation_padding
 from ner_data import cached_text
 from ner_encode import SETTINGS_FILE, Labels, cached_split, read_text
@@ -152,7 +153,7 @@ def read_labelled(subject: Subject, data: str | None) -> LabelledText:
             sentences=np.array(split.sentences),
             documents=np.array(documents, np.int64),
             windows=np.array(split.lengths(specials)),
-            padding=evaluation_padding(split, specials),
+            padding=evaluation_padding(split, specials, Padding()),
             repaired=split.counts["repaired_tags"],
             as_trained=None if subject.fingerprint is None else split.fingerprint == subject.fingerprint,
         )

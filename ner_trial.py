@@ -28,7 +28,7 @@ from determined import pytorch
 
 import ner_backend
 import ner_model
-from ner_batches import BatchDataset, EvaluationBatches, TrainingBatches, only_item
+from ner_batches import BatchDataset, EvaluationBatches, Padding, TrainingBatches, only_item
 from ner_cluster import UNWRITABLE, LastEvents, be_patient_with_master, notice_the_dead, write_or_tell
 from ner_data import Corpus, load_corpus
 from ner_embedding import train_only_rows
@@ -114,6 +114,11 @@ class NERTrial(pytorch.PyTorchTrial):
             train_only_rows(self.bare, self._training_pieces())
         self.engine = ner_backend.Engine(self.context, self.bare, hparams)
         self.model = self.engine.model
+        self.padding = Padding(
+            multiple=ner_backend.length_multiple(hparams, self.context.device),
+            least=self.max_seq_length if self.settings.data.pad_to_max_length else 0,
+            most=self.max_seq_length,
+        )
         self.train_batches = TrainingBatches(
             self.corpus.splits["train"],
             self.tokenizer.specials,
@@ -229,9 +234,8 @@ class NERTrial(pytorch.PyTorchTrial):
         return self._loader(split, EvaluationBatches(self.corpus.splits[split], self.tokenizer.specials, slots))
 
     def _loader(self, split: str, batches: Any) -> pytorch.DataLoader:
-        pad_to = self.max_seq_length if self.settings.data.pad_to_max_length else None
         return pytorch.DataLoader(
-            BatchDataset(self.corpus.splits[split], self.tokenizer, pad_to),
+            BatchDataset(self.corpus.splits[split], self.tokenizer, self.padding),
             batch_sampler=batches,
             collate_fn=only_item,
             pin_memory=self.context.device.type == "cuda",

@@ -254,6 +254,21 @@ def test_apex_that_is_missing_or_another_project(tmp_path, monkeypatch, installe
     assert "never «pip install apex»" in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("device", "changes", "multiple"),
+    [
+        (CPU, {}, 1),
+        (CPU, {"precision": "bf16"}, 4),
+        (CUDA, {}, 1),
+        (CUDA, {"precision": "fp16"}, 8),
+        (CUDA, {"precision": "bf16"}, 8),
+        (CUDA, {"use_apex_amp": True}, 8),
+    ],
+)
+def test_lengths_suit_the_matrix_units(device, changes, multiple):
+    assert ner_backend.length_multiple(settings(**changes), device) == multiple
+
+
 def test_bf16_on_a_gpu_without_it(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")

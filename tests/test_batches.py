@@ -11,6 +11,7 @@ from ner_batches import (
     BatchDataset,
     EvaluationBatches,
     MicroBatch,
+    Padding,
     TrainingBatches,
     plan_epoch,
 )
@@ -160,8 +161,15 @@ def test_collating_pads_to_the_longest_window():
 
 
 def test_collating_pads_to_a_given_length():
-    batch = BatchDataset(make_split([2, 4, 1]), Specials(), pad_to=12)[MicroBatch((0,))]
+    batch = BatchDataset(make_split([2, 4, 1]), Specials(), Padding(least=12))[MicroBatch((0,))]
     assert batch["input_ids"].shape == (1, 12) and batch["attention_mask"].sum() == 5
+
+
+@pytest.mark.parametrize(("most", "length"), [(100, 8), (7, 7)])
+def test_collating_rounds_a_length_up_but_not_beyond_what_the_model_takes(most, length):
+    batch = BatchDataset(make_split([2, 4, 1]), Specials(), Padding(multiple=4, most=most))[MicroBatch((0, 1, 2))]
+    assert batch["input_ids"].shape == (3, length)
+    assert batch["attention_mask"].sum(1).tolist() == [5, 7, 4]
 
 
 def test_an_empty_micro_batch_takes_part_without_a_word():

@@ -19,6 +19,7 @@ import ner_check
 import ner_check_cost
 import ner_check_counts
 import ner_check_table
+from ner_batches import Padding
 
 Sentences = list[list[tuple[str, str]]]
 
@@ -274,8 +275,8 @@ def test_word_counts_do_not_depend_on_when_they_are_added_up(planted, monkeypatc
 
 def test_padding_is_what_the_batches_hold():
     lengths, borders = np.array([3, 5, 2, 7]), np.array([0, 2, 2, 4])
-    assert ner_check_cost._padding(lengths, borders, 0) == pytest.approx(1 - 17 / (5 * 2 + 7 * 2))
-    assert ner_check_cost._padding(lengths, borders, 8) == pytest.approx(1 - 17 / 32)
+    assert ner_check_cost._share(lengths, borders, Padding()) == pytest.approx(1 - 17 / (5 * 2 + 7 * 2))
+    assert ner_check_cost._share(lengths, borders, Padding(least=8)) == pytest.approx(1 - 17 / 32)
 
 
 def test_padding_of_the_plan_and_of_random_order(planted):
@@ -286,6 +287,8 @@ def test_padding_of_the_plan_and_of_random_order(planted):
     assert plain.padding == plain.padding_random == train.padding_random
     padded = ner_check.check(config, ["data.pad_to_max_length=true"], timing=False)
     assert padded.splits["train"].padding > 0.5
+    rounded = ner_check.check(config, ["hyperparameters.precision=bf16"], timing=False).splits["train"]
+    assert train.padding < rounded.padding < 0.5
     assert any(remark.text.startswith("data.pad_to_max_length: ") for remark in padded.warnings)
 
 
