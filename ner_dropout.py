@@ -117,6 +117,8 @@ class _Attention(torch.autograd.Function):
         factors: torch.Tensor,
         scale: float,
     ) -> torch.Tensor:
+        # Of the transposed views that models pass, matmul would copy each operand of each product anew.
+        query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
         with torch.autocast("cpu", enabled=False):
             scores = (query * scale) @ key.transpose(-1, -2)  # (B, H, L, S)
             if mask is not None:
@@ -133,6 +135,7 @@ class _Attention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         query, key, value, weights, factors = ctx.saved_tensors
+        gradient = gradient.contiguous()
         of_value = (weights.to(value.dtype) * factors).transpose(-1, -2) @ gradient
         of_weights = (gradient @ value.transpose(-1, -2)).mul_(factors).to(weights.dtype)
         of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype).to(value.dtype)
