@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from packaging.version import Version
 
 import ner_model
 import ner_onnx
@@ -32,7 +33,7 @@ from ner_memory import keep_memory
 logger = logging.getLogger("ner")
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-OLD_COMPILER = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 4)
+OLD_COMPILER = Version(torch.__version__).release < (2, 4)
 """PyTorch 2.3.1 gives RoBERTa's padded batches other logits, by up to 0.1."""
 MAX_GRAPHS = 8
 """Graphs that torch.compile may make of one model: shapes are symbolic, so one or two are usual."""
@@ -270,7 +271,6 @@ class Engine:
     def _told(self) -> Iterator[None]:
         """A backend that cannot compute the model says so at its first batch, or whenever it compiles."""
         started, begun = time.perf_counter(), self._begun
-        self.warm_up = 0.0
         try:
             yield
         except torch.cuda.OutOfMemoryError:
@@ -285,13 +285,14 @@ class Engine:
                 f"{told[:400]}; write backend: eager"
             ) from error
         self._begun = True
+        compiled = None
         if self._hparams.backend == "compile" and (graphs := _graph_count()) != self._graphs:
-            self._graphs = graphs
-            self.warm_up = time.perf_counter() - started
-            logger.info(f"torch.compile: graph {graphs}, {self.warm_up:.1f} s")
+            self._graphs, compiled = graphs, f"torch.compile: graph {graphs}"
         if self._hparams.backend == "ort" and not begun:
-            self.warm_up = time.perf_counter() - started
-            logger.info(f"ONNX Runtime: graph of forward and backward, {self.warm_up:.1f} s")
+            compiled = "ONNX Runtime: graph of forward and backward"
+        self.warm_up = time.perf_counter() - started if compiled else 0.0
+        if compiled:
+            logger.info(f"{compiled}, {self.warm_up:.1f} s")
 
 
 def _compile(model: Any) -> None:

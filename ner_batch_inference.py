@@ -37,7 +37,7 @@ from ner_checkpoint import STATE_FILE, is_uuid, load_weights
 from ner_cluster import UNWRITABLE
 from ner_data import cached_text
 from ner_encode import Labels, Split, cached_split
-from ner_errors import UserError, first_line
+from ner_errors import UserError, first_line, read_json
 from ner_hparams import DataSettings, Hyperparameters, Section, explain
 from ner_remote import fetch, is_remote
 from ner_sources import Numbered, Source
@@ -210,7 +210,8 @@ def find_checkpoint(named: str, cache: Path) -> Path:
 
 def load_checkpoint(folder: Path) -> Trained:
     """Rebuild the model of a checkpoint, on the CPU, without its training data or its encoder's files."""
-    saved = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    saved = read_json(folder / SETTINGS_FILE, "the checkpoint")
+    assert saved is not None  # it was looked for
     own = {"config_name": str(folder), "tokenizer_name": str(folder), "revision": "main"}
     hparams = Hyperparameters(**{**saved["hyperparameters"], **own})
     labels = Labels(tuple(saved["labels"]), Scheme(saved["scheme"]))

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import json
-import operator
 import os
 import shutil
 import time
@@ -87,10 +85,11 @@ def why_unwritable(error: OSError | RuntimeError) -> str | None:
     return f"the disk is full, or lost ({str(error).strip()})" if stuck else None
 
 
-FAILED_HANDSHAKES = (
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+COMINGS = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
 
 
@@ -101,11 +100,9 @@ class AttentiveSocket:
     what has each counted) comes through ZeroMQ, which would wait for a dead node until the master ends the task.
     """
 
-    COMINGS = (zmq.EVENT_HANDSHAKE_SUCCEEDED, *FAILED_HANDSHAKES)
-
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._socket = socket
-        self._news = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | functools.reduce(operator.or_, self.COMINGS))
+        self._news = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | COMINGS)
         self._peers = 0  # more than there were when all had met; a stranger who fails to greet comes and goes
 
     def recv_pyobj(self) -> Any:
@@ -119,7 +116,7 @@ class AttentiveSocket:
         while not self._socket.poll(patience or 500):
             while self._news.poll(0):
                 event = recv_monitor_message(self._news)["event"]
-                self._peers += 1 if event in self.COMINGS else -1
+                self._peers += 1 if event & COMINGS else -1
             if self._peers >= 0:
                 patience = None
             elif patience is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import transformers
+from packaging.version import Version
 
 from ner_hparams import HyperparameterError, Hyperparameters
 from ner_tokenizer import hub_options, loading, local_or_hub
@@ -219,8 +220,7 @@ def build_optimizer(model: torch.nn.Module, hparams: Hyperparameters) -> torch.o
 
 def _fused(parameters: list[torch.nn.Parameter]) -> bool:
     """One kernel for the whole update: on CUDA, and on the CPU since torch 2.4."""
-    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
-    return parameters[0].is_cuda or version >= (2, 4)
+    return parameters[0].is_cuda or Version(torch.__version__).release >= (2, 4)
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, hparams: Hyperparameters, optimizer_steps: int) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,8 @@ import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from packaging.version import Version
 
 from ner_errors import UserError
 
@@ -51,7 +52,7 @@ def check_installation(device_type: str) -> None:
             f"pip uninstall {' '.join(others)}; pip install --force-reinstall --no-deps {PINS.split()[0]}"
         )
     torch_version = _version("torch") or "0"
-    if not OLDEST_TORCH <= _number(torch_version) < FIRST_TORCH_TOO_NEW:
+    if not OLDEST_TORCH <= Version(torch_version).release < FIRST_TORCH_TOO_NEW:
         raise UserError(
             f"{asked}: ORTModule does not work with torch {torch_version}; take torch 2.3 to 2.6, as "
             f"requirements/cluster.txt does, or write backend: eager or backend: compile"
@@ -142,10 +143,6 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 def _package() -> Path:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import logging
 import os
 import socket
@@ -28,7 +27,7 @@ import torch
 from determined import core, pytorch
 
 from ner_encode import SETTINGS_FILE
-from ner_errors import UserError
+from ner_errors import UserError, read_json
 from ner_experiment import REPORTING_BATCHES, Span, make_plan
 from ner_finish import finish
 from ner_folder import RunFolder, alone_in, discard, open_folder
@@ -127,7 +126,9 @@ def _check_same_data(trial: NERTrial, checkpoint: Path) -> None:
     Raises:
         UserError: the files hold other text or tags than when the checkpoint was made.
     """
-    saved = json.loads((checkpoint / SETTINGS_FILE).read_text(encoding="utf-8"))
+    saved = read_json(checkpoint / SETTINGS_FILE, "the checkpoint")
+    if saved is None:
+        raise UserError(f"--resume: {checkpoint} has no {SETTINGS_FILE}: copy the checkpoint again, or start a new run")
     before, now = saved["data_fingerprints"], trial.data_fingerprints
     changed = [split for split in now if before.get(split) != now[split]]
     if saved["labels"] != list(trial.labels.names):

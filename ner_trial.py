@@ -33,7 +33,7 @@ from ner_cluster import UNWRITABLE, LastEvents, be_patient_with_master, notice_t
 from ner_data import Corpus, load_corpus
 from ner_embedding import train_only_rows
 from ner_encode import SETTINGS_FILE, Labels
-from ner_errors import UserError
+from ner_errors import UserError, read_json
 from ner_experiment import LEGACY_METRICS, REPORTING_BATCHES, Span, make_plan, parse_arguments
 from ner_hparams import DataSettings, HyperparameterError, parse_settings
 from ner_metrics import EvaluationMetrics, TrainingMetrics
@@ -141,13 +141,12 @@ class NERTrial(pytorch.PyTorchTrial):
     def _build_for_weights(self) -> None:
         """Only what weights are loaded into: Determined rebuilds a trial from a checkpoint, where no data is needed."""
         folder = Path(__file__).resolve().parent.parent  # the checkpoint, of which this file is code/ner_trial.py
-        try:
-            saved = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-        except OSError:
+        saved = read_json(folder / SETTINGS_FILE, "the checkpoint")
+        if saved is None:
             raise UserError(
                 f"{folder / SETTINGS_FILE}: not found; load a checkpoint without trial_class, "
                 f"so that the code beside its label map is used"
-            ) from None
+            )
         self.labels = Labels(tuple(saved["labels"]), Scheme(saved["scheme"]))
         config = ner_model.load_config(
             self.settings.hparams.model_copy(update={"config_name": str(folder), "revision": "main"})

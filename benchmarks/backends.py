@@ -1,9 +1,11 @@
-"""Backends and precisions beside each other: training samples/s of short runs in turn, and ratios of their medians.
+"""Backends, precisions, processes beside each other: training samples/s of short runs in turn, ratios of the medians.
 
     python3 benchmarks/backends.py --encoder MODEL --train FILE --validation FILE eager/fp32 compile/fp32 ort/fp32
+    python3 benchmarks/backends.py --encoder MODEL --train FILE --validation FILE eager/fp32/1 eager/fp32/2
 
-Each round runs every one of them once, by ner_trial.py, on the same sentences in the same order. The first quarter of
-the steps (warming up) is not counted, nor are steps that compiled; what compiling took is shown.
+Each round runs every one of them once, by ner_trial.py, on the same sentences in the same order; several processes (by
+torchrun) share the processors and the batch. The first quarter of the steps (warming up) is not counted, nor are steps
+that compiled; what compiling took is shown.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -23,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def run(arguments: argparse.Namespace, choice: str, folder: Path) -> tuple[float, float]:
     """Samples per second after the warm-up, and the seconds of compiling."""
-    backend, precision = choice.split("/")
+    backend, precision, processes = (*choice.split("/"), "1")[:3]
     settings = {
         "hyperparameters.pretrained_model_name_or_path": arguments.encoder,
         "hyperparameters.backend": backend,
@@ -35,10 +38,12 @@ def run(arguments: argparse.Namespace, choice: str, folder: Path) -> tuple[float
         "data.max_eval_samples": 20,
         "scheduling_unit": arguments.steps // 4,
     }
-    command = [sys.executable, str(ROOT / "ner_trial.py"), "--output-dir", str(folder)]
+    launcher = [] if processes == "1" else ["-m", "torch.distributed.run", "--nproc-per-node", processes]
+    command = [sys.executable, *launcher, str(ROOT / "ner_trial.py"), "--output-dir", str(folder)]
     for name, value in settings.items():
         command += ["--config", f"{name}={value}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // int(processes)))}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
     if done.returncode:
         sys.exit(f"{choice}: {done.stderr.strip().splitlines()[-1]}")
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -52,7 +57,9 @@ def run(arguments: argparse.Namespace, choice: str, folder: Path) -> tuple[float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("choices", nargs="+", metavar="BACKEND/PRECISION", help="the first is what ratios are of")
+    parser.add_argument(
+        "choices", nargs="+", metavar="BACKEND/PRECISION[/PROCESSES]", help="the first is what ratios are of"
+    )
     parser.add_argument("--encoder", required=True)
     parser.add_argument("--train", required=True, type=Path)
     parser.add_argument("--validation", required=True, type=Path)

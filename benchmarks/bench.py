@@ -82,6 +82,11 @@ def run(arm: str, spec: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def setting_of(result: dict[str, Any]) -> tuple[str, str, int, int]:
+    """What runs that are compared have in common: shape, corpus, batch size, epochs."""
+    return result["shape"], result["corpus"], result["batch_size"], result["epochs"]
+
+
 def medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Of every number over the repeats of one arm in one setting."""
     names = [n for n, value in runs[0].items() if isinstance(value, float) and n != "others_at_work"]
@@ -92,21 +97,15 @@ def medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def show(results: list[dict[str, Any]], peaks: dict[str, float]) -> None:
     timed = [r for r in results if not r["profile"]]  # the profiler slows a run
-    settings = dict.fromkeys((r["shape"], r["corpus"], r["batch_size"]) for r in timed)
-    for shape, corpus, batch_size in settings:
+    for setting in dict.fromkeys(setting_of(r) for r in timed):
         rows = {
             arm: medians(runs)
             for arm in ARMS
-            if (
-                runs := [
-                    r
-                    for r in timed
-                    if (r["shape"], r["corpus"], r["batch_size"], r["arm"]) == (shape, corpus, batch_size, arm)
-                ]
-            )
+            if (runs := [r for r in timed if setting_of(r) == setting and r["arm"] == arm])
         }
         base = next(iter(rows.values()))
-        print(f"\n{shape}, {corpus}, batch {batch_size}; ratios to {next(iter(rows))}")
+        shape, corpus, batch_size, epochs = setting
+        print(f"\n{shape}, {corpus}, batch {batch_size}, epochs: {epochs}; ratios to {next(iter(rows))}")
         print(
             f"{'':<22}{'samples/s':>10}{'ratio':>7}{'a core':>8}{'tokens/s':>10}{'padding':>9}"
             f"{'peak':>7}{'MiB':>7}{'F1':>7}"
@@ -139,29 +138,31 @@ def save(file: Path, peaks: dict[str, float], results: list[dict[str, Any]]) -> 
 
 
 def draw(results: list[dict[str, Any]], file: Path) -> None:
-    """Samples per second of each arm, one group of bars a setting."""
+    """Speed of each arm beside the first, one group of bars a setting; samples per second are written on the bars."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    settings = list(dict.fromkeys((r["shape"], r["corpus"], r["batch_size"]) for r in results))
+    settings = list(dict.fromkeys(setting_of(r) for r in results))
     arms = [arm for arm in ARMS if any(r["arm"] == arm for r in results)]
-    figure, axes = pyplot.subplots(figsize=(2.5 + 2.2 * len(settings), 4), layout="constrained")
-    for i, arm in enumerate(arms):
-        color = f"C{0 if ARMS[arm][0] == 'ours' else 7}"
-        for j, setting in enumerate(settings):
-            runs = [
-                r["samples_per_second"]
-                for r in results
-                if (r["shape"], r["corpus"], r["batch_size"]) == setting and r["arm"] == arm
-            ]
-            if runs:
-                x, height = j + (i - len(arms) / 2 + 0.5) * 0.8 / len(arms), statistics.median(runs)
-                axes.bar(x, height, 0.75 / len(arms), color=color, hatch="//" if ARMS[arm][2] else None, ec="white")
-                axes.text(x, height, f" {arm} {height:.0f}", rotation=90, ha="center", va="bottom", fontsize=7)
-    axes.set_xticks(range(len(settings)), [f"{s}, {c}\nbatch {b}" for s, c, b in settings])
-    axes.set_ylabel("samples per second in training")
+    figure, axes = pyplot.subplots(figsize=(2.5 + 1.6 * len(settings), 4), layout="constrained")
+    for j, setting in enumerate(settings):
+        speeds = {
+            arm: statistics.median(runs)
+            for arm in arms
+            if (runs := [r["samples_per_second"] for r in results if setting_of(r) == setting and r["arm"] == arm])
+        }
+        base = next(iter(speeds.values()))
+        for i, (arm, speed) in enumerate(speeds.items()):
+            color = f"C{0 if ARMS[arm][0] == 'ours' else 7}"
+            x, height = j + (i - len(speeds) / 2 + 0.5) * 0.8 / len(speeds), speed / base
+            axes.bar(x, height, 0.75 / len(speeds), color=color, hatch="//" if ARMS[arm][2] else None, ec="white")
+            told = f" {arm} {speed:.0f}" if speed >= 20 else f" {arm} {speed:.1f}"
+            axes.text(x, height, told, rotation=90, ha="center", va="bottom", fontsize=7)
+    names = [f"{s}, {c}\nbatch {b}, {e} epoch{'s' * (e > 1)}" for s, c, b, e in settings]
+    axes.set_xticks(range(len(settings)), names, fontsize=8)
+    axes.set_ylabel(f"training speed beside {arms[0]};\non the bars, samples per second", fontsize=8)
     axes.margins(y=0.45)
     axes.spines[["top", "right"]].set_visible(False)
     file.parent.mkdir(parents=True, exist_ok=True)
