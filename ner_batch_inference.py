@@ -31,7 +31,7 @@ from pydantic import Field
 import ner_backend
 import ner_model
 import ner_readers
-from ner_batches import BatchDataset, only_item, shared_out
+from ner_batches import BatchDataset, Padding, only_item, shared_out
 from ner_cache import FORMAT, cached, hash_of, hash_of_file
 from ner_checkpoint import STATE_FILE, is_uuid, load_weights
 from ner_cluster import UNWRITABLE
@@ -132,7 +132,8 @@ class Job:
     def _tags(self, windows: NDArray[np.int64], begin: int, end: int, device: torch.device) -> list[str]:
         """Of the words from ``begin`` to ``end``, which are those that these windows own."""
         trained = self.trained
-        dataset = BatchDataset(self.split, trained.tokenizer)
+        padding = Padding(ner_backend.length_multiple(trained.hparams, device), most=trained.max_seq_length)
+        dataset = BatchDataset(self.split, trained.tokenizer, padding)
         ids = np.full(end - begin, -1, np.int64)
         for micro_batch in shared_out(windows, self.split.lengths(trained.tokenizer.specials)[windows]):
             batch = {name: tensor.to(device) for name, tensor in dataset[micro_batch].items()}

@@ -21,7 +21,8 @@ from ner_tokenizer import WordTokenizer
 
 Ints = NDArray[np.int64]
 EVALUATION_PIECES = 4096
-"""Padded pieces of an evaluation batch at most: enough to fill the machine, few enough to stay in its caches."""
+"""Padded pieces of an evaluation batch at most, before its length is rounded: enough to fill the machine, few enough to
+stay in its caches."""
 LEAST_EVALUATION_PIECES = 512
 """A batch of so many ends where windows get shorter than nine tenths of its longest: padding costs more than a call."""
 
@@ -208,6 +209,18 @@ class EvaluationBatches(torch.utils.data.Sampler):
             yield [batch]
 
 
+def _evaluation_size(lengths: Ints) -> int:
+    """How many of the windows make the next batch.
+
+    Args:
+        lengths: (windows,) descending.
+    """
+    longest = int(lengths[0])
+    most, least = max(1, EVALUATION_PIECES // longest), -(-LEAST_EVALUATION_PIECES // longest)
+    alike = int(np.searchsorted(-lengths, -0.9 * longest, side="right"))
+    return min(most, max(least, alike))
+
+
 @dataclass(frozen=True)
 class Padding:
     """To which length L the windows of a batch are padded: that of the longest, or what suits the machine better."""
@@ -217,7 +230,7 @@ class Padding:
     least: int = 0
     """at least this,"""
     most: int = sys.maxsize
-    """and at most this: what the model takes."""
+    """and at most this: the size of a window."""
 
     def __call__(self, longest: Ints) -> Ints:
         """
@@ -229,18 +242,6 @@ class Padding:
         """
         rounded = -(-longest // self.multiple) * self.multiple
         return np.minimum(np.maximum(rounded, self.least), self.most)
-
-
-def _evaluation_size(lengths: Ints) -> int:
-    """How many of the windows make the next batch.
-
-    Args:
-        lengths: (windows,) descending.
-    """
-    longest = int(lengths[0])
-    most, least = max(1, EVALUATION_PIECES // longest), -(-LEAST_EVALUATION_PIECES // longest)
-    alike = int(np.searchsorted(-lengths, -0.9 * longest, side="right"))
-    return min(most, max(least, alike))
 
 
 class BatchDataset(torch.utils.data.Dataset):

@@ -21,6 +21,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -42,10 +44,11 @@ def run(arguments: argparse.Namespace, choice: str, folder: Path) -> tuple[float
     command = [sys.executable, *launcher, str(ROOT / "ner_trial.py"), "--output-dir", str(folder)]
     for name, value in settings.items():
         command += ["--config", f"{name}={value}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // int(processes)))}
+    shared = {} if processes == "1" else {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // int(processes)))}
+    environment = {**os.environ, **shared}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
     if done.returncode:
-        sys.exit(f"{choice}: {done.stderr.strip().splitlines()[-1]}")
+        sys.exit(f"{choice}:\n{done.stderr[-3000:]}")
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     reports = [line for line in lines if line["kind"] == "training"]
     steps = [line["batches"] - before["batches"] for before, line in itertools.pairwise(reports)]

@@ -82,9 +82,14 @@ def run(arm: str, spec: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def setting_of(result: dict[str, Any]) -> tuple[str, str, int, int]:
-    """What runs that are compared have in common: shape, corpus, batch size, epochs."""
-    return result["shape"], result["corpus"], result["batch_size"], result["epochs"]
+def setting_of(result: dict[str, Any]) -> str:
+    """What runs that are compared have in common."""
+    epochs, samples = result["epochs"], result["train_samples"]
+    part = f"first {samples:,} of " if samples else ""
+    return (
+        f"{result['shape']}, {part}{result['corpus']},\n"
+        f"batch {result['batch_size']}, {epochs} epoch{'s' if epochs > 1 else ''}"
+    )
 
 
 def medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -104,8 +109,7 @@ def show(results: list[dict[str, Any]], peaks: dict[str, float]) -> None:
             if (runs := [r for r in timed if setting_of(r) == setting and r["arm"] == arm])
         }
         base = next(iter(rows.values()))
-        shape, corpus, batch_size, epochs = setting
-        print(f"\n{shape}, {corpus}, batch {batch_size}, epochs: {epochs}; ratios to {next(iter(rows))}")
+        print("\n" + setting.replace("\n", " ") + f"; ratios to {next(iter(rows))}")
         print(
             f"{'':<22}{'samples/s':>10}{'ratio':>7}{'a core':>8}{'tokens/s':>10}{'padding':>9}"
             f"{'peak':>7}{'MiB':>7}{'F1':>7}"
@@ -160,9 +164,8 @@ def draw(results: list[dict[str, Any]], file: Path) -> None:
             axes.bar(x, height, 0.75 / len(speeds), color=color, hatch="//" if ARMS[arm][2] else None, ec="white")
             told = f" {arm} {speed:.0f}" if speed >= 20 else f" {arm} {speed:.1f}"
             axes.text(x, height, told, rotation=90, ha="center", va="bottom", fontsize=7)
-    names = [f"{s}, {c}\nbatch {b}, {e} epoch{'s' * (e > 1)}" for s, c, b, e in settings]
-    axes.set_xticks(range(len(settings)), names, fontsize=8)
-    axes.set_ylabel(f"training speed beside {arms[0]};\non the bars, samples per second", fontsize=8)
+    axes.set_xticks(range(len(settings)), settings, fontsize=7)
+    axes.set_ylabel("training speed beside the first bar;\non the bars, samples per second", fontsize=8)
     axes.margins(y=0.45)
     axes.spines[["top", "right"]].set_visible(False)
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -29,8 +29,9 @@ import numpy as np
 import torch
 import transformers
 
+import ner_backend
 import ner_model
-from ner_batches import plan_epoch
+from ner_batches import Padding, plan_epoch
 from ner_dropout import fast_dropout
 from ner_hparams import Hyperparameters
 
@@ -65,9 +66,9 @@ def lengths_like_conll(count: int) -> np.ndarray:
     return np.clip(np.exp(rng.normal(np.log(16), 0.7, count)).astype(np.int64), 4, 128)
 
 
-def make_batch(lengths: np.ndarray, vocabulary: int, device: torch.device) -> dict[str, torch.Tensor]:
+def make_batch(lengths: np.ndarray, padding: Padding, vocabulary: int, device: torch.device) -> dict[str, torch.Tensor]:
     rng = np.random.default_rng(int(lengths.sum()))
-    shape = (len(lengths), int(lengths.max()))
+    shape = (len(lengths), int(padding(lengths.max())))
     mask = np.arange(shape[1]) < lengths[:, None]
     labels = np.where(mask, rng.integers(0, LABELS, shape), -100)
     ids = np.where(mask, rng.integers(5, vocabulary, shape), 0)
@@ -109,8 +110,9 @@ def measure_step(
     vocabulary = SHAPES[shape][4]
     lengths = lengths_like_conll(batch_size * (steps + 10))
     plan = plan_epoch(lengths, lengths, batch_size, 1, 0, 0, True)
-    batches = [make_batch(lengths[list(m.windows)], vocabulary, device) for m in plan]
-    hparams = Hyperparameters(pretrained_model_name_or_path=shape)
+    hparams = Hyperparameters.model_validate({"pretrained_model_name_or_path": shape, "precision": precision})
+    padding = Padding(ner_backend.length_multiple(hparams, device))
+    batches = [make_batch(lengths[list(m.windows)], padding, vocabulary, device) for m in plan]
     model = build(shape).to(device).train()
     optimizer = ner_model.build_optimizer(model, hparams)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")

@@ -263,6 +263,8 @@ def test_apex_that_is_missing_or_another_project(tmp_path, monkeypatch, installe
         (CUDA, {"precision": "fp16"}, 8),
         (CUDA, {"precision": "bf16"}, 8),
         (CUDA, {"use_apex_amp": True}, 8),
+        (CUDA, {"use_apex_amp": True, "apex_opt_level": "O0"}, 1),
+        (CUDA, {"backend": "compile", "precision": "bf16"}, 8),
     ],
 )
 def test_lengths_suit_the_matrix_units(device, changes, multiple):

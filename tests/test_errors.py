@@ -244,6 +244,15 @@ def test_a_broken_config_of_a_run_is_refused(refuse, train):
     assert f"{folder / 'config.json'}:1" in refuse(options=("--resume", "--output-dir", str(folder)))
 
 
+@pytest.mark.parametrize(("content", "told"), [('{"data', "not readable"), (None, "has no ner_settings.json")])
+def test_a_damaged_checkpoint_of_a_run_is_refused(refuse, train, content, told):
+    folder = train(output="begun")
+    for settings in folder.glob("checkpoints/*/ner_settings.json"):
+        settings.unlink() if content is None else settings.write_text(content)
+    message = refuse(options=("--resume", "--output-dir", str(folder)))
+    assert told in message and str(folder / "checkpoints") in message and "again" in message
+
+
 def test_resume_with_other_settings_is_refused(refuse, train):
     folder = train(output="begun")
     message = refuse("hyperparameters.learning_rate=0.5", options=("--resume", "--output-dir", str(folder)))

@@ -29,6 +29,7 @@ from conftest import (
 )
 from transformers import BertConfig, PreTrainedModel
 
+import ner_backend
 import ner_model
 from ner_errors import UserError
 
@@ -408,6 +409,30 @@ def test_bf16_trains_to_nearly_the_same_loss(train):
     full, half = train(output="fp32"), train("hyperparameters.precision=bf16", output="bf16")
     a, b = (read_metrics(f, "validation")[-1]["loss"] for f in (full, half))
     assert a != b and a == pytest.approx(b, rel=0.02)
+
+
+def test_lengths_of_batches_are_few_in_half_precision_and_one_if_asked(train, monkeypatch):
+    lengths = set()
+
+    def recorded(method):
+        def record(self, batch, *arguments, **named):
+            lengths.add(batch["input_ids"].shape[1])
+            return method(self, batch, *arguments, **named)
+
+        return record
+
+    for name in ("learn", "logits"):  # in training and in evaluation
+        monkeypatch.setattr(ner_backend.Engine, name, recorded(getattr(ner_backend.Engine, name)))
+    at_most_18 = ("data.max_seq_length=18", "hyperparameters.max_steps=8", "hyperparameters.global_batch_size=2")
+    rounded = {4, 8, 12, 16, 18}
+    train(*at_most_18, output="fp32")
+    assert not lengths <= rounded
+    lengths.clear()
+    train(*at_most_18, "hyperparameters.precision=bf16", output="bf16")
+    assert lengths <= rounded and 18 in lengths and len(lengths) > 2
+    lengths.clear()
+    train(*at_most_18, "data.pad_to_max_length=true", output="padded")
+    assert lengths == {18}
 
 
 def test_a_config_of_the_earlier_example_trains_and_names_what_means_nothing(train, tmp_path, capsys):
