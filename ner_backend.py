@@ -271,7 +271,7 @@ class Engine:
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         """A backend that cannot compute the model says so at its first batch, or whenever it compiles."""
-        started, begun = time.perf_counter(), self._begun
+        started = time.perf_counter()
         try:
             yield
         except torch.cuda.OutOfMemoryError:
@@ -285,12 +285,12 @@ class Engine:
                 f"hyperparameters.backend: {self._hparams.backend!r} cannot compute {type(self._bare).__name__}: "
                 f"{told[:400]}; write backend: eager"
             ) from error
-        self._begun = True
         compiled = None
         if self._hparams.backend == "compile" and (graphs := _graph_count()) != self._graphs:
             self._graphs, compiled = graphs, f"torch.compile: graph {graphs}"
-        if self._hparams.backend == "ort" and not begun:
+        if self._hparams.backend == "ort" and not self._begun:
             compiled = "ONNX Runtime: graph of forward and backward"
+        self._begun = True
         self.warm_up = time.perf_counter() - started if compiled else 0.0
         if compiled:
             logger.info(f"{compiled}, {self.warm_up:.1f} s")

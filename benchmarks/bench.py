@@ -92,6 +92,17 @@ def setting_of(result: dict[str, Any]) -> str:
     )
 
 
+def compared(results: list[dict[str, Any]]) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Runs by setting and arm, arms in the order of ARMS; without those under the profiler, which slows them."""
+    timed = [r for r in results if not r["profile"]]
+    return {
+        setting: {
+            arm: runs for arm in ARMS if (runs := [r for r in timed if setting_of(r) == setting and r["arm"] == arm])
+        }
+        for setting in dict.fromkeys(setting_of(r) for r in timed)
+    }
+
+
 def medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Of every number over the repeats of one arm in one setting."""
     names = [n for n, value in runs[0].items() if isinstance(value, float) and n != "others_at_work"]
@@ -101,13 +112,8 @@ def medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def show(results: list[dict[str, Any]], peaks: dict[str, float]) -> None:
-    timed = [r for r in results if not r["profile"]]  # the profiler slows a run
-    for setting in dict.fromkeys(setting_of(r) for r in timed):
-        rows = {
-            arm: medians(runs)
-            for arm in ARMS
-            if (runs := [r for r in timed if setting_of(r) == setting and r["arm"] == arm])
-        }
+    for setting, arms in compared(results).items():
+        rows = {arm: medians(runs) for arm, runs in arms.items()}
         base = next(iter(rows.values()))
         print("\n" + setting.replace("\n", " ") + f"; ratios to {next(iter(rows))}")
         print(
@@ -148,15 +154,10 @@ def draw(results: list[dict[str, Any]], file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    settings = list(dict.fromkeys(setting_of(r) for r in results))
-    arms = [arm for arm in ARMS if any(r["arm"] == arm for r in results)]
+    settings = compared(results)
     figure, axes = pyplot.subplots(figsize=(2.5 + 1.6 * len(settings), 4), layout="constrained")
-    for j, setting in enumerate(settings):
-        speeds = {
-            arm: statistics.median(runs)
-            for arm in arms
-            if (runs := [r["samples_per_second"] for r in results if setting_of(r) == setting and r["arm"] == arm])
-        }
+    for j, arms in enumerate(settings.values()):
+        speeds = {arm: medians(runs)["samples_per_second"] for arm, runs in arms.items()}
         base = next(iter(speeds.values()))
         for i, (arm, speed) in enumerate(speeds.items()):
             color = f"C{0 if ARMS[arm][0] == 'ours' else 7}"
@@ -164,7 +165,7 @@ def draw(results: list[dict[str, Any]], file: Path) -> None:
             axes.bar(x, height, 0.75 / len(speeds), color=color, hatch="//" if ARMS[arm][2] else None, ec="white")
             told = f" {arm} {speed:.0f}" if speed >= 20 else f" {arm} {speed:.1f}"
             axes.text(x, height, told, rotation=90, ha="center", va="bottom", fontsize=7)
-    axes.set_xticks(range(len(settings)), settings, fontsize=7)
+    axes.set_xticks(range(len(settings)), list(settings), fontsize=7)
     axes.set_ylabel("training speed beside the first bar;\non the bars, samples per second", fontsize=8)
     axes.margins(y=0.45)
     axes.spines[["top", "right"]].set_visible(False)
@@ -235,11 +236,10 @@ def main() -> None:
                             results.append({k: v for k, v in result.items() if k not in private})
                             save(arguments.output, peaks, results)
                             print(f"{arm}: {result['samples_per_second']:.1f} samples/s", file=sys.stderr, flush=True)
-    timed = [r for r in results if not r["profile"]]
     print(f"matrix products at best: fp32 {peaks['fp32']:.0f}, bf16 {peaks['bf16']:.0f} GFLOP/s")
     show(results, peaks)
-    if timed:
-        draw(timed, arguments.output.with_suffix(".png"))
+    if compared(results):
+        draw(results, arguments.output.with_suffix(".png"))
 
 
 if __name__ == "__main__":
