@@ -9,7 +9,7 @@ older form of an entrypoint, gives the same results.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from ner_experiment import parse_arguments
+    from determined_ner.settings.experiment import parse_arguments
 
     parse_arguments()  # --help and a mistyped option answer before the imports below, which take seconds
 
@@ -26,21 +26,21 @@ import numpy as np
 import torch
 from determined import pytorch
 
-import ner_backend
-import ner_model
-from ner_batches import BatchDataset, EvaluationBatches, Padding, TrainingBatches, only_item
-from ner_cluster import UNWRITABLE, LastEvents, be_patient_with_master, notice_the_dead, write_or_tell
-from ner_data import Corpus, load_corpus
-from ner_embedding import train_only_rows
-from ner_encode import SETTINGS_FILE, Labels
-from ner_errors import UserError, read_json
-from ner_experiment import LEGACY_METRICS, REPORTING_BATCHES, Span, make_plan, parse_arguments
-from ner_hparams import DataSettings, HyperparameterError, parse_settings
-from ner_metrics import EvaluationMetrics, TrainingMetrics
-from ner_remote import fetch_files, for_publication
-from ner_sources import check_files
-from ner_tokenizer import load_tokenizer
-from ner_utils import Scheme, split_tag
+import determined_ner.model.engine as ner_backend
+import determined_ner.model.build as ner_model
+from determined_ner.data.batches import BatchDataset, EvaluationBatches, Padding, TrainingBatches, only_item
+from determined_ner.cluster.workarounds import UNWRITABLE, LastEvents, be_patient_with_master, notice_the_dead, write_or_tell
+from determined_ner.data.corpus import Corpus, load_corpus
+from determined_ner.model.cpu.embedding import train_only_rows
+from determined_ner.data.encode import SETTINGS_FILE, Labels
+from determined_ner.errors import UserError, read_json
+from determined_ner.settings.experiment import LEGACY_METRICS, REPORTING_BATCHES, Span, make_plan, parse_arguments
+from determined_ner.settings.hyperparameters import DataSettings, HyperparameterError, parse_settings
+from determined_ner.training.metrics import EvaluationMetrics, TrainingMetrics
+from determined_ner.data.remote import fetch_files, for_publication
+from determined_ner.data.sources import check_files
+from determined_ner.data.tokenizer import load_tokenizer
+from determined_ner.tags.entities import Scheme, split_tag
 
 logger = logging.getLogger("ner")
 T = TypeVar("T")
@@ -429,7 +429,7 @@ def main(argv: list[str] | None = None) -> int:
                 raise UserError(f"entrypoint: {' '.join(given)!r} has no meaning on a cluster; write it to the config")
             run_on_cluster(info)
         else:
-            from ner_run import run_locally
+            from determined_ner.local.run import run_locally
 
             run_locally(arguments)
     except UserError as error:

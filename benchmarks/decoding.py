@@ -16,11 +16,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from ner_decode import allowed_transitions, best_tags
-from ner_readers import read_file
-from ner_tagger import Tagger, in_buffers
-from ner_text import Sentence
-from ner_utils import TagTable, detect_scheme, evaluate, to_iob2
+from determined_ner.tags.decoding import allowed_transitions, best_tags
+from determined_ner.data.readers.open import read_file
+from determined_ner.tagging.tagger import Tagger, in_buffers
+from determined_ner.data.readers.lines import Sentence
+from determined_ner.tags.entities import TagTable, detect_scheme, evaluate, to_iob2
 
 
 def score(tagger: Tagger, sentences: list[Sentence]) -> None:

@@ -29,11 +29,11 @@ import numpy as np
 import torch
 import transformers
 
-import ner_backend
-import ner_model
-from ner_batches import Padding, plan_epoch
-from ner_dropout import fast_dropout
-from ner_hparams import Hyperparameters
+import determined_ner.model.engine as ner_backend
+import determined_ner.model.build as ner_model
+from determined_ner.data.batches import Padding, plan_epoch
+from determined_ner.model.cpu.dropout import fast_dropout
+from determined_ner.settings.hyperparameters import Hyperparameters
 
 SHAPES = {  # layers, hidden, heads, inner, vocabulary
     "bert-base": (12, 768, 12, 3072, 30522),

@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import torch
 
-import ner_model
-from ner_data import Corpus, load_corpus
-from ner_hparams import DataSettings, Hyperparameters
-from ner_tokenizer import WordTokenizer, load_tokenizer
+import determined_ner.model.build as ner_model
+from determined_ner.data.corpus import Corpus, load_corpus
+from determined_ner.settings.hyperparameters import DataSettings, Hyperparameters
+from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
 
 KINDS = {
     "matrix products": (

@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from ner_readers import read_file
+from determined_ner.data.readers.open import read_file
 
 ROOT = Path(__file__).parent.parent
 

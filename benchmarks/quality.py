@@ -35,7 +35,7 @@ def train(arguments: list[str], fast: bool) -> int:
     sys.path.insert(0, str(ROOT))
     import contextlib
 
-    import ner_backend
+    import determined_ner.model.engine as ner_backend
     import ner_trial
 
     if not fast:

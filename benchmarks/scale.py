@@ -40,10 +40,10 @@ def write_corpus(path: Path, sentences: int) -> None:
 def measure(corpus: str, validation: str, cache: str, encoder: str, workers: int) -> None:
     """In a process of its own: load, plan an epoch, print the seconds and the peak memory."""
     started = time.perf_counter()
-    from ner_batches import TrainingBatches
-    from ner_data import load_corpus
-    from ner_hparams import DataSettings, Hyperparameters
-    from ner_tokenizer import load_tokenizer
+    from determined_ner.data.batches import TrainingBatches
+    from determined_ner.data.corpus import load_corpus
+    from determined_ner.settings.hyperparameters import DataSettings, Hyperparameters
+    from determined_ner.data.tokenizer import load_tokenizer
 
     imported = time.perf_counter()
     tokenizer = load_tokenizer(Hyperparameters(pretrained_model_name_or_path=encoder))

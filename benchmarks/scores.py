@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from ner_utils import TagTable, evaluate
+from determined_ner.tags.entities import TagTable, evaluate
 
 LABELS = ["O", *(f"{p}-{t}" for t in ("PER", "LOC", "ORG", "MISC") for p in "BI")]
 

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from transformers import BertConfig, BertForTokenClassification
 
-import ner_onnx
-from ner_parity import of_onnx, of_torch
+import determined_ner.model.onnx_export as ner_onnx
+from determined_ner.export.parity import of_onnx, of_torch
 
 SHAPES = {
     "minilm": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},

@@ -26,7 +26,7 @@ def a_point(hyperparameters: dict[str, Any]) -> dict[str, Any]:
 
 def why_not_offered(config: dict[str, Any]) -> str | None:
     """What of a config this version of the trial cannot compute with, if anything."""
-    from ner_hparams import Hyperparameters
+    from determined_ner.settings.hyperparameters import Hyperparameters
 
     fields = Hyperparameters.model_fields
     backend = config["hyperparameters"].get("backend", "eager")

@@ -22,14 +22,14 @@ from conftest import ROOT, final_state, read_metrics, without_times, write_confi
 from determined import pytorch
 from packaging.version import Version
 
-import ner_backend
-import ner_model
-import ner_ort
+import determined_ner.model.engine as ner_backend
+import determined_ner.model.build as ner_model
+import determined_ner.model.ort as ner_ort
 import ner_trial
-from ner_encode import IGNORED
-from ner_errors import UserError
-from ner_hparams import HyperparameterError, Hyperparameters, parse_settings
-from ner_metrics import TrainingMetrics
+from determined_ner.data.encode import IGNORED
+from determined_ner.errors import UserError
+from determined_ner.settings.hyperparameters import HyperparameterError, Hyperparameters, parse_settings
+from determined_ner.training.metrics import TrainingMetrics
 
 pytestmark = pytest.mark.backend
 if Version(torch.__version__) >= Version("2.4"):  # before, it hands out graphs of other shapes
@@ -189,7 +189,7 @@ def test_a_backend_that_makes_too_many_graphs_or_none_ends_with_one_message(tmp_
 
 
 def test_validation_by_onnx_runtime_gives_the_scores_of_pytorch(train, monkeypatch):
-    import ner_onnx
+    import determined_ner.model.onnx_export as ner_onnx
 
     calls = []
     run = ner_onnx.run_session

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner_batches import (
+from determined_ner.data.batches import (
     EVALUATION_PIECES,
     BatchDataset,
     EvaluationBatches,
@@ -15,10 +15,10 @@ from ner_batches import (
     TrainingBatches,
     plan_epoch,
 )
-from ner_data import load_corpus
-from ner_encode import IGNORED, Split
-from ner_hparams import DataSettings, Hyperparameters
-from ner_tokenizer import load_tokenizer
+from determined_ner.data.corpus import load_corpus
+from determined_ner.data.encode import IGNORED, Split
+from determined_ner.settings.hyperparameters import DataSettings, Hyperparameters
+from determined_ner.data.tokenizer import load_tokenizer
 
 plans = st.fixed_dictionaries(
     {

@@ -15,11 +15,11 @@ import pytest
 from conftest import ROOT, write_config, write_conll
 from seqeval.metrics.sequence_labeling import get_entities
 
-import ner_check
-import ner_check_cost
-import ner_check_counts
-import ner_check_table
-from ner_batches import Padding
+import determined_ner.check.command as ner_check
+import determined_ner.check.cost as ner_check_cost
+import determined_ner.check.counts as ner_check_counts
+import determined_ner.check.table as ner_check_table
+from determined_ner.data.batches import Padding
 
 Sentences = list[list[tuple[str, str]]]
 

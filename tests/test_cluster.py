@@ -16,9 +16,9 @@ import requests
 import torch
 import zmq
 
-import ner_cluster
-from ner_cluster import be_patient_with_master, why_unwritable
-from ner_errors import UserError
+import determined_ner.cluster.workarounds as ner_cluster
+from determined_ner.cluster.workarounds import be_patient_with_master, why_unwritable
+from determined_ner.errors import UserError
 
 
 class FullDisk:

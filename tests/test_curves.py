@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ner_curves import plot_curves
+from determined_ner.report.curves import plot_curves
 
 
 def training(batches: int, **values: float) -> dict:

@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizer_families import FAMILIES
 
-import ner_cache
-from ner_data import load_corpus
-from ner_encode import IGNORED, Labels, Split
-from ner_errors import UserError
-from ner_hparams import DataSettings, Hyperparameters
-from ner_metrics import EvaluationMetrics
-from ner_sources import find_sources
-from ner_tokenizer import WordTokenizer, load_tokenizer
-from ner_utils import Scheme, to_iob2
+import determined_ner.files.cache as ner_cache
+from determined_ner.data.corpus import load_corpus
+from determined_ner.data.encode import IGNORED, Labels, Split
+from determined_ner.errors import UserError
+from determined_ner.settings.hyperparameters import DataSettings, Hyperparameters
+from determined_ner.training.metrics import EvaluationMetrics
+from determined_ner.data.sources import find_sources
+from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
+from determined_ner.tags.entities import Scheme, to_iob2
 
 
 @pytest.fixture(scope="module")
@@ -415,7 +415,7 @@ def test_document_context_without_documents_is_refused(load, corpus):
 
 
 def test_a_document_is_not_cut_where_the_reader_pauses(load, tmp_path, monkeypatch):
-    import ner_data
+    import determined_ner.data.corpus as ner_data
 
     file = str(with_documents(tmp_path / "a.conll", [[3, 4, 2], [5], [6, 6, 6]]))
     whole = load(train_file=file, validation_file=file, context="document").splits["train"]
@@ -680,8 +680,8 @@ def test_predictions_take_at_most_8_bytes_a_word_until_the_report(load, tmp_path
     """Sentences of one word are the worst case."""
     import torch
 
-    from ner_batches import BatchDataset, EvaluationBatches
-    from ner_metrics import EvaluationMetrics as Metrics
+    from determined_ner.data.batches import BatchDataset, EvaluationBatches
+    from determined_ner.training.metrics import EvaluationMetrics as Metrics
 
     file = write_conll(tmp_path / "a.conll", [[("a", "B-X" if i % 2 else "O")] for i in range(500)])
     corpus = load(train_file=str(file), validation_file=str(file))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import ner_decode
-from ner_decode import allowed_transitions, best_tags, label_scheme
-from ner_utils import Scheme, bad_tags
+import determined_ner.tags.decoding as ner_decode
+from determined_ner.tags.decoding import allowed_transitions, best_tags, label_scheme
+from determined_ner.tags.entities import Scheme, bad_tags
 
 LABELS = {
     Scheme.IOB1: ["O", "I-A", "B-A", "I-B"],

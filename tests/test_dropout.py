@@ -7,7 +7,7 @@ import torch
 from conftest import make_encoder
 from torch.nn import functional
 
-from ner_dropout import LEVELS, FastDropout, fast_dropout
+from determined_ner.model.cpu.dropout import LEVELS, FastDropout, fast_dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.5])

@@ -9,8 +9,8 @@ from conftest import final_state, make_encoder, read_metrics, without_times
 from transformers import AutoConfig, AutoModelForTokenClassification
 
 import ner_trial
-from ner_dropout import FastDropout
-from ner_embedding import PartlyTrained, train_only_rows
+from determined_ner.model.cpu.dropout import FastDropout
+from determined_ner.model.cpu.embedding import PartlyTrained, train_only_rows
 
 USED = np.array([0, 2, 3, 7, 8, 9, 20])
 

@@ -231,7 +231,7 @@ def test_resume_with_other_labels_is_refused(refuse, train, corpus):
 
 
 def test_a_folder_that_another_process_trains_into_is_refused(refuse, train):
-    from ner_folder import alone_in
+    from determined_ner.training.run_folder import alone_in
 
     folder = train(output="begun")
     with alone_in(folder):

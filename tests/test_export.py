@@ -13,9 +13,9 @@ import pytest
 import torch
 from conftest import ROOT, make_encoder, make_sentences, write_config, write_conll
 
-import ner_export
-import ner_onnx
-from ner_checkpoint import load_trained
+import determined_ner.export.command as ner_export
+import determined_ner.model.onnx_export as ner_onnx
+from determined_ner.training.trained import load_trained
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -241,7 +241,7 @@ def test_a_master_that_does_not_answer_is_told(tmp_path, monkeypatch, capsys):
 
 
 def test_a_full_disk_leaves_nothing(run, tmp_path, monkeypatch, capsys):
-    import ner_card
+    import determined_ner.export.card as ner_card
 
     def full(*_):
         raise OSError(28, "No space left on device")

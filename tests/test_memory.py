@@ -12,7 +12,7 @@ FAULTS = """
 import resource, sys
 import torch
 sys.path.insert(0, sys.argv[1])
-from ner_memory import keep_memory
+from determined_ner.model.cpu.memory import keep_memory
 if sys.argv[2] == "kept":
     keep_memory()
 def step():

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner_mistakes import Kind, confusion, match, overlap_counts, unit_counts, word_spans
-from ner_utils import TagTable, count_entities, entity_spans
+from determined_ner.report.mistakes import Kind, confusion, match, overlap_counts, unit_counts, word_spans
+from determined_ner.tags.entities import TagTable, count_entities, entity_spans
 
 TABLE = TagTable(["O", "B-A", "I-A", "B-B", "I-B"])
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 import transformers
 
-import ner_model
-from ner_errors import UserError
-from ner_hparams import HyperparameterError, Hyperparameters
+import determined_ner.model.build as ner_model
+from determined_ner.errors import UserError
+from determined_ner.settings.hyperparameters import HyperparameterError, Hyperparameters
 
 LABELS = ("O", "B-PER", "I-PER")
 NO_LIMIT = 10**30  # what a tokenizer without a limit says

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-import ner_onnx
-from ner_errors import UserError
+import determined_ner.model.onnx_export as ner_onnx
+from determined_ner.errors import UserError
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from conftest import NAMES, PLACES, ROOT, make_sentences, write_config, write_conll
 
-import ner_predict
-import ner_tagger
-from ner_conll import find_columns
+import determined_ner.predict.command as ner_predict
+import determined_ner.tagging.tagger as ner_tagger
+from determined_ner.data.readers.conll import find_columns
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_columns_keep_every_line_and_gain_one(tag):
 
 def test_columns_with_a_header_and_multiword_tokens_stay_columns(tag, tmp_path):
     """What is written can be read again: every row has as many columns."""
-    from ner_readers import read_file
+    from determined_ner.data.readers.open import read_file
 
     lines = "# newdoc id = 1\n1\tAda\tB-PER\n2-3\tdu\t_\n2\tde\tO\n3\tle\tO\n\n1\tOslo\tO\n"
     status, out, _ = tag(lines, name="input.iob2")
@@ -120,8 +120,8 @@ def test_json_lines_keep_their_keys(tag):
 
 
 def test_documents_are_told_as_training_tells_them():
-    from ner_predict_files import read_columns, read_json_lines
-    from ner_text import Choice
+    from determined_ner.predict.inputs import read_columns, read_json_lines
+    from determined_ner.data.readers.lines import Choice
 
     rows = [{"text": "a", "doc_id": 1}, {"text": "b", "doc_id": 1}, {"text": "c", "doc_id": 2}]
     lines = [(i, json.dumps(row)) for i, row in enumerate(rows, 1)]
@@ -159,7 +159,7 @@ def test_the_order_of_the_input_survives_many_buffers(tag, monkeypatch):
 
 
 def test_unconstrained_tags_are_a_choice(tag, model_dir):
-    from ner_tagger import Tagger
+    from determined_ner.tagging.tagger import Tagger
 
     words = ["Oslo", "went", "Bo", "to", "Ada", "x"] * 3
     row = json.dumps({"tokens": words})
@@ -199,7 +199,7 @@ def test_a_mistake_in_the_middle_leaves_nothing(tag, tmp_path, monkeypatch):
 
 
 def test_another_writer_is_not_disturbed(tag, tmp_path):
-    from ner_predict_files import whole_or_nothing
+    from determined_ner.predict.inputs import whole_or_nothing
 
     with whole_or_nothing(tmp_path / "out.jsonl", overwrite=False) as file:
         file.write("first\n")
@@ -211,8 +211,8 @@ def test_another_writer_is_not_disturbed(tag, tmp_path):
 def test_an_output_that_was_finished_while_the_lock_was_taken_is_kept(tmp_path, monkeypatch):
     import fcntl
 
-    from ner_errors import UserError
-    from ner_predict_files import whole_or_nothing
+    from determined_ner.errors import UserError
+    from determined_ner.predict.inputs import whole_or_nothing
 
     output, partial = tmp_path / "out.jsonl", tmp_path / ".out.jsonl.partial"
 

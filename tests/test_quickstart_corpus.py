@@ -9,8 +9,8 @@ import pytest
 from conftest import ROOT
 from seqeval.metrics.sequence_labeling import get_entities
 
-from ner_readers import read_file
-from ner_utils import Scheme, bad_tags, detect_scheme
+from determined_ner.data.readers.open import read_file
+from determined_ner.tags.entities import Scheme, bad_tags, detect_scheme
 
 FOLDER = ROOT / "quickstart"
 SPLITS = ("train", "validation", "test")

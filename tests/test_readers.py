@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ner_errors import UserError
-from ner_readers import Layout, Sentence, describe, find_files, read_file
+from determined_ner.errors import UserError
+from determined_ner.data.readers.open import Layout, Sentence, describe, find_files, read_file
 
 CORPORA = Path(__file__).parent.parent.parent / "shared" / "data"
 
@@ -419,7 +419,7 @@ def test_truncated_or_false_compression(tmp_path: Path, packing: str) -> None:
 
 
 def test_line_without_end(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ner_readers.MAX_LINE", 1000)
+    monkeypatch.setattr("determined_ner.data.readers.open.MAX_LINE", 1000)
     refused(write("a.conll", "a\tB-X\n" + "b" * 2000), 2, "over 1000 bytes", "'bbb")
 
 

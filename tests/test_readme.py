@@ -119,8 +119,8 @@ def test_what_the_readme_shows_is_there():
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
 def test_a_shipped_config_is_what_the_code_reads(config):
-    from ner_experiment import make_plan, read_config
-    from ner_hparams import parse_settings
+    from determined_ner.settings.experiment import make_plan, read_config
+    from determined_ner.settings.hyperparameters import parse_settings
 
     experiment = read_config(config, [])
     launcher, _, program = experiment["entrypoint"].rpartition("python3 ")
@@ -128,7 +128,7 @@ def test_a_shipped_config_is_what_the_code_reads(config):
     assert launcher in ("", "python3 -m determined.launch.torch_distributed ")
     assert slots == 1 or launcher
     if program == "ner_batch_inference.py":
-        from ner_batch_inference import InferenceData, InferenceHyperparameters
+        from determined_ner.cluster.batch_inference import InferenceData, InferenceHyperparameters
 
         InferenceHyperparameters(**experiment["hyperparameters"])
         InferenceData(**experiment["data"])

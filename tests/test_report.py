@@ -17,12 +17,12 @@ from conftest import ROOT, make_encoder, make_sentences, write_config, write_con
 from seqeval.metrics import f1_score
 from seqeval.scheme import IOB2
 
-import ner_report
-from ner_report_changes import find_changes
-from ner_report_facts import find_facts
-from ner_report_page import GENERATOR
-from ner_report_text import find_subject, read_labelled, tag_text
-from ner_tagger import Tagger
+import determined_ner.report.command as ner_report
+from determined_ner.report.changes import find_changes
+from determined_ner.report.facts import find_facts
+from determined_ner.report.page import GENERATOR
+from determined_ner.report.subject import find_subject, read_labelled, tag_text
+from determined_ner.tagging.tagger import Tagger
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -394,7 +394,7 @@ def test_an_output_that_is_no_report_is_kept(run, tmp_path, capsys):
 
 
 def test_a_full_disk_leaves_the_earlier_report(run, tmp_path, capsys, monkeypatch):
-    import ner_report_figures
+    import determined_ner.report.figures as ner_report_figures
 
     output = tmp_path / "out"
     before = an_earlier_report(output)

@@ -208,7 +208,7 @@ def test_without_ort_in_the_hyperparameters_it_is_not_touched(image):
 def test_ort_pins_are_those_of_the_requirements():
     lines = (ROOT / "requirements" / "cluster.txt").read_text().splitlines()
     assert set(ORT) <= set(lines)
-    import ner_ort
+    import determined_ner.model.ort as ner_ort
 
     assert ner_ort.PINS.split() == ORT
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import ner_statistics as statistics
+import determined_ner.report.statistics as statistics
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30))

@@ -15,10 +15,10 @@ from conftest import NAMES, PLACES, make_sentences, write_config, write_conll
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner_encode import SETTINGS_FILE
-from ner_errors import UserError
-from ner_tagger import RawText, Tagged, Tagger, in_buffers, split_words
-from ner_utils import Scheme, TagTable, bad_tags, evaluate
+from determined_ner.data.encode import SETTINGS_FILE
+from determined_ner.errors import UserError
+from determined_ner.tagging.tagger import RawText, Tagged, Tagger, in_buffers, split_words
+from determined_ner.tags.entities import Scheme, TagTable, bad_tags, evaluate
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def onnx_dir(model_dir, tmp_path_factory) -> Path:
     pytest.importorskip("onnx")
     from transformers import AutoModelForTokenClassification
 
-    from ner_onnx import export_onnx
+    from determined_ner.model.onnx_export import export_onnx
 
     folder = tmp_path_factory.mktemp("export") / "model"
     shutil.copytree(model_dir, folder)

@@ -29,9 +29,9 @@ from conftest import (
 )
 from transformers import BertConfig, PreTrainedModel
 
-import ner_backend
-import ner_model
-from ner_errors import UserError
+import determined_ner.model.engine as ner_backend
+import determined_ner.model.build as ner_model
+from determined_ner.errors import UserError
 
 # ----- closed form: one layer, every loss and weight predicted by formula
 
@@ -211,7 +211,7 @@ def test_resume_takes_settings_from_the_run_folder(tmp_path, train):
     # As if it had been stopped right after the first epoch.
     import shutil
 
-    from ner_folder import RunFolder, checkpoint_name
+    from determined_ner.training.run_folder import RunFolder, checkpoint_name
 
     half = train("scheduling_unit=1", "checkpoint_policy=all", "checkpoint_storage.save_trial_latest=9", output="half")
     shutil.rmtree(half / "checkpoints" / checkpoint_name(12))
@@ -225,7 +225,7 @@ def test_two_processes_resume_what_two_processes_began(tmp_path, config_file):
     """Each draws the dropout of its own micro-batches again, though a checkpoint holds one process's generator."""
     import shutil
 
-    from ner_folder import checkpoint_name
+    from determined_ner.training.run_folder import checkpoint_name
 
     folders = [tmp_path / "whole", tmp_path / "half"]
     options = ["--config", "scheduling_unit=1", "--config", "checkpoint_policy=all"]
@@ -245,7 +245,7 @@ def test_a_checkpoint_cut_short_is_not_taken_for_one(train):
     partial = folder / "checkpoints" / ".step-00000013.partial"
     partial.mkdir()
     (partial / "state_dict.pth").write_bytes(b"half")
-    from ner_folder import RunFolder
+    from determined_ner.training.run_folder import RunFolder
 
     assert RunFolder(folder).saved_steps() == [12]
 
@@ -534,9 +534,9 @@ def test_a_point_of_a_search_that_cannot_work_is_invalid(overrides, config_file,
 
     import determined as det
 
-    import ner_run
-    from ner_experiment import parse_arguments
-    from ner_hparams import HyperparameterError
+    import determined_ner.local.run as ner_run
+    from determined_ner.settings.experiment import parse_arguments
+    from determined_ner.settings.hyperparameters import HyperparameterError
 
     variants = {name: tmp_path / name for name in ("larger", "other_task", "lacking")}
     for folder in variants.values():

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from seqeval import scheme as seqeval_scheme
 from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fscore_support
 
-from ner_utils import (
+from determined_ner.tags.entities import (
     Scheme,
     TagTable,
     count_entities,

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner_windows import plan_windows
+from determined_ner.data.windows import plan_windows
 
 
 @st.composite

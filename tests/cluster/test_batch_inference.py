@@ -11,7 +11,7 @@ from conftest import ROOT, make_sentences
 from experiments import Experiments
 from trials import Trial
 
-from ner_errors import UserError
+from determined_ner.errors import UserError
 
 SENTENCES = [[word for word, _ in sentence] for sentence in make_sentences(60, 300)]
 LONG = [[*(word for sentence in SENTENCES for word in sentence)] * 2]
@@ -88,8 +88,8 @@ def test_two_slots_paused_and_resumed_write_the_same_file(
 def test_parts_hold_whole_sentences_and_every_window_once() -> None:
     import numpy as np
 
-    from ner_batch_inference import _cut
-    from ner_encode import Split
+    from determined_ner.cluster.batch_inference import _cut
+    from determined_ner.data.encode import Split
 
     rng = np.random.default_rng(0)
     sizes = rng.integers(1, 30, 400)
@@ -125,7 +125,7 @@ def test_what_cannot_be_is_told(
 ) -> None:
     from types import SimpleNamespace
 
-    import ner_batch_inference
+    import determined_ner.cluster.batch_inference as ner_batch_inference
 
     monkeypatch.chdir(tmp_path)
     Path("input.txt").write_text("Ada\n", encoding="utf-8")
@@ -142,7 +142,7 @@ def test_tags_are_those_that_validation_scored(context: str, train: Any, tmp_pat
     import torch
     from conftest import read_metrics, write_conll
 
-    from ner_batch_inference import InferenceData, InferenceHyperparameters, prepare
+    from determined_ner.cluster.batch_inference import InferenceData, InferenceHyperparameters, prepare
 
     mark = [[("-DOCSTART-", "O")]]
     gold = make_sentences(40, 100)

@@ -16,7 +16,7 @@ from experiments import BY_THEMSELVES, STEPS, Experiments, of_another_trial, ref
 from shipped import SHIPPED, why_not_offered
 from trials import Trial
 
-from ner_errors import UserError
+from determined_ner.errors import UserError
 
 
 @pytest.mark.parametrize("path", BY_THEMSELVES, ids=lambda path: path.stem)

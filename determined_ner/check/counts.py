@@ -1,0 +1,353 @@
+"""What the data check counts, in one pass over a split's text and its windows, a record batch at a time.
+
+Nothing grows with the corpus but 8 bytes a sentence (hashes, lengths) and the distinct words of the training data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from determined_ner.check.facts import LONG_ENTITY, AmbiguousWord, Distribution, Example, Finding, SplitFacts
+from determined_ner.data.encode import Labels, Split, read_text
+from determined_ner.data.sources import Source
+from determined_ner.data.tokenizer import WordTokenizer
+from determined_ner.tags.entities import Scheme, TagTable, entity_spans
+
+EXAMPLES = 3
+AMBIGUOUS_FROM = 5
+"""Occurrences from which on a word's tags are compared."""
+AMBIGUOUS_SHOWN = 10
+_TEXT_SHOWN = 80
+_MERGE_ROWS = 1 << 20  # of word counts, before equal ones are added up
+
+Ints = NDArray[np.int64]
+
+
+class SplitCounter:
+    """Counts one split."""
+
+    def __init__(
+        self,
+        split: Split,
+        source: Source,
+        text: Path,
+        labels: Labels,
+        tokenizer: WordTokenizer,
+        max_seq_length: int,
+        whole_documents: bool,
+    ) -> None:
+        """
+        Args:
+            text: the split's Arrow file.
+            whole_documents: windows reach over the sentences of a document (data.context).
+        """
+        self._split, self._source, self._text = split, source, text
+        self._tokenizer = tokenizer
+        self._capacity = max_seq_length - tokenizer.specials
+        self._whole_documents = whole_documents
+        self._table = TagTable(labels.names, plain=labels.scheme is Scheme.PLAIN)
+        self._labels = labels
+        sentences = len(split.sentences) - 1
+        self.hashes = np.empty(sentences, np.int64)
+        """(S,) of the words of each sentence."""
+        self._pieces = np.empty(sentences, np.int32)
+        self._last_document: int | None = None
+        self._longest = 0
+        self.facts = SplitFacts(
+            files=[],
+            sentences=sentences,
+            words=len(split.tags),
+            windows=len(split.windows) - 1,
+            repaired_tags=split.counts["repaired_tags"],
+            bad_tags=list(split.bad_tags),
+        )
+
+    def count(self, word_kinds: WordKinds | None, progress: Callable[[float], None]) -> SplitFacts:
+        """Read the whole split.
+
+        Args:
+            word_kinds: takes the words too, where given.
+            progress: is told the share done, from 0 to 1.
+        """
+        facts, split = self.facts, self._split
+        tags = np.zeros(len(self._labels.names), np.int64)
+        entities = np.zeros(len(self._table.types), np.int64)
+        row = word = 0
+        for batch in read_text(self._text):
+            part = _Part(batch, self._source)
+            self._count_documents(batch)
+            gold = np.asarray(split.tags[word : word + len(part.words)])
+            pieces, seen = self._pieces_of(part, word)
+            self._pieces[row : row + batch.num_rows] = np.add.reduceat(pieces, part.starts[:-1])
+            self.hashes[row : row + batch.num_rows] = part.hashes()
+            tags += np.bincount(gold, minlength=len(tags))
+            entities += self._count_entities(part, gold, pieces, seen)
+            if word_kinds is not None:
+                word_kinds.add(part.words, gold)
+            sizes = np.diff(part.starts)
+            if (most := int(sizes.max())) > self._longest:
+                self._longest, facts.longest = most, part.sentence(int(sizes.argmax()))
+            row, word = row + batch.num_rows, word + len(gold)
+            progress(row / facts.sentences)
+        facts.tags = dict(zip(self._labels.names, tags.tolist(), strict=True))
+        facts.entities = dict(zip(self._table.types, entities.tolist(), strict=True))
+        facts.words_per_sentence = _distribution(np.diff(split.sentences))
+        facts.pieces_per_sentence = _distribution(self._pieces + self._tokenizer.specials)
+        facts.pieces_per_word = float(self._pieces.sum(dtype=np.int64) / facts.words)
+        return facts
+
+    def _count_documents(self, batch: pa.RecordBatch) -> None:
+        numbers = batch.column("document").to_numpy()
+        self.facts.documents += int((np.diff(numbers) != 0).sum()) + int(numbers[0] != self._last_document)
+        self._last_document = int(numbers[-1])
+
+    def _pieces_of(self, part: _Part, at: int) -> tuple[Ints, NDArray[np.int16]]:
+        """Pieces of every word, and the label that its window trains it on, both (n,); ``at`` is the first word.
+
+        A word's pieces end where the next word's begin, or with their window. Only of the last word that a window
+        owns while it sees more do the windows not tell; those are tokenized again, and so are words that may be cut.
+        """
+        split, facts, n = self._split, self.facts, len(part.words)
+        low, high = np.searchsorted(split.words, [at, at + n])  # windows: none reaches over two record batches
+        begin, end = int(split.windows[low]), int(split.windows[high])
+        first = np.flatnonzero(split.first[begin:end]) + begin
+        assert len(first) == n, "a word is owned by no window, or by two"
+        owned = np.asarray(split.words[low : high + 1]) - at
+        ends = np.append(first[1:], end)
+        ends[owned[1:] - 1] = split.windows[low + 1 : high + 1]
+
+        units = part.documents() if self._whole_documents else part.starts
+        unit = np.searchsorted(units, owned[:-1], side="right") - 1
+        windows = np.bincount(unit, minlength=len(units) - 1)
+        several = np.flatnonzero(windows > 1)
+        _add(facts.in_several_windows, several, lambda i: part.sentence(int(np.searchsorted(part.starts, units[i]))))
+
+        pieces = ends - first
+        unsure = np.union1d(owned[1:][windows[unit] > 1] - 1, np.flatnonzero(pieces >= self._capacity))
+        if len(unsure):
+            pieces[unsure] = self._tokenizer.pieces([[word] for word in part.take(unsure)])[1]
+            _add(facts.words_cut, unsure[pieces[unsure] > self._capacity], part.word)
+
+        found = np.flatnonzero(np.asarray(split.ids[begin:end]) == self._tokenizer.unknown_id) + begin
+        owner = np.searchsorted(first, found, side="right") - 1
+        self._count_unknown(part, np.unique(owner[(owner >= 0) & (found < ends[owner])]))
+        return pieces, np.asarray(split.labels[first])
+
+    def _count_unknown(self, part: _Part, words: Ints) -> None:
+        """Tell words that have no piece at all from those that have the vocabulary's own unknown piece."""
+        if not len(words):
+            return
+        backend = self._tokenizer.tokenizer.backend_tokenizer
+        texts = part.take(words)
+        distinct = sorted(set(texts))
+        encodings = backend.encode_batch([[t] for t in distinct], is_pretokenized=True, add_special_tokens=False)
+        without = {text for text, encoding in zip(distinct, encodings, strict=True) if not encoding.ids}
+        empty = np.array([text in without for text in texts])
+        _add(self.facts.words_without_pieces, words[empty], part.word)
+        _add(self.facts.words_unknown, words[~empty], part.word)
+
+    def _count_entities(self, part: _Part, gold: NDArray[np.int16], pieces: Ints, seen: NDArray[np.int16]) -> Ints:
+        """Entities of each type; also what they and the windows make suspicious, and what is lost."""
+        facts = self.facts
+        before = np.cumsum(pieces) - pieces
+        before -= np.repeat(before[part.starts[:-1]], np.diff(part.starts))  # pieces before each word in its sentence
+        losses = ((facts.lost, seen != gold), (facts.lost_by_truncation, before >= self._capacity))
+        for loss, lost in losses:
+            loss.words += int(lost.sum())
+        if self._table.plain:
+            return np.zeros(0, np.int64)
+        spans = entity_spans(gold, part.starts, self._table)
+        sizes = spans.end - spans.begin
+
+        def inside(flags: NDArray[np.bool_]) -> Ints:
+            """Flagged words of each entity."""
+            total = np.concatenate([[0], np.cumsum(flags)])
+            return total[spans.end] - total[spans.begin]
+
+        for loss, lost in losses:
+            loss.entities += int((inside(lost) > 0).sum())
+        marks = part.matches(r"^[^\p{L}\p{N}]+$")
+        only_marks = inside(marks) == sizes
+        for finding, found in (
+            (facts.long_entities, sizes >= LONG_ENTITY),
+            (facts.punctuation_entities, only_marks),
+            (facts.punctuation_first, marks[spans.begin] & ~only_marks),
+            (facts.blank_in_entities, inside(part.matches(r"[\s\p{Z}]")) > 0),
+        ):
+            _add(finding, np.flatnonzero(found), lambda i: part.word(int(spans.begin[i]), int(spans.end[i])))
+        return np.bincount(spans.type_id, minlength=len(self._table.types))
+
+
+class _Part:
+    """One record batch, its n words end to end."""
+
+    def __init__(self, batch: pa.RecordBatch, source: Source) -> None:
+        self._batch, self._source = batch, source
+        lists = batch.column("words")
+        offsets = lists.offsets.to_numpy().astype(np.int64)
+        self.starts = offsets - offsets[0]
+        """First word of each sentence, and n."""
+        self.words: pa.StringArray = lists.flatten()
+
+    def documents(self) -> Ints:
+        """First word of each document, and n."""
+        changes = np.flatnonzero(np.diff(self._batch.column("document").to_numpy())) + 1
+        return self.starts[np.concatenate([[0], changes, [self._batch.num_rows]])]
+
+    def take(self, words: Ints) -> list[str]:
+        return list(self.words.take(pa.array(words)).to_pylist())
+
+    def matches(self, pattern: str) -> NDArray[np.bool_]:
+        """(n,) where a word matches an RE2 pattern."""
+        return np.asarray(pc.match_substring_regex(self.words, pattern))
+
+    def hashes(self) -> Ints:
+        """Of the words of each sentence: of their bytes and of their lengths, straight from Arrow's buffers."""
+        _, offsets_buffer, data = self.words.buffers()
+        offsets = np.frombuffer(offsets_buffer, np.int32)[self.words.offset :][: len(self.words) + 1]
+        lengths, bytes_ = np.diff(offsets), memoryview(data)
+        digests = bytearray()
+        starts = self.starts.tolist()
+        at = offsets[self.starts].tolist()
+        for i in range(len(starts) - 1):
+            digest = hashlib.blake2b(bytes_[at[i] : at[i + 1]], digest_size=8)
+            digest.update(lengths[starts[i] : starts[i + 1]].data)
+            digests += digest.digest()
+        return np.frombuffer(bytes(digests), np.int64)
+
+    def word(self, begin: int, end: int | None = None) -> Example:
+        """Words ``begin`` to ``end`` of the batch (default: one), with their place."""
+        row = int(np.searchsorted(self.starts, begin, side="right")) - 1
+        text = " ".join(self.words.slice(begin, (end or begin + 1) - begin).to_pylist())
+        return Example(self._place(row), begin - int(self.starts[row]) + 1, _shortened(text))
+
+    def sentence(self, row: int) -> Example:
+        return Example(self._place(row), 1, _shortened(" ".join(self._batch.column("words")[row].as_py())))
+
+    def _place(self, row: int) -> str:
+        file, line = (self._batch.column(name)[row].as_py() for name in ("file", "line"))
+        return f"{self._source.files[file]}:{line}"
+
+
+def _add(finding: Finding, positions: Ints, example: Callable[[int], Example]) -> None:
+    finding.count += len(positions)
+    finding.examples += [example(int(i)) for i in positions[: EXAMPLES - len(finding.examples)]]
+
+
+def _distribution(lengths: NDArray[Any]) -> Distribution:
+    quantiles = np.quantile(lengths, [0, 0.5, 0.95, 0.99, 1], method="inverted_cdf")
+    return Distribution(*(int(q) for q in quantiles))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _TEXT_SHOWN else text[: _TEXT_SHOWN - 1] + "…"
+
+
+def sentences_at(text: Path, source: Source, rows: Iterable[int]) -> Iterator[Example]:
+    """The sentences at these rows of a split, in their order."""
+    wanted = sorted(set(rows))
+    found, begin = {}, 0
+    for batch in read_text(text):
+        part = _Part(batch, source)
+        while wanted and wanted[0] < begin + batch.num_rows:
+            found[wanted[0]] = part.sentence(wanted[0] - begin)
+            wanted.pop(0)
+        if not wanted:
+            break
+        begin += batch.num_rows
+    return (found[row] for row in rows)
+
+
+def find_repeats(counters: dict[str, SplitCounter], texts: dict[str, Path], sources: dict[str, Source]) -> None:
+    """Fill in ``repeated`` and ``in_train`` of every split."""
+    train = counters["train"].hashes
+    order = np.argsort(train, kind="stable")  # equal ones by row, so that the first is found first
+    ordered = train[order]
+
+    for name, counter in counters.items():
+        hashes = counter.hashes
+        own_order = order if name == "train" else np.argsort(hashes, kind="stable")
+        own = hashes[own_order]
+        again = np.flatnonzero(own[1:] == own[:-1]) + 1
+        rows = np.sort(own_order[again])
+        firsts = own_order[np.searchsorted(own, hashes[rows[:EXAMPLES]])]
+        counter.facts.repeated = _repeats(rows, firsts, (texts[name], sources[name]), (texts[name], sources[name]))
+        if name != "train":
+            at = np.minimum(np.searchsorted(ordered, hashes), len(ordered) - 1)
+            rows = np.flatnonzero(ordered[at] == hashes)
+            firsts = order[at[rows[:EXAMPLES]]]
+            train_text = (texts["train"], sources["train"])
+            counter.facts.in_train = _repeats(rows, firsts, (texts[name], sources[name]), train_text)
+
+
+def _repeats(rows: Ints, firsts: Ints, here: tuple[Path, Source], there: tuple[Path, Source]) -> Finding:
+    """
+    Args:
+        rows: all sentences that are repeated.
+        firsts: of the first few of them, the sentences that they repeat.
+    """
+    examples = list(sentences_at(*here, rows[:EXAMPLES].tolist()))
+    for example, first in zip(examples, sentences_at(*there, firsts.tolist()), strict=True):
+        example.same_as = first.place
+    return Finding(len(rows), examples)
+
+
+class WordKinds:
+    """How often each word is tagged as what: distinct words × types, in Arrow."""
+
+    def __init__(self, labels: Labels) -> None:
+        table = TagTable(labels.names, plain=labels.scheme is Scheme.PLAIN)
+        if table.plain:
+            self._names = list(labels.names)
+            self._kind = np.arange(len(labels.names), dtype=np.int32)
+        else:
+            # B- and I- are one kind: where in an entity a word stands is no contradiction.
+            self._names = ["O", *table.types]
+            self._kind = np.where(table.prefix == "O", 0, table.type_id + 1).astype(np.int32)
+        self._tables: list[pa.Table] = []
+        self._rows = 0
+
+    def add(self, words: pa.StringArray, tags: NDArray[np.int16]) -> None:
+        counts = pa.table({"word": words, "kind": self._kind[tags], "count": np.ones(len(tags), np.int64)})
+        self._tables.append(_added_up(counts))
+        self._rows += self._tables[-1].num_rows
+        if self._rows > _MERGE_ROWS:
+            self._merge()
+
+    def _merge(self) -> None:
+        self._tables = [_added_up(pa.concat_tables(self._tables))]
+        self._rows = 0  # what is new since; so a merge costs at most as much as what it merges
+
+    def ambiguous(self) -> list[AmbiguousWord]:
+        """The words of several kinds, most ambiguous first: by the entropy of their kinds × log of their count."""
+        self._merge()
+        (table,) = self._tables
+        words = table["word"].combine_chunks().dictionary_encode()
+        if isinstance(words, pa.ChunkedArray):
+            words = words.combine_chunks()
+        codes, kinds, counts = words.indices.to_numpy(), table["kind"].to_numpy(), table["count"].to_numpy()
+        totals = np.bincount(codes, weights=counts)
+        share = counts / totals[codes]
+        scores = np.bincount(codes, weights=-share * np.log2(share)) * np.log2(totals)
+        scores[totals < AMBIGUOUS_FROM] = 0
+        least = np.sort(scores)[-AMBIGUOUS_SHOWN:][0]
+        found = []
+        for code in np.flatnonzero((scores > 0) & (scores >= least)).tolist():
+            rows = np.flatnonzero(codes == code)
+            labels = sorted((-int(counts[i]), self._names[kinds[i]]) for i in rows)
+            word = AmbiguousWord(words.dictionary[code].as_py(), int(totals[code]), {k: -n for n, k in labels})
+            found.append((-scores[code], word.word, word))
+        return [word for *_, word in sorted(found, key=lambda entry: entry[:2])[:AMBIGUOUS_SHOWN]]
+
+
+def _added_up(table: pa.Table) -> pa.Table:
+    added = table.group_by(["word", "kind"]).aggregate([("count", "sum")])
+    return added.select(["word", "kind", "count_sum"]).rename_columns(["word", "kind", "count"])

@@ -1,0 +1,141 @@
+"""What stands in for Determined's master without a cluster: reports and checkpoints go to the run's folder.
+
+Determined's training controller takes its core context as an argument; here it gets one whose train and checkpoint
+parts write files. All else (loop, periods, policies, resume) is Determined's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import determined as det
+from determined import core, pytorch
+from determined.common import storage
+
+from determined_ner.cluster.workarounds import why_unwritable
+from determined_ner.errors import UserError
+from determined_ner.settings.experiment import Plan
+from determined_ner.training.run_folder import RunFolder, checkpoint_name
+from determined_ner.local.progress import Progress
+
+
+@contextlib.contextmanager
+def local_core_context(folder: RunFolder, plan: Plan, distributed: core.DistributedContext) -> Iterator[core.Context]:
+    # Determined copies the whole current directory into every checkpoint; ours are rebuilt from our modules alone.
+    det.util.write_user_code = _write_own_code
+    with core.Context(
+        distributed=distributed,
+        checkpoint=LocalCheckpointContext(distributed, folder, plan),
+        preempt=core.DummyPreemptContext(distributed, core.PreemptMode.WorkersAskChief),
+        train=LocalTrainContext(folder, plan),
+        searcher=core.DummySearcherContext(distributed),
+        profiler=core.DummyProfilerContext(),
+    ) as context:
+        yield context
+
+
+def _write_own_code(path: Path, on_cluster: bool) -> None:
+    code = path / "code"
+    code.mkdir()
+    for module in Path(__file__).parent.glob("ner_*.py"):
+        shutil.copyfile(module, code / module.name)
+
+
+class LocalTrainContext(core.DummyTrainContext):
+    """Reports go to metrics.jsonl and to the terminal."""
+
+    progress: Progress
+
+    def __init__(self, folder: RunFolder, plan: Plan) -> None:
+        super().__init__(folder.path / "tensorboard")
+        self._folder = folder
+        self._plan = plan
+
+    def set_status(self, status: str) -> None:
+        self.progress.show_status(status)
+
+    def report_training_metrics(self, steps_completed: int, metrics: dict[str, Any], batch_metrics: Any = None) -> None:
+        self._folder.append({"kind": "training", **_plain_numbers(metrics)})
+        self.progress.show_training(metrics)
+
+    def report_validation_metrics(self, steps_completed: int, metrics: dict[str, Any]) -> None:
+        before = self.get_experiment_best_validation()
+        self._folder.append({"kind": "validation", **_plain_numbers(metrics)})
+        self.progress.show_validation(metrics, self.get_experiment_best_validation() != before)
+
+    def get_experiment_best_validation(self) -> float | None:
+        best = self._folder.best(self._plan.metric, self._plan.smaller_is_better)
+        return best[self._plan.metric] if best else None
+
+    def _get_last_validation(self) -> int | None:
+        return max((line["batches"] for line in self._folder.validations()), default=None)
+
+    def report_progress(self, progress: float) -> None:
+        pass  # the bar shows it
+
+    def upload_tensorboard_files(self, *_: Any, **__: Any) -> None:
+        pass  # they are where they belong
+
+
+class LocalCheckpointContext(core.DummyCheckpointContext):
+    """Checkpoints get their names when they are complete; of those, the best and the newest are kept."""
+
+    def __init__(self, distributed: core.DistributedContext, folder: RunFolder, plan: Plan) -> None:
+        super().__init__(distributed, storage.SharedFSStorageManager(str(folder.checkpoints)))
+        self._folder = folder
+        self._plan = plan
+
+    @contextlib.contextmanager
+    def store_path(self, metadata: dict[str, Any] | None = None, *, shard: bool = False) -> Iterator[tuple[Path, str]]:
+        assert metadata is not None and not shard
+        name = checkpoint_name(metadata["steps_completed"])
+        partial, final = self._folder.checkpoints / f".{name}.partial", self._folder.checkpoints / name
+        try:
+            for left in self._folder.checkpoints.glob(".*.partial"):  # by a run that was killed
+                shutil.rmtree(left)
+            partial.mkdir()
+            yield partial, name
+            self._write_metadata_file(os.fspath(partial), metadata)
+            if final.exists():
+                shutil.rmtree(final)
+            partial.rename(final)
+        except (OSError, RuntimeError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            if isinstance(error, RuntimeError) and why_unwritable(error) is None:
+                raise
+            raise UserError(
+                f"{final}: the checkpoint cannot be written: {error}; make room or rights, then go on with --resume"
+            ) from error
+        self._prune()
+
+    def _prune(self) -> None:
+        steps = self._folder.saved_steps()
+        sign = 1 if self._plan.smaller_is_better else -1
+        scores = ((line["batches"], line.get(self._plan.metric)) for line in self._folder.validations())
+        values = {batches: sign * score for batches, score in scores if score is not None}
+        ranked = sorted((step for step in steps if step in values), key=lambda step: (values[step], step))
+        kept = {*steps[-self._plan.keep_latest :], *ranked[: self._plan.keep_best]}
+        for step in set(steps) - kept:
+            shutil.rmtree(self._folder.checkpoints / checkpoint_name(step))
+
+
+class LocalController(pytorch._PyTorchTrialController):
+    """Determined's loop, with a progress bar."""
+
+    def _train_batch(self, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
+        metrics = super()._train_batch(batch, epoch_idx, batch_idx)
+        self.context._core.train.progress.advance()
+        return metrics
+
+
+def _plain_numbers(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Metrics as JSON takes them, counters first; what is no number (a diverged loss) is null."""
+    plain = {name: value.item() if hasattr(value, "item") else value for name, value in metrics.items()}
+    plain = {name: value if math.isfinite(value) else None for name, value in plain.items()}
+    return {**{name: plain.pop(name) for name in ("batches", "epochs") if name in plain}, **plain}

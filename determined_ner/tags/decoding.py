@@ -1,0 +1,122 @@
+"""The most probable tags that a scheme allows: Viterbi decoding over label transitions.
+
+A tagger scores each word by itself, and its best tags may contradict each other (``I-PER`` after ``O``). Here the best
+*sequence* is found among those that the scheme allows. Nothing is learnt: a transition is allowed or it is not.
+
+Texts lie end to end, as in `ner_utils`: ``starts`` (S + 1,) holds the first word of each, and last the number of words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from determined_ner.tags.entities import BoolArray, IntArray, Scheme, TagTable, split_tag
+
+Floats = NDArray[np.floating[Any]]
+_CELLS = 1 << 22  # sums of a step that are held at a time, 32 MiB
+
+
+def label_scheme(labels: Sequence[str]) -> Scheme:
+    """Tell from a model's labels alone which scheme they are of.
+
+    IOB1 is known by a type that has an I and no B; labels that have both for every type are read as IOB2.
+
+    Raises:
+        ValueError: labels of BIOES and of BILOU both occur.
+    """
+    parts = [split_tag(label) for label in labels]
+    prefixes = {part[0] for part in parts if part is not None}
+    if None in parts or prefixes <= {"O"}:
+        return Scheme.PLAIN
+    if prefixes & set("ES") and prefixes & set("LU"):
+        raise ValueError(f"the labels mix BIOES (E, S) and BILOU (L, U): {' '.join(labels)}")
+    if prefixes & set("ESLU"):
+        return Scheme.BIOES if prefixes & set("ES") else Scheme.BILOU
+    begun = {part[1] for part in parts if part is not None and part[0] == "B"}
+    return Scheme.IOB1 if any(part[0] == "I" and part[1] not in begun for part in parts if part) else Scheme.IOB2
+
+
+def allowed_transitions(labels: Sequence[str], scheme: Scheme) -> BoolArray:
+    """Which of K labels may follow which.
+
+    Returns:
+        (K + 1, K + 1), by the labels before and after; K stands for what is around a text: ``[K, j]`` tells whether j
+        may begin one, ``[i, K]`` whether i may end one.
+    """
+    table = TagTable(labels, plain=scheme is Scheme.PLAIN)
+    same_type = table.type_id[:, None] == table.type_id
+    in_entity = np.isin(table.prefix, ["B", "I"])[:, None] & same_type
+    if scheme is Scheme.PLAIN:
+        return np.ones_like(same_type)
+    if scheme is Scheme.IOB2:  # I goes on
+        return in_entity | (table.prefix != "I")
+    if scheme is Scheme.IOB1:  # B parts neighbours of one type
+        return in_entity | (table.prefix != "B")
+    unfinished = np.isin(table.prefix, ["B", "I"])[:, None]  # BIOES and BILOU: such an entity must go on
+    goes_on = np.isin(table.prefix, ["I", "E", "L"])
+    return np.where(goes_on, in_entity, ~unfinished)
+
+
+def best_tags(scores: Floats, starts: IntArray, allowed: BoolArray) -> NDArray[np.int64]:
+    """The allowed label sequence of each text whose scores have the greatest sum.
+
+    The arg-max of every word where that is allowed, for then nothing is better; else by Viterbi's algorithm (Forney
+    1973, "The Viterbi algorithm"), in float64. A text that no sequence is allowed for (one word, and no label may
+    both begin and end a text) keeps the arg-max.
+
+    Args:
+        scores: (N, K), log-probabilities of the labels, or logits: they differ by a constant of each word.
+        starts: (S + 1,).
+        allowed: (K + 1, K + 1), of `allowed_transitions`.
+
+    Returns:
+        (N,) label ids.
+    """
+    words, labels = scores.shape
+    tags = scores.argmax(1).astype(np.int64) if words else np.zeros(0, np.int64)
+    starts = np.asarray(starts, np.int64)
+    lengths = np.diff(starts)
+    filled = np.flatnonzero(lengths)
+    firsts = starts[filled]
+    before, after = np.roll(tags, 1), np.roll(tags, -1)
+    before[firsts] = labels
+    after[firsts - 1] = labels  # a last word each; 0 - 1 wraps to that of the last text
+    broken = ~(allowed[before, tags] & allowed[tags, after])
+    if not broken.any():
+        return tags
+    repaired = filled[np.logical_or.reduceat(broken, firsts)]
+    repaired = repaired[np.argsort(-lengths[repaired], kind="stable")]
+    group = max(1, _CELLS // labels**2)
+    for begin in range(0, len(repaired), group):
+        some = repaired[begin : begin + group]
+        _viterbi(scores, starts[some], lengths[some], allowed, tags)
+    return tags
+
+
+def _viterbi(scores: Floats, begins: IntArray, lengths: IntArray, allowed: BoolArray, tags: NDArray[np.int64]) -> None:
+    """Decode T texts, the longest first, that begin at the words ``begins``; their tags are written to ``tags``."""
+    labels = scores.shape[1]
+    cost = np.where(allowed, 0.0, -np.inf)
+    inner = cost[:labels, :labels]
+    longest = int(lengths[0])
+    alive = np.searchsorted(-lengths, -np.arange(longest), side="left")  # texts longer than 0, 1, 2, … words
+    best = scores[begins].astype(np.float64) + cost[labels, :labels]  # (T, K), of the sequences that end in a label
+    back: list[NDArray[np.int16]] = []  # (alive, K) each: the label before
+    for step in range(1, longest):
+        now = alive[step]
+        sums = best[:now, :, None] + inner  # (now, K before, K)
+        previous = sums.argmax(1)
+        best[:now] = np.take_along_axis(sums, previous[:, None], 1)[:, 0] + scores[begins[:now] + step]
+        back.append(previous.astype(np.int16))
+    best += cost[:labels, labels]
+    possible = np.flatnonzero(best.max(1) > -np.inf)
+    label = best.argmax(1)
+    for step in range(longest - 1, -1, -1):
+        now = possible[: np.searchsorted(possible, alive[step])]
+        tags[begins[now] + step] = label[now]
+        if step:
+            label[now] = back[step - 1][now, label[now]]

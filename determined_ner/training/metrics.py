@@ -1,0 +1,127 @@
+"""Metric reducers: counts kept on each slot, brought together once a report. No logits are kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from determined import pytorch
+
+from determined_ner.data.encode import IGNORED, Labels, Split
+from determined_ner.tags.entities import Scheme, TagTable, evaluate
+
+
+class TrainingMetrics(pytorch.MetricReducer):
+    """Mean loss of a word and speed since the last report; sums stay on the device until then.
+
+    Speed leaves out the batches in which a backend compiled: 0 where there was no other.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._sums: torch.Tensor | None = None
+        self._samples = 0
+        self._warm_up = 0.0
+        self._started = time.perf_counter()
+
+    def update(self, loss_sum: torch.Tensor, batch: dict[str, torch.Tensor], warm_up: float = 0.0) -> None:
+        """Count one micro-batch.
+
+        Args:
+            loss_sum: () loss summed over its words.
+            warm_up: seconds that it took, if a backend compiled in it.
+        """
+        words, pieces = (batch["labels"] != IGNORED).sum(), batch["attention_mask"].sum()
+        if warm_up:
+            self._warm_up += warm_up
+            pieces = torch.zeros_like(pieces)
+        else:
+            self._samples += len(batch["windows"])
+        sums = torch.stack([loss_sum.detach().double(), words.double(), pieces.double()])
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def per_slot_reduce(self) -> tuple[list[float], int, float, float]:
+        sums = [0.0, 0.0, 0.0] if self._sums is None else self._sums.tolist()
+        return sums, self._samples, time.perf_counter() - self._started, self._warm_up
+
+    def cross_slot_reduce(self, per_slot_metrics: Sequence[Any]) -> dict[str, float]:
+        loss, words, pieces = np.sum([sums for sums, *_ in per_slot_metrics], axis=0)
+        # While one slot compiles, the others wait for it.
+        seconds = max(seconds for *_, seconds, _ in per_slot_metrics) - max(warm_up for *_, warm_up in per_slot_metrics)
+        return {
+            "loss": float(loss / max(words, 1)),
+            "samples_per_second": sum(samples for _, samples, *_ in per_slot_metrics) / seconds,
+            "tokens_per_second": float(pieces / seconds),
+        }
+
+
+class EvaluationMetrics(pytorch.MetricReducer):
+    """Scores over the words of a split: 2 bytes a word and 4 a window until the report."""
+
+    def __init__(self, split: Split, labels: Labels, aliases: dict[str, str] | None = None) -> None:
+        """
+        Args:
+            aliases: metrics to report under one more name: that name → ours.
+        """
+        self._split = split
+        self._table = TagTable(labels.names, plain=labels.scheme is Scheme.PLAIN)
+        self._aliases = aliases or {}
+        self.reset()
+
+    def reset(self) -> None:
+        self._loss: torch.Tensor | None = None
+        self._windows: list[torch.Tensor] = []
+        self._tags: list[torch.Tensor] = []
+
+    def update(self, logits: torch.Tensor, batch: dict[str, torch.Tensor]) -> None:
+        """Take the tags and the loss of the owned words of one batch.
+
+        Args:
+            logits: (B, L, K).
+        """
+        if len(batch["windows"]) == 0:
+            return
+        chosen = logits[batch["first"]].float()  # (words, K), in reading order of each window
+        gold = batch["labels"][batch["first"]]
+        loss = torch.nn.functional.cross_entropy(chosen, gold, reduction="sum").double()
+        self._loss = loss if self._loss is None else self._loss + loss
+        self._tags.append(chosen.argmax(-1).to(torch.int16))
+        self._windows.append(batch["windows"].to(torch.int32))
+
+    def per_slot_reduce(self) -> tuple[float, Any, Any]:
+        if self._loss is None:
+            return 0.0, np.zeros(0, np.int32), np.zeros(0, np.int16)
+        return self._loss.item(), torch.cat(self._windows).cpu().numpy(), torch.cat(self._tags).cpu().numpy()
+
+    def cross_slot_reduce(self, per_slot_metrics: Sequence[Any]) -> dict[str, float]:
+        tags = np.full(len(self._split.tags), -1, np.int16)
+        for _, windows, predicted in per_slot_metrics:
+            begin, end = self._split.words[windows], self._split.words[windows + 1]
+            sizes = end - begin
+            offset = np.cumsum(sizes) - sizes
+            tags[np.arange(len(predicted)) - np.repeat(offset - begin, sizes)] = predicted
+        scores = self._scores(tags)
+        words = int((tags >= 0).sum())
+        metrics = {"loss": sum(loss for loss, _, _ in per_slot_metrics) / max(words, 1), **scores}
+        return {**metrics, **{name: metrics[ours] for name, ours in self._aliases.items()}}
+
+    def _scores(self, tags: Any) -> dict[str, float]:
+        gold, sentences = np.asarray(self._split.tags), np.asarray(self._split.sentences)
+        if (tags < 0).any():
+            # det's local test evaluates one batch only: score the sentences that are complete.
+            complete = np.minimum.reduceat(tags, sentences[:-1]) >= 0
+            sizes = np.diff(sentences)
+            kept = np.repeat(complete, sizes)
+            gold, tags = gold[kept], tags[kept]
+            sentences = np.concatenate([[0], np.cumsum(sizes[complete])])
+        return evaluate(gold, tags, sentences, self._table)
+
+    def names(self) -> list[str]:
+        """All metrics that a report holds."""
+        nothing = np.zeros(0, np.int16)
+        return ["loss", *evaluate(nothing, nothing, np.zeros(1, np.int64), self._table), *self._aliases]
