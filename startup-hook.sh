@@ -100,7 +100,7 @@ def main():
 
 
 def compile_extensions():
-    status = subprocess.call(["python3", "ner_ort.py"])  # at once where it was done before
+    status = subprocess.call(["python3", "-m", "determined_ner", "setup-ort"])  # at once where it was done before
     if status:
         return "ORTModule's extensions could not be compiled; take an image with a C++ compiler, or backend: eager"
     return None

@@ -2,7 +2,7 @@
 
     python3 benchmarks/decoding.py MODEL_DIR FILE [FILE ...]
 
-With ``--raw`` each sentence is joined by spaces and cut into words again by `ner_tagger.split_words`, as raw text is:
+With ``--raw`` each sentence is joined by spaces and cut into words again by `ner_tagger.word_offsets`, as raw text is:
 the entities found are compared with the gold ones by their characters.
 """
 
@@ -16,11 +16,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from determined_ner.tags.decoding import allowed_transitions, best_tags
+from determined_ner.data.readers.lines import Sentence
 from determined_ner.data.readers.open import read_file
 from determined_ner.tagging.tagger import Tagger, in_buffers
-from determined_ner.data.readers.lines import Sentence
-from determined_ner.tags.entities import TagTable, detect_scheme, evaluate, to_iob2
+from determined_ner.tags.decoding import allowed_transitions, best_tags
+from determined_ner.tags.entities import TagTable
+from determined_ner.tags.schemes import detect_scheme, to_iob2
+from determined_ner.tags.scores import evaluate
 
 
 def score(tagger: Tagger, sentences: list[Sentence]) -> None:

@@ -29,10 +29,12 @@ import numpy as np
 import torch
 import transformers
 
-import determined_ner.model.engine as ner_backend
-import determined_ner.model.build as ner_model
-from determined_ner.data.batches import Padding, plan_epoch
+from determined_ner.data.batches import plan_epoch
+from determined_ner.data.padding import Padding
 from determined_ner.model.cpu.dropout import fast_dropout
+from determined_ner.model.loss import word_loss
+from determined_ner.model.optimizer import build_optimizer
+from determined_ner.model.precision import length_multiple
 from determined_ner.settings.hyperparameters import Hyperparameters
 
 SHAPES = {  # layers, hidden, heads, inner, vocabulary
@@ -111,10 +113,10 @@ def measure_step(
     lengths = lengths_like_conll(batch_size * (steps + 10))
     plan = plan_epoch(lengths, lengths, batch_size, 1, 0, 0, True)
     hparams = Hyperparameters.model_validate({"pretrained_model_name_or_path": shape, "precision": precision})
-    padding = Padding(ner_backend.length_multiple(hparams, device))
+    padding = Padding(length_multiple(hparams, device))
     batches = [make_batch(lengths[list(m.windows)], padding, vocabulary, device) for m in plan]
     model = build(shape).to(device).train()
-    optimizer = ner_model.build_optimizer(model, hparams)
+    optimizer = build_optimizer(model, hparams)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     forward = torch.compile(model, dynamic=True) if mode == "compile" else model
 
@@ -123,7 +125,7 @@ def measure_step(
         cast = torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
         with cast, fast_dropout(i, device, mode):
             logits = forward(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-        loss = ner_model.word_loss(logits, batch["labels"]) / len(lengths)
+        loss = word_loss(logits, batch["labels"]) / len(lengths)
         scaler.scale(loss).backward()
         scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -135,7 +137,7 @@ def measure_step(
     for i in range(10):
         step(i)
     synchronize(device)
-    warm_up = time.perf_counter() - started
+    compile_seconds = time.perf_counter() - started
     seconds = []
     for first in range(10, 10 + steps, max(1, steps // 5)):
         chosen = range(first, min(first + max(1, steps // 5), 10 + steps))
@@ -154,7 +156,7 @@ def measure_step(
     return {
         "seconds": statistics.median(seconds),
         "samples_per_second": batch_size / statistics.median(seconds),
-        "warm_up_seconds": warm_up,
+        "warm_up_seconds": compile_seconds,
         "useful_flop": statistics.mean(6 * weights * n for n in real) + statistics.mean(attention),
         "flop": statistics.mean(6 * weights * n for n in padded) + statistics.mean(attention),
         "bytes": BYTES_A_WEIGHT * sum(p.numel() for p in model.parameters()),

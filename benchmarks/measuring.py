@@ -17,10 +17,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import torch
 
-import determined_ner.model.build as ner_model
 from determined_ner.data.corpus import Corpus, load_corpus
-from determined_ner.settings.hyperparameters import DataSettings, Hyperparameters
 from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
+from determined_ner.model.build import build_model, load_config, longest_window, window_size
+from determined_ner.settings.data import DataSettings
+from determined_ner.settings.hyperparameters import Hyperparameters
 
 KINDS = {
     "matrix products": (
@@ -64,10 +65,10 @@ def load(spec: dict[str, Any]) -> Loaded:
         max_train_samples=spec["train_samples"],
         max_eval_samples=spec["eval_samples"],
     )
-    config = ner_model.load_config(hparams)
-    limit = ner_model.longest_window(config, hparams, tokenizer.tokenizer.model_max_length)
-    corpus = load_corpus(data, "ner", tokenizer, ner_model.window_size(None, limit), Path(spec["cache"]))
-    model = ner_model.build_model(config, hparams, corpus.labels.names, spec["seed"])
+    config = load_config(hparams)
+    limit = longest_window(config, hparams, tokenizer.tokenizer.model_max_length)
+    corpus = load_corpus(data, "ner", tokenizer, window_size(None, limit), Path(spec["cache"]))
+    model = build_model(config, hparams, corpus.labels.names, spec["seed"])
     return Loaded(corpus, tokenizer, model, encoder_weights(model))
 
 

@@ -20,7 +20,7 @@ import torch
 import transformers
 from measuring import Measured, Profile, load, report
 
-from determined_ner.data.encode import IGNORED, Split
+from determined_ner.data.split import IGNORED, Split
 
 
 def rows(split: Split, prefix: Any, suffix: Any) -> list[dict[str, list[int]]]:

@@ -51,7 +51,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, int]:
     return told[-1], usage.ru_maxrss // 1024
 
 
-def hash_of(path: Path) -> str:
+def hash_parts(path: Path) -> str:
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
@@ -72,7 +72,7 @@ def main() -> None:
             write_texts(texts, count)
             told, peak = finish(start(*how, texts, output))
             print(f"{count:>9,} sentences: {told.split(': ')[0]}, peak {peak} MiB", flush=True)
-        size, expected = output.stat().st_size, hash_of(output)
+        size, expected = output.stat().st_size, hash_parts(output)
         output.unlink()
         partial = output.with_name(f".{output.name}.partial")
         process = start(*how, texts, output)
@@ -84,7 +84,7 @@ def main() -> None:
         written = partial.stat().st_size / size
         print(f"killed with {written:.0%} of its output written; a file of its name is left: {output.exists()}")
         finish(start(*how, texts, output))
-        same = "equal" if hash_of(output) == expected else "DIFFERENT"
+        same = "equal" if hash_parts(output) == expected else "DIFFERENT"
         with output.open(encoding="utf-8") as file:
             lines = sum(1 for _ in file)
         print(f"run again: {lines:,} lines, {same} byte for byte; partial file left: {partial.exists()}")

@@ -35,16 +35,15 @@ def train(arguments: list[str], fast: bool) -> int:
     sys.path.insert(0, str(ROOT))
     import contextlib
 
-    import determined_ner.model.engine as ner_backend
     import ner_trial
 
     if not fast:
-        backend: Any = ner_backend
-        trial: Any = ner_trial
-        assert hasattr(backend, "fast_dropout")
-        assert hasattr(trial, "train_only_rows")
-        backend.fast_dropout = lambda *_: contextlib.nullcontext()
-        trial.train_only_rows = lambda *_: None
+        from determined_ner.model import engine
+        from determined_ner.training import setup
+
+        assert hasattr(engine, "fast_dropout") and hasattr(setup, "train_only_rows")
+        engine.fast_dropout = lambda *_: contextlib.nullcontext()
+        setup.train_only_rows = lambda *_: None
     return ner_trial.main(arguments)
 
 

@@ -42,10 +42,11 @@ def measure(corpus: str, validation: str, cache: str, encoder: str, workers: int
     started = time.perf_counter()
     from determined_ner.data.batches import TrainingBatches
     from determined_ner.data.corpus import load_corpus
-    from determined_ner.settings.hyperparameters import DataSettings, Hyperparameters
     from determined_ner.data.tokenizer import load_tokenizer
+    from determined_ner.settings.data import DataSettings
+    from determined_ner.settings.hyperparameters import Hyperparameters
 
-    imported = time.perf_counter()
+    import_for = time.perf_counter()
     tokenizer = load_tokenizer(Hyperparameters(pretrained_model_name_or_path=encoder))
     data = DataSettings(train_file=corpus, validation_file=validation, preprocessing_num_workers=workers)
     split = load_corpus(data, "ner", tokenizer, 512, Path(cache)).splits["train"]
@@ -58,8 +59,8 @@ def measure(corpus: str, validation: str, cache: str, encoder: str, workers: int
         json.dumps(
             {
                 "words": len(split.tags),
-                "imports_s": round(imported - started, 2),
-                "load_s": round(loaded - imported, 2),
+                "imports_s": round(import_for - started, 2),
+                "load_s": round(loaded - import_for, 2),
                 "plan_s": round(planned - loaded, 2),
                 "plan_8_slots_s": round(cut - planned, 2),
                 "peak_MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

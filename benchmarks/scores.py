@@ -16,7 +16,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from determined_ner.tags.entities import TagTable, evaluate
+from determined_ner.tags.entities import TagTable
+from determined_ner.tags.scores import evaluate
 
 LABELS = ["O", *(f"{p}-{t}" for t in ("PER", "LOC", "ORG", "MISC") for p in "BI")]
 

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from transformers import BertConfig, BertForTokenClassification
 
-import determined_ner.model.onnx_export as ner_onnx
-from determined_ner.export.parity import of_onnx, of_torch
+from determined_ner.export.parity import onnx_logits, torch_logits
+from determined_ner.model.onnx_export import export_onnx, fuse, quantize
 
 SHAPES = {
     "minilm": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
@@ -43,11 +43,11 @@ def main() -> None:
     model = BertForTokenClassification._from_config(config, attn_implementation="eager").eval()
     with tempfile.TemporaryDirectory() as directory:
         plain, fused, int8 = (Path(directory) / f"{name}.onnx" for name in ("plain", "fused", "int8"))
-        ner_onnx.export_onnx(model, plain, LABELS)
-        ner_onnx.fuse(plain, fused, config)
-        ner_onnx.quantize(fused, int8)
-        backends = {"torch float32": of_torch(model), "onnx float32, not fused": of_onnx(plain)}
-        backends |= {"onnx float32": of_onnx(fused), "onnx int8": of_onnx(int8)}
+        export_onnx(model, plain, LABELS)
+        fuse(plain, fused, config)
+        quantize(fused, int8)
+        backends = {"torch float32": torch_logits(model), "onnx float32, not fused": onnx_logits(plain)}
+        backends |= {"onnx float32": onnx_logits(fused), "onnx int8": onnx_logits(int8)}
         print(f"{arguments.shape}, {arguments.length} words a sentence, {torch.get_num_threads()} threads")
         for batch in (1, 32):
             ids = torch.randint(1000, 20000, (batch, arguments.length))

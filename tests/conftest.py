@@ -29,7 +29,7 @@ PLACES = ["Oslo", "Rome", "Lima", "Kyiv"]
 @pytest.fixture(autouse=True)
 def plain_logging() -> None:
     """A run in this process sets up its own logging, which would hide a later test's messages from it."""
-    logger = logging.getLogger("ner")
+    logger = logging.getLogger("determined_ner")
     logger.setLevel(logging.NOTSET)
     logger.propagate, logger.handlers = True, []
 

@@ -22,13 +22,16 @@ from conftest import ROOT, final_state, read_metrics, without_times, write_confi
 from determined import pytorch
 from packaging.version import Version
 
-import determined_ner.model.engine as ner_backend
-import determined_ner.model.build as ner_model
-import determined_ner.model.ort as ner_ort
 import ner_trial
-from determined_ner.data.encode import IGNORED
-from determined_ner.errors import UserError
-from determined_ner.settings.hyperparameters import HyperparameterError, Hyperparameters, parse_settings
+from determined_ner.data.split import IGNORED
+from determined_ner.errors import HyperparameterError, UserError
+from determined_ner.model import ort
+from determined_ner.model.conditions import OLD_COMPILER, check_architecture, check_conditions
+from determined_ner.model.engine import _compile, _graph_count
+from determined_ner.model.optimizer import _fused, clipping_divisor
+from determined_ner.model.precision import length_multiple
+from determined_ner.settings.hyperparameters import Hyperparameters
+from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.metrics import TrainingMetrics
 
 pytestmark = pytest.mark.backend
@@ -39,7 +42,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
 def has_ort() -> bool:
     with contextlib.suppress(UserError):
-        ner_ort.check_installation("cpu")
+        ort.check_installation("cpu")
         return True
     return False
 
@@ -129,9 +132,9 @@ def test_every_backend_trains_the_same_and_goes_on_with_the_checkpoint_of_anothe
     ],
 )
 def test_loss_and_gradient_are_those_of_pytorch_at_every_shape(architecture, backend):
-    if ner_backend.OLD_COMPILER and (architecture, backend) == ("Roberta", "compile"):
+    if OLD_COMPILER and (architecture, backend) == ("Roberta", "compile"):
         with pytest.raises(UserError, match="wrongly"):
-            ner_backend.check_architecture(settings(backend=backend), "xlm-roberta", CPU)
+            check_architecture(settings(backend=backend), "xlm-roberta", CPU)
         return
     if architecture == "DistilBert":
         sizes: dict = {
@@ -152,9 +155,9 @@ def test_loss_and_gradient_are_those_of_pytorch_at_every_shape(architecture, bac
         attention = {"attn_implementation": "eager"} if computed == "ort" else {}
         model = transformers.AutoModelForTokenClassification.from_config(config, **attention).train()
         if computed == "compile":
-            ner_backend._compile(model)
-        models.append(ner_ort.wrap(model) if computed == "ort" else model)
-    graphs = ner_backend._graph_count()
+            _compile(model)
+        models.append(ort.wrap(model) if computed == "ort" else model)
+    graphs = _graph_count()
     for rows, length in [(4, 9), (2, 17), (7, 5), (3, 30), (1, 8)]:
         ids = torch.randint(5, 50, (rows, length))
         mask = (torch.arange(length) < torch.randint(3, length + 1, (rows, 1))).long()
@@ -171,7 +174,7 @@ def test_loss_and_gradient_are_those_of_pytorch_at_every_shape(architecture, bac
             if ours.grad is not None:
                 assert (ours.grad - theirs.grad).abs().max() < 1e-5, name
     if backend == "compile":
-        assert ner_backend._graph_count() - graphs <= 3  # one of symbolic shapes, one for a single row
+        assert _graph_count() - graphs <= 3  # one of symbolic shapes, one for a single row
 
 
 def test_a_backend_that_makes_too_many_graphs_or_none_ends_with_one_message(tmp_path, train, monkeypatch, capsys):
@@ -189,11 +192,13 @@ def test_a_backend_that_makes_too_many_graphs_or_none_ends_with_one_message(tmp_
 
 
 def test_validation_by_onnx_runtime_gives_the_scores_of_pytorch(train, monkeypatch):
-    import determined_ner.model.onnx_export as ner_onnx
+    from determined_ner.model.onnx_session import run_session
 
     calls = []
-    run = ner_onnx.run_session
-    monkeypatch.setattr(ner_onnx, "run_session", lambda *arguments: calls.append(1) or run(*arguments))
+    run = run_session
+    monkeypatch.setattr(
+        "determined_ner.model.onnx_session.run_session", lambda *arguments: calls.append(1) or run(*arguments)
+    )
     plain = train(output="torch")
     assert not calls
     by_ort = train("hyperparameters.evaluate_with_ort=true", output="ort")
@@ -209,7 +214,7 @@ def test_validation_by_onnx_runtime_gives_the_scores_of_pytorch(train, monkeypat
 def test_validation_by_onnx_runtime_needs_its_packages(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UserError, match="the package onnx is not installed"):
-        ner_backend.check_conditions(settings(evaluate_with_ort=True), CPU, 1, 1)
+        check_conditions(settings(evaluate_with_ort=True), CPU, 1, 1)
 
 
 # ----- what is refused, and with which words
@@ -232,14 +237,14 @@ def test_settings_that_exclude_each_other_are_named_together():
 
 def test_apex_and_fp16_need_a_gpu():
     with pytest.raises(UserError, match="use_apex_amp: true needs a CUDA GPU, and this trains on cpu; write precision"):
-        ner_backend.check_conditions(settings(use_apex_amp=True), CPU, 1, 1)
+        check_conditions(settings(use_apex_amp=True), CPU, 1, 1)
     with pytest.raises(UserError, match="'fp16' needs a CUDA GPU, and this trains on cpu; write bf16 or fp32"):
-        ner_backend.check_conditions(settings(precision="fp16"), CPU, 1, 1)
+        check_conditions(settings(precision="fp16"), CPU, 1, 1)
 
 
 def test_apex_does_not_accumulate_on_several_slots():
     with pytest.raises(HyperparameterError, match=r"aggregation_frequency: 4\) under Apex on 2 slots"):
-        ner_backend.check_conditions(settings(use_apex_amp=True), CUDA, 2, 4)
+        check_conditions(settings(use_apex_amp=True), CUDA, 2, 4)
 
 
 @pytest.mark.parametrize(("installed", "told"), [(None, "NVIDIA Apex is not installed"), ("pypi", "not NVIDIA's")])
@@ -250,7 +255,7 @@ def test_apex_that_is_missing_or_another_project(tmp_path, monkeypatch, installe
         (tmp_path / "apex" / "__init__.py").write_text("from zope import interface\n")
         monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=told) as refusal:
-        ner_backend.check_conditions(settings(use_apex_amp=True), CUDA, 1, 1)
+        check_conditions(settings(use_apex_amp=True), CUDA, 1, 1)
     assert "never «pip install apex»" in str(refusal.value)
 
 
@@ -268,27 +273,27 @@ def test_apex_that_is_missing_or_another_project(tmp_path, monkeypatch, installe
     ],
 )
 def test_lengths_suit_the_matrix_units(device, changes, multiple):
-    assert ner_backend.length_multiple(settings(**changes), device) == multiple
+    assert length_multiple(settings(**changes), device) == multiple
 
 
 def test_bf16_on_a_gpu_without_it(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")
     with pytest.raises(UserError, match=r"Tesla V100 has 7\.0; write fp16"):
-        ner_backend.check_conditions(settings(precision="bf16"), CUDA, 1, 1)
+        check_conditions(settings(precision="bf16"), CUDA, 1, 1)
 
 
 def test_bf16_on_a_processor_without_it_is_told(monkeypatch, caplog):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     with caplog.at_level(logging.WARNING, "ner"):
-        ner_backend.check_conditions(settings(precision="bf16"), CPU, 1, 1)
+        check_conditions(settings(precision="bf16"), CPU, 1, 1)
     assert "slower than fp32" in caplog.text
 
 
 def test_torch_compile_without_a_compiler(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UserError, match="no-such-compiler is not on the PATH; install one"):
-        ner_backend.check_conditions(settings(backend="compile"), CPU, 1, 1)
+        check_conditions(settings(backend="compile"), CPU, 1, 1)
 
 
 class Environment:
@@ -299,8 +304,8 @@ class Environment:
         self.extensions = path / "training" / "ortmodule" / "torch_cpp_extensions"
         self.extensions.mkdir(parents=True)
         (self.extensions / "aten_op_executor.so").touch()
-        monkeypatch.setattr(ner_ort, "_version", self.versions.get)
-        monkeypatch.setattr(ner_ort, "_package", lambda: path)
+        monkeypatch.setattr(ort, "_version", self.versions.get)
+        monkeypatch.setattr(ort, "_package", lambda: path)
 
 
 @pytest.fixture
@@ -309,14 +314,14 @@ def ort_environment(monkeypatch, tmp_path) -> Environment:
 
 
 def test_ort_in_a_fitting_environment_is_let_pass(ort_environment):
-    ner_ort.check_installation("cpu")
+    ort.check_installation("cpu")
 
 
 @pytest.mark.parametrize("torch_version", ["2.2.2", "2.7.0", "2.13.0+cpu"])
 def test_ort_with_a_torch_it_does_not_work_with(ort_environment, torch_version):
     ort_environment.versions["torch"] = torch_version
     with pytest.raises(UserError, match=r"does not work with torch .*; take torch 2\.3 to 2\.6") as refusal:
-        ner_ort.check_installation("cpu")
+        ort.check_installation("cpu")
     assert torch_version in str(refusal.value)
 
 
@@ -324,40 +329,40 @@ def test_ort_with_a_torch_it_does_not_work_with(ort_environment, torch_version):
 def test_ort_without_its_packages(ort_environment, missing):
     del ort_environment.versions[missing]
     with pytest.raises(UserError, match=f"needs {missing}, not installed.*pip install onnxruntime-training==1.19.2"):
-        ner_ort.check_installation("cpu")
+        ort.check_installation("cpu")
 
 
 def test_ort_with_the_inference_package_in_its_place_or_beside_it(ort_environment):
     ort_environment.versions["onnxruntime"] = "1.23.0"
     with pytest.raises(UserError, match="are one import package and both are installed; pip uninstall onnxruntime;"):
-        ner_ort.check_installation("cpu")
+        ort.check_installation("cpu")
     del ort_environment.versions["onnxruntime-training"]
     with pytest.raises(UserError, match="pip uninstall onnxruntime; pip install"):
-        ner_ort.check_installation("cpu")
+        ort.check_installation("cpu")
 
 
 def test_ort_whose_extensions_are_not_compiled(ort_environment):
     (ort_environment.extensions / "aten_op_executor.so").unlink()
     with pytest.raises(UserError, match=r"extensions are not compiled yet; run python3 ner_ort\.py"):
-        ner_ort.check_installation("cpu")
+        ort.check_installation("cpu")
 
 
 def test_ort_whose_cuda_part_does_not_load(ort_environment):
     with pytest.raises(UserError, match=r"CUDA part does not load: .*built for CUDA 11\.8"):
-        ner_ort.check_installation("cuda")
+        ort.check_installation("cuda")
 
 
 def test_ort_multiplies_no_bf16_on_a_cpu():
     with pytest.raises(UserError, match="'bf16' with backend: ort needs a GPU"):
-        ner_backend.check_conditions(settings(precision="bf16", backend="ort"), CPU, 1, 1)
+        check_conditions(settings(precision="bf16", backend="ort"), CPU, 1, 1)
 
 
 @pytest.mark.parametrize("model_type", ["deberta", "deberta-v2"])
 def test_ort_and_deberta_on_a_cpu(model_type):
     with pytest.raises(UserError, match=f"type '{model_type}' on a CPU.*write backend: eager"):
-        ner_backend.check_architecture(settings(backend="ort"), model_type, CPU)
-    ner_backend.check_architecture(settings(backend="ort"), model_type, CUDA)
-    ner_backend.check_architecture(settings(backend="eager"), model_type, CPU)
+        check_architecture(settings(backend="ort"), model_type, CPU)
+    check_architecture(settings(backend="ort"), model_type, CUDA)
+    check_architecture(settings(backend="eager"), model_type, CPU)
 
 
 @pytest.mark.skipif(has_ort(), reason="ONNX Runtime training is here")
@@ -370,12 +375,12 @@ def test_a_run_that_asks_for_ort_without_it_reads_no_data_and_leaves_nothing(tmp
 
 def test_the_extensions_need_the_package_and_a_compiler(ort_environment, monkeypatch, capsys):
     monkeypatch.setenv("PATH", "")
-    assert ner_ort.main() == 0  # they are there
+    assert ort.main() == 0  # they are there
     (ort_environment.extensions / "aten_op_executor.so").unlink()
-    assert ner_ort.main() == 2
+    assert ort.main() == 2
     assert "no C++ compiler (c++ or g++) is on the PATH" in capsys.readouterr().err
     del ort_environment.versions["onnxruntime-training"]
-    assert ner_ort.main() == 2
+    assert ort.main() == 2
     assert "pip install onnxruntime-training==1.19.2" in capsys.readouterr().err
 
 
@@ -408,13 +413,13 @@ class Scaler(torch.amp.GradScaler):
 
 @pytest.fixture
 def without_conditions(monkeypatch):
-    monkeypatch.setattr(ner_backend, "check_conditions", lambda *_: None)
+    monkeypatch.setattr("determined_ner.model.conditions.check_conditions", lambda *_: None)
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_fp16_scales_each_loss_and_unscales_before_it_clips(train, monkeypatch, without_conditions, accumulation):
     calls: list[str] = []
-    monkeypatch.setattr(ner_backend, "make_scaler", lambda: Scaler(calls))
+    monkeypatch.setattr("determined_ner.model.precision.make_scaler", lambda: Scaler(calls))
     folder = train(
         "hyperparameters.precision=fp16",
         "hyperparameters.max_steps=3",
@@ -429,7 +434,7 @@ def test_fp16_scales_each_loss_and_unscales_before_it_clips(train, monkeypatch, 
 
 def test_fp16_without_clipping_leaves_unscaling_to_the_step(train, monkeypatch, without_conditions):
     calls: list[str] = []
-    monkeypatch.setattr(ner_backend, "make_scaler", lambda: Scaler(calls))
+    monkeypatch.setattr("determined_ner.model.precision.make_scaler", lambda: Scaler(calls))
     train("hyperparameters.precision=fp16", "hyperparameters.max_steps=1", "hyperparameters.max_grad_norm=0")
     assert calls[:2] == ["scale", "step"] and calls[-1] == "update"
 
@@ -547,7 +552,7 @@ def test_clipping_in_the_fused_step_is_clip_grad_norm(scale):
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient.clone()
             if ours:
-                divisor = ner_backend.clipping_divisor([p.grad for p in parameters], 1.0)
+                divisor = clipping_divisor([p.grad for p in parameters], 1.0)
                 assert (divisor == 1) == (scale < 1)
                 optimizer.grad_scale = divisor
             else:
@@ -562,12 +567,12 @@ def test_a_batch_in_which_a_backend_compiled_counts_for_the_loss_and_not_for_spe
     labels = torch.tensor([[IGNORED, 1, 2, IGNORED]])
     batch = {"labels": labels, "attention_mask": torch.ones_like(labels), "windows": torch.tensor([0])}
     metrics = TrainingMetrics()
-    metrics.update(torch.tensor(6.0), batch, warm_up=1e-9)
+    metrics.update(torch.tensor(6.0), batch, compile_seconds=1e-9)
     alone = metrics.cross_slot_reduce([metrics.per_slot_reduce()])
     assert (alone["loss"], alone["samples_per_second"], alone["tokens_per_second"]) == (3.0, 0.0, 0.0)
     metrics.update(torch.tensor(2.0), batch)
-    sums, samples, _, warm_up = metrics.per_slot_reduce()
-    assert (sums, samples, warm_up) == ([8.0, 4.0, 4.0], 1, 1e-9)
+    sums, samples, _, compile_seconds = metrics.per_slot_reduce()
+    assert (sums, samples, compile_seconds) == ([8.0, 4.0, 4.0], 1, 1e-9)
     both = metrics.cross_slot_reduce([(sums, 1, 12.0, 10.0), (sums, 1, 12.0, 0.0)])
     assert (both["samples_per_second"], both["tokens_per_second"]) == (1.0, 4.0)
 
@@ -584,13 +589,13 @@ def test_the_first_step_of_a_backend_that_compiles_is_a_warm_up(train, backend):
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_a_checkpoint_of_a_torch_with_another_optimizer_kernel_goes_on(train, monkeypatch, fused):
-    if not ner_model._fused([torch.nn.Parameter(torch.zeros(1))]):
+    if not _fused([torch.nn.Parameter(torch.zeros(1))]):
         pytest.skip("no fused AdamW on a CPU")
-    monkeypatch.setattr(ner_model, "_fused", lambda _: fused)
+    monkeypatch.setattr("determined_ner.model.optimizer._fused", lambda _: fused)
     options = ["hyperparameters.max_steps=4", "min_checkpoint_period.batches=2", "hyperparameters.max_grad_norm=0.1"]
     folder = train(*options)
     expected = final_state(folder)
     shutil.rmtree(sorted((folder / "checkpoints").iterdir())[-1])
-    monkeypatch.setattr(ner_model, "_fused", lambda _: not fused)
+    monkeypatch.setattr("determined_ner.model.optimizer._fused", lambda _: not fused)
     train(*options, options=["--resume"])
     assert state_difference(expected, final_state(folder)) < 1e-6

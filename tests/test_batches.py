@@ -6,19 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from determined_ner.data.batches import (
-    EVALUATION_PIECES,
-    BatchDataset,
-    EvaluationBatches,
-    MicroBatch,
-    Padding,
-    TrainingBatches,
-    plan_epoch,
-)
+from determined_ner.data.batches import EVALUATION_PIECES, EvaluationBatches, MicroBatch, TrainingBatches, plan_epoch
+from determined_ner.data.collate import BatchDataset
 from determined_ner.data.corpus import load_corpus
-from determined_ner.data.encode import IGNORED, Split
-from determined_ner.settings.hyperparameters import DataSettings, Hyperparameters
+from determined_ner.data.padding import Padding
+from determined_ner.data.split import IGNORED, Split
 from determined_ner.data.tokenizer import load_tokenizer
+from determined_ner.settings.data import DataSettings
+from determined_ner.settings.hyperparameters import Hyperparameters
 
 plans = st.fixed_dictionaries(
     {
@@ -33,7 +28,7 @@ plans = st.fixed_dictionaries(
 )
 
 
-def make_plan(case):
+def parse_loop(case):
     rng = np.random.default_rng(case["seed_of_lengths"])
     lengths = rng.integers(3, 60, case["count"])
     words = rng.integers(1, 50, case["count"])
@@ -44,7 +39,7 @@ def make_plan(case):
 @given(plans)
 @settings(max_examples=300, deadline=None)
 def test_every_window_is_trained_once_an_epoch(case):
-    lengths, _, plan = make_plan(case)
+    lengths, _, plan = parse_loop(case)
     seen = [w for micro_batch in plan for w in micro_batch.windows]
     assert sorted(seen) == list(range(len(lengths)))
 
@@ -52,7 +47,7 @@ def test_every_window_is_trained_once_an_epoch(case):
 @given(plans)
 @settings(max_examples=300, deadline=None)
 def test_every_step_has_as_many_micro_batches_and_none_is_empty_without_need(case):
-    lengths, _, plan = make_plan(case)
+    lengths, _, plan = parse_loop(case)
     sizes = [len(m.windows) for m in plan]
     parts, size = case["micro_batches"], case["global_batch_size"]
     steps = -(-len(lengths) // size)
@@ -67,8 +62,8 @@ def test_every_step_has_as_many_micro_batches_and_none_is_empty_without_need(cas
 @settings(max_examples=200, deadline=None)
 def test_the_weighted_loss_does_not_depend_on_how_a_step_is_cut(case):
     """Mean over M micro-batches of weight × sum of word losses, for word losses of the window's own number."""
-    _, words, plan = make_plan(case)
-    _, _, whole = make_plan({**case, "micro_batches": 1})
+    _, words, plan = parse_loop(case)
+    _, _, whole = parse_loop({**case, "micro_batches": 1})
     loss = words * np.random.default_rng(1).random(len(words))
 
     def steps(plan):
@@ -83,7 +78,7 @@ def test_the_weighted_loss_does_not_depend_on_how_a_step_is_cut(case):
 @given(plans)
 @settings(max_examples=200, deadline=None)
 def test_in_random_order_the_loss_is_the_mean_over_the_words_of_the_step(case):
-    _, words, plan = make_plan({**case, "group_by_length": False, "micro_batches": 1})
+    _, words, plan = parse_loop({**case, "group_by_length": False, "micro_batches": 1})
     for micro_batch in plan:
         assert micro_batch.loss_weight == pytest.approx(1 / words[list(micro_batch.windows)].sum())
 
@@ -91,7 +86,7 @@ def test_in_random_order_the_loss_is_the_mean_over_the_words_of_the_step(case):
 @given(plans)
 @settings(max_examples=100, deadline=None)
 def test_grouped_by_length_every_word_of_the_epoch_weighs_the_same(case):
-    _, words, plan = make_plan({**case, "group_by_length": True})
+    _, words, plan = parse_loop({**case, "group_by_length": True})
     weights = {m.loss_weight for m in plan}
     steps = len(list(plan)) // case["micro_batches"]
     assert weights == {case["micro_batches"] / (words.sum() / steps)}
@@ -154,7 +149,7 @@ def test_collating_pads_to_the_longest_window():
     assert batch["attention_mask"].tolist() == [[1] * 7, [1, 1, 1, 1, 0, 0, 0]]
     x = IGNORED
     assert batch["labels"].tolist() == [[x, 2, 0, 1, 2, x, x], [x, 0, x, x, x, x, x]]
-    assert batch["first"].sum() == 5
+    assert batch["is_first_piece"].sum() == 5
     assert batch["windows"].tolist() == [1, 2]
     assert batch["loss_weight"].item() == 0.5
     assert next(iter(batch)) == "input_ids"  # Determined counts records by the first entry
@@ -175,7 +170,7 @@ def test_collating_rounds_a_length_up_but_not_beyond_what_the_model_takes(most, 
 def test_an_empty_micro_batch_takes_part_without_a_word():
     batch = BatchDataset(make_split([2, 4, 1]), Specials())[MicroBatch(())]
     assert batch["input_ids"].shape == (1, 5)
-    assert (batch["labels"] == IGNORED).all() and not batch["first"].any() and len(batch["windows"]) == 0
+    assert (batch["labels"] == IGNORED).all() and not batch["is_first_piece"].any() and len(batch["windows"]) == 0
 
 
 @pytest.mark.parametrize("slots", [1, 2, 5])

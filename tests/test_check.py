@@ -15,11 +15,10 @@ import pytest
 from conftest import ROOT, write_config, write_conll
 from seqeval.metrics.sequence_labeling import get_entities
 
-import determined_ner.check.command as ner_check
-import determined_ner.check.cost as ner_check_cost
-import determined_ner.check.counts as ner_check_counts
-import determined_ner.check.table as ner_check_table
-from determined_ner.data.batches import Padding
+from determined_ner.check.command import check, main
+from determined_ner.check.cost import _line
+from determined_ner.check.table import show
+from determined_ner.data.padding import Padding, _share
 
 Sentences = list[list[tuple[str, str]]]
 
@@ -70,7 +69,7 @@ def planted(tmp_path_factory, tiny_encoder):
         before = len(parts[split]) - len(PLANTED_IN_TRAIN if split == "train" else PLANTED_IN_VALIDATION)
         return f"{files[split]}:{line_of(parts[split], before + index)}"
 
-    return config, place, ner_check.check(config, [], timing=False)
+    return config, place, check(config, [], timing=False)
 
 
 def found(finding) -> tuple[int, list[tuple[str, int, str]]]:
@@ -140,7 +139,7 @@ def test_a_long_sentence_and_a_long_word(planted):
 
 def test_longer_windows_are_advised_only_where_the_model_takes_them(planted):
     config, _, report = planted
-    shorter = ner_check.check(config, ["data.max_seq_length=32"], timing=False)
+    shorter = check(config, ["data.max_seq_length=32"], timing=False)
     for each, advice in ((report, "takes no more at a time"), (shorter, "raise data.max_seq_length (this model takes")):
         remarks = [remark.text for remark in each.warnings if "than a window of" in remark.text]
         assert len(remarks) == 2 and all(advice in text for text in remarks)
@@ -160,9 +159,9 @@ def test_a_corpus_without_faults_has_nothing_to_look_at(tmp_path, tiny_encoder):
         "train": write_conll(tmp_path / "train.conll", ordinary(20)),
         "validation": write_conll(tmp_path / "v.conll", [[("Bo", "B-PER"), ("of", "O"), ("Rome", "B-LOC")]]),
     }
-    report = ner_check.check(write_config(tmp_path / "c.yaml", tiny_encoder, files), [], timing=False)
+    report = check(write_config(tmp_path / "c.yaml", tiny_encoder, files), [], timing=False)
     assert report.warnings == [] and report.ambiguous_words == []
-    assert ner_check_table.show(report).endswith("Nothing to look at.")
+    assert show(report).endswith("Nothing to look at.")
 
 
 @pytest.mark.parametrize(("tags", "scheme"), [(["NN", "VB"], "PLAIN"), (["O", "O"], "IOB2")])
@@ -171,12 +170,12 @@ def test_tags_without_entities(tmp_path, tiny_encoder, tags, scheme):
     files = {name: write_conll(tmp_path / f"{name}.conll", sentences) for name in ("train", "validation")}
     config = write_config(tmp_path / "c.yaml", tiny_encoder, files)
     overrides = ["searcher.metric=accuracy"]
-    report = ner_check.check(config, overrides, timing=False)
+    report = check(config, overrides, timing=False)
     train = report.splits["train"]
     assert (report.scheme, train.entities) == (scheme, {})
     assert train.tags == dict(Counter(tags * 12))
     assert (train.repeated.count, report.splits["validation"].in_train.count) == (11, 12)
-    assert ("\n  entities " in ner_check_table.show(report)) == (scheme != "PLAIN")
+    assert ("\n  entities " in show(report)) == (scheme != "PLAIN")
     assert any("no word is tagged as an entity" in r.text for r in report.warnings) == (scheme != "PLAIN")
 
 
@@ -212,7 +211,7 @@ def test_counts_of_the_shared_corpora(shared_data, tmp_path, tiny_encoder, corpu
     names = ("train", "validation", "test")
     files = {name: shared_data / corpus / file for name, file in zip(names, CORPORA[corpus], strict=True)}
     config = write_config(tmp_path / "c.yaml", tiny_encoder, files)
-    report = ner_check.check(config, ["data.context=document"] if corpus == "uner-pt-bosque" else [], timing=False)
+    report = check(config, ["data.context=document"] if corpus == "uner-pt-bosque" else [], timing=False)
     train = [tuple(w for w, _ in sentence) for sentence in sentences_of(files["train"])]
     for name in names:
         facts, sentences = report.splits[name], sentences_of(files[name])
@@ -269,42 +268,42 @@ def assert_pieces(facts, sentences: Sentences, entities: list, encoder: Path) ->
 
 def test_word_counts_do_not_depend_on_when_they_are_added_up(planted, monkeypatch):
     config, _, report = planted
-    monkeypatch.setattr(ner_check_counts, "_MERGE_ROWS", 0)
-    assert ner_check.check(config, [], timing=False).ambiguous_words == report.ambiguous_words
+    monkeypatch.setattr("determined_ner.check.counts._MERGE_ROWS", 0)
+    assert check(config, [], timing=False).ambiguous_words == report.ambiguous_words
 
 
 def test_padding_is_what_the_batches_hold():
     lengths, borders = np.array([3, 5, 2, 7]), np.array([0, 2, 2, 4])
-    assert ner_check_cost._share(lengths, borders, Padding()) == pytest.approx(1 - 17 / (5 * 2 + 7 * 2))
-    assert ner_check_cost._share(lengths, borders, Padding(least=8)) == pytest.approx(1 - 17 / 32)
+    assert _share(lengths, borders, Padding()) == pytest.approx(1 - 17 / (5 * 2 + 7 * 2))
+    assert _share(lengths, borders, Padding(least=8)) == pytest.approx(1 - 17 / 32)
 
 
 def test_padding_of_the_plan_and_of_random_order(planted):
     config, _, report = planted
     train = report.splits["train"]
     assert 0 <= train.padding < train.padding_random < 1
-    plain = ner_check.check(config, ["hyperparameters.group_by_length=false"], timing=False).splits["train"]
+    plain = check(config, ["hyperparameters.group_by_length=false"], timing=False).splits["train"]
     assert plain.padding == plain.padding_random == train.padding_random
-    padded = ner_check.check(config, ["data.pad_to_max_length=true"], timing=False)
+    padded = check(config, ["data.pad_to_max_length=true"], timing=False)
     assert padded.splits["train"].padding > 0.5
-    rounded = ner_check.check(config, ["hyperparameters.precision=bf16"], timing=False).splits["train"]
+    rounded = check(config, ["hyperparameters.precision=bf16"], timing=False).splits["train"]
     assert train.padding < rounded.padding < 0.5
     assert any(remark.text.startswith("data.pad_to_max_length: ") for remark in padded.warnings)
 
 
 def test_the_line_through_the_timed_steps_forgives_one_that_was_disturbed():
     points = [(pieces, 0.5 + 0.01 * pieces) for pieces in (100, 200, 300, 400, 500)]
-    assert ner_check_cost._line(points) == pytest.approx((0.5, 0.01))
+    assert _line(points) == pytest.approx((0.5, 0.01))
     disturbed = [*points[:2], (300, 60.0), *points[3:]]
-    assert ner_check_cost._line(disturbed) == pytest.approx((0.5, 0.01), rel=0.3)
-    assert ner_check_cost._line([(100, 1.0)]) == (0.0, 0.01)
-    assert ner_check_cost._line([(100, 1.0), (100, 3.0)]) == (0.0, 0.02)
+    assert _line(disturbed) == pytest.approx((0.5, 0.01), rel=0.3)
+    assert _line([(100, 1.0)]) == (0.0, 0.01)
+    assert _line([(100, 1.0), (100, 3.0)]) == (0.0, 0.02)
 
 
 def test_cost_is_that_of_the_settings(planted):
     config, _, _ = planted
     overrides = ["hyperparameters.max_steps=7", "resources.slots_per_trial=2", "optimizations.aggregation_frequency=2"]
-    cost = ner_check.check(config, overrides, timing=True).cost
+    cost = check(config, overrides, timing=True).cost
     assert (cost.steps_per_epoch, cost.steps_total, cost.epochs) == (5, 7, 7 / 5)
     assert (cost.slots, cost.accumulation_steps, cost.global_batch_size) == (2, 2, 8)
     assert cost.timing is not None and cost.timing.threads and cost.timing.device == "cpu"
@@ -374,10 +373,10 @@ def test_the_cache_is_kept_where_it_is_asked_for(planted, tmp_path):
     config, _, report = planted
     cache = tmp_path / "cache"
     overrides = [f"data.cache_dir={cache}"]
-    assert ner_check.check(config, overrides, timing=False) == report
+    assert check(config, overrides, timing=False) == report
     kept = {path: path.stat().st_mtime_ns for path in cache.rglob("*.bin")}
     assert kept
-    assert ner_check.check(config, overrides, timing=False) == report
+    assert check(config, overrides, timing=False) == report
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.bin")} == kept
 
 
@@ -402,7 +401,7 @@ def test_the_cache_is_kept_where_it_is_asked_for(planted, tmp_path):
 )
 def test_where_training_would_fail_so_does_the_check(planted, capsys, override, expected):
     config, _, _ = planted
-    assert ner_check.main([str(config), "--no-timing", "--config", override]) == 2
+    assert main([str(config), "--no-timing", "--config", override]) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.startswith("error: ") and expected in printed.err
 

@@ -16,8 +16,7 @@ import requests
 import torch
 import zmq
 
-import determined_ner.cluster.workarounds as ner_cluster
-from determined_ner.cluster.workarounds import be_patient_with_master, why_unwritable
+from determined_ner.cluster.workarounds import AttentiveSocket, wait_for_master, why_unwritable
 from determined_ner.errors import UserError
 
 
@@ -68,26 +67,26 @@ def test_what_an_experiment_says_of_patience_is_kept(monkeypatch: pytest.MonkeyP
     from determined.common import util
 
     monkeypatch.delenv("DET_RETRY_CONFIG", raising=False)
-    be_patient_with_master()
+    wait_for_master()
     retry = util.get_max_retries_config()
     assert all(retry.is_retry("POST", status) for status in (500, 502, 503, 504))
     assert not retry.is_retry("POST", 404)
     monkeypatch.setenv("DET_RETRY_CONFIG", json.dumps({"total": 1}))
-    be_patient_with_master()
+    wait_for_master()
     assert util.get_max_retries_config().total == 1
 
 
 @pytest.fixture
 def heard(monkeypatch):
     """A chief's socket that is attentive, and one of a peer that it has heard."""
-    monkeypatch.setattr(ner_cluster, "MANNERS", 300)
+    monkeypatch.setattr("determined_ner.cluster.workarounds.GRACE_MILLISECONDS", 300)
     with zmq.Context() as here, zmq.Context() as there:
         chief, peer = here.socket(zmq.PULL), there.socket(zmq.PUSH)
         port = chief.bind_to_random_port("tcp://127.0.0.1")
         peer.connect(f"tcp://127.0.0.1:{port}")
         peer.send_pyobj("hello")
         assert chief.recv_pyobj() == "hello"
-        attentive = ner_cluster.AttentiveSocket(chief)
+        attentive = AttentiveSocket(chief)
         yield attentive, peer, port
         attentive.close()
         peer.close(linger=0)

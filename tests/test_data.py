@@ -13,15 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizer_families import FAMILIES
 
-import determined_ner.files.cache as ner_cache
 from determined_ner.data.corpus import load_corpus
-from determined_ner.data.encode import IGNORED, Labels, Split
-from determined_ner.errors import UserError
-from determined_ner.settings.hyperparameters import DataSettings, Hyperparameters
-from determined_ner.training.metrics import EvaluationMetrics
 from determined_ner.data.sources import find_sources
+from determined_ner.data.split import IGNORED, Split
 from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
-from determined_ner.tags.entities import Scheme, to_iob2
+from determined_ner.errors import UserError
+from determined_ner.files.cache import build_once, hash_file
+from determined_ner.settings.data import DataSettings
+from determined_ner.settings.hyperparameters import Hyperparameters
+from determined_ner.tags.labels import Labels
+from determined_ner.tags.schemes import Scheme, to_iob2
+from determined_ner.training.metrics import EvaluationMetrics
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,7 @@ def test_every_format_gives_the_same_windows(load, tmp_path, corpus, name, write
         load(train_file=str(file), validation_file=str(reference)).splits["train"]
         for file in (reference, tmp_path / name)
     )
-    for array in ("ids", "labels", "first", "windows", "words", "tags", "sentences"):
+    for array in ("ids", "labels", "is_first_piece", "windows", "words", "tags", "sentences"):
         np.testing.assert_array_equal(getattr(one, array), getattr(two, array))
 
 
@@ -301,7 +303,7 @@ def test_the_first_piece_of_a_word_carries_its_label(load, tmp_path):
     b, i, o = (loaded.labels.ids()[t] for t in ("B-X", "I-X", "O"))
     x = IGNORED
     assert loaded.splits["train"].labels.tolist() == [b, x, i, o, x, x]
-    assert loaded.splits["train"].first.tolist() == [True, False, True, True, False, False]
+    assert loaded.splits["train"].is_first_piece.tolist() == [True, False, True, True, False, False]
 
 
 def test_with_label_all_tokens_one_entity_stays_one(load, tmp_path):
@@ -310,13 +312,13 @@ def test_with_label_all_tokens_one_entity_stays_one(load, tmp_path):
     names = [loaded.labels.names[k] if k != IGNORED else None for k in loaded.splits["train"].labels]
     # Y has no I- anywhere, so nothing is said of the later pieces of its words.
     assert names == ["B-X", "I-X", "I-X", "O", "O", "O", "B-Y", None]
-    assert loaded.splits["train"].trained().tolist() == [7]
+    assert loaded.splits["train"].labelled_pieces().tolist() == [7]
 
 
 def test_a_word_without_pieces_still_has_a_tag(load, tmp_path, tokenizer):
     file = write_conll(tmp_path / "a.conll", [[("a", "O"), ("\u200b", "B-X"), ("\u200d\u200b", "O"), ("b", "O")]])
     split = load(train_file=str(file), validation_file=str(file)).splits["train"]
-    assert split.first.all() and len(split.tags) == 4
+    assert split.is_first_piece.all() and len(split.tags) == 4
     assert split.ids[1] == split.ids[2] == tokenizer.unknown_id
     assert split.counts["unknown_words"] == 2
 
@@ -324,7 +326,7 @@ def test_a_word_without_pieces_still_has_a_tag(load, tmp_path, tokenizer):
 def test_a_word_longer_than_a_window_is_read_by_its_beginning(load, tmp_path):
     file = write_conll(tmp_path / "a.conll", [[("a", "O"), ("b" * 60, "B-X"), ("c", "O")]])
     split = load(16, train_file=str(file), validation_file=str(file)).splits["train"]
-    assert split.first.sum() == len(split.tags) == 3 and split.counts["cut_words"] == 1
+    assert split.is_first_piece.sum() == len(split.tags) == 3 and split.counts["cut_words"] == 1
     assert np.diff(split.windows).max() <= 14
 
 
@@ -367,7 +369,7 @@ def test_words_in_are_tags_out(documents, size, context, data, tokenizers, tmp_p
         folder,
     )
     split = corpus.splits["train"]
-    assert len(split.tags) == sum(map(len, documents)) == split.first.sum()
+    assert len(split.tags) == sum(map(len, documents)) == split.is_first_piece.sum()
     assert split.words[-1] == len(split.tags) and np.diff(split.windows).max() <= capacity
 
     metrics = EvaluationMetrics(split, corpus.labels)
@@ -403,7 +405,7 @@ def test_in_document_context_a_sentence_sees_its_neighbours_and_each_word_is_own
     )
     np.testing.assert_array_equal(alone.tags, joined.tags)
     np.testing.assert_array_equal(alone.sentences, joined.sentences)  # scores are of sentences all the same
-    assert joined.first.sum() == len(joined.tags) == 74
+    assert joined.is_first_piece.sum() == len(joined.tags) == 74
     # The first document is one window of 9 pieces, the second one of 5, the third 60 pieces through windows of 22.
     assert np.diff(joined.windows)[:3].tolist() == [9, 5, 22]
     assert np.diff(alone.windows)[:5].tolist() == [3, 4, 2, 5, 22]
@@ -415,16 +417,15 @@ def test_document_context_without_documents_is_refused(load, corpus):
 
 
 def test_a_document_is_not_cut_where_the_reader_pauses(load, tmp_path, monkeypatch):
-    import determined_ner.data.corpus as ner_data
 
     file = str(with_documents(tmp_path / "a.conll", [[3, 4, 2], [5], [6, 6, 6]]))
     whole = load(train_file=file, validation_file=file, context="document").splits["train"]
-    monkeypatch.setattr(ner_data, "_CHUNK_WORDS", 4)
+    monkeypatch.setattr("determined_ner.data.text_store._CHUNK_WORDS", 4)
     pieces = load(cache="other", train_file=file, validation_file=file, context="document").splits["train"]
     for array in ("ids", "labels", "windows", "words", "tags", "sentences"):
         np.testing.assert_array_equal(getattr(whole, array), getattr(pieces, array))
     sentences = load(cache="third", train_file=file, validation_file=file).splits["train"]
-    assert sentences.first.sum() == len(whole.tags)
+    assert sentences.is_first_piece.sum() == len(whole.tags)
 
 
 def test_a_document_column_marks_documents(load, tmp_path):
@@ -534,13 +535,13 @@ def test_overwriting_leaves_what_others_have_mapped_and_what_stands_if_it_fails(
     def fail(directory: Path) -> None:
         raise UserError("broken")
 
-    folder = ner_cache.cached(tmp_path, "x", build("one"))
+    folder = build_once(tmp_path, "x", build("one"))
     mapped = np.memmap(folder / "a", mode="r")
-    assert (ner_cache.cached(tmp_path, "x", build("two")) / "a").read_text() == "one"
-    assert (ner_cache.cached(tmp_path, "x", build("two"), overwrite=True) / "a").read_text() == "two"
+    assert (build_once(tmp_path, "x", build("two")) / "a").read_text() == "one"
+    assert (build_once(tmp_path, "x", build("two"), overwrite=True) / "a").read_text() == "two"
     assert bytes(mapped) == b"one"
     with pytest.raises(UserError, match="broken"):
-        ner_cache.cached(tmp_path, "x", fail, overwrite=True)
+        build_once(tmp_path, "x", fail, overwrite=True)
     assert (folder / "a").read_text() == "two"
     assert {path.name for path in tmp_path.iterdir()} == {"x", ".x.lock"}
 
@@ -569,7 +570,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(UserError, match=r"a\.conll: cannot be read \(Permission denied\).*rights"):
-        ner_cache.hash_of_file(tmp_path / "a.conll")
+        hash_file(tmp_path / "a.conll")
 
 
 def _build(root: Path, start: object, counter: Path) -> None:
@@ -579,7 +580,7 @@ def _build(root: Path, start: object, counter: Path) -> None:
         (directory / "a").write_text("done")
 
     start.wait()  # type: ignore[attr-defined]
-    assert (ner_cache.cached(root, "x", build) / "a").read_text() == "done"
+    assert (build_once(root, "x", build) / "a").read_text() == "done"
 
 
 def test_processes_that_start_at_once_build_once(tmp_path):
@@ -613,7 +614,7 @@ def test_real_corpora_load_as_they_lie_there(load, shared_data, train, scheme, s
     assert len(corpus.labels.names) <= labels and "O" in corpus.labels.names
     split = corpus.splits["train"]
     assert sentences in (None, len(split.sentences) - 1)
-    assert split.first.sum() == len(split.tags)
+    assert split.is_first_piece.sum() == len(split.tags)
 
 
 def test_iob1_and_iob2_of_wikigold_hold_the_same_entities(load, shared_data):
@@ -680,7 +681,8 @@ def test_predictions_take_at_most_8_bytes_a_word_until_the_report(load, tmp_path
     """Sentences of one word are the worst case."""
     import torch
 
-    from determined_ner.data.batches import BatchDataset, EvaluationBatches
+    from determined_ner.data.batches import EvaluationBatches
+    from determined_ner.data.collate import BatchDataset
     from determined_ner.training.metrics import EvaluationMetrics as Metrics
 
     file = write_conll(tmp_path / "a.conll", [[("a", "B-X" if i % 2 else "O")] for i in range(500)])

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import determined_ner.tags.decoding as ner_decode
-from determined_ner.tags.decoding import allowed_transitions, best_tags, label_scheme
-from determined_ner.tags.entities import Scheme, bad_tags
+from determined_ner.tags.decoding import allowed_transitions, best_tags
+from determined_ner.tags.labels import label_scheme
+from determined_ner.tags.schemes import Scheme, bad_tags
 
 LABELS = {
     Scheme.IOB1: ["O", "I-A", "B-A", "I-B"],
@@ -70,7 +70,7 @@ def test_texts_do_not_touch_each_other(scheme, monkeypatch):
     together = best_tags(scores, starts, allowed)
     alone = [best_tags(scores[a:b], np.array([0, b - a]), allowed) for a, b in itertools.pairwise(starts)]
     np.testing.assert_array_equal(together, np.concatenate(alone))
-    monkeypatch.setattr(ner_decode, "_CELLS", 7 * len(LABELS[scheme]) ** 2)
+    monkeypatch.setattr("determined_ner.tags.decoding._CELLS", 7 * len(LABELS[scheme]) ** 2)
     np.testing.assert_array_equal(together, best_tags(scores, starts, allowed))
 
 

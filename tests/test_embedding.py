@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForTokenClassification
 
 import ner_trial
 from determined_ner.model.cpu.dropout import FastDropout
-from determined_ner.model.cpu.embedding import PartlyTrained, train_only_rows
+from determined_ner.model.cpu.embedding import PartlyTrainedEmbedding, train_only_rows
 
 USED = np.array([0, 2, 3, 7, 8, 9, 20])
 
@@ -20,7 +20,7 @@ def models(tmp_path):
     whole = AutoModelForTokenClassification.from_pretrained(make_encoder(tmp_path, dropout=0.0))
     partly = copy.deepcopy(whole)
     train_only_rows(partly, USED)
-    assert isinstance(partly.get_input_embeddings(), PartlyTrained)
+    assert isinstance(partly.get_input_embeddings(), PartlyTrainedEmbedding)
     return whole, partly
 
 
@@ -120,7 +120,7 @@ def test_encoders_of_other_families_give_the_same_and_draw_all_dropout_from_ours
     mask[1, 6:] = 0
     partly = copy.deepcopy(whole)
     train_only_rows(partly, np.unique(np.append(ids.numpy(), 0)))
-    assert isinstance(partly.get_input_embeddings(), PartlyTrained)
+    assert isinstance(partly.get_input_embeddings(), PartlyTrainedEmbedding)
     assert list(partly.state_dict()) == list(whole.state_dict())
 
     def draw(model, seed):

@@ -231,10 +231,10 @@ def test_resume_with_other_labels_is_refused(refuse, train, corpus):
 
 
 def test_a_folder_that_another_process_trains_into_is_refused(refuse, train):
-    from determined_ner.training.run_folder import alone_in
+    from determined_ner.local.folder import lock_folder
 
     folder = train(output="begun")
-    with alone_in(folder):
+    with lock_folder(folder):
         assert "another process" in refuse(options=("--resume", "--output-dir", str(folder)))
 
 

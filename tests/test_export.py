@@ -13,8 +13,9 @@ import pytest
 import torch
 from conftest import ROOT, make_encoder, make_sentences, write_config, write_conll
 
-import determined_ner.export.command as ner_export
-import determined_ner.model.onnx_export as ner_onnx
+from determined_ner.export.command import main
+from determined_ner.model.onnx_export import fuse, quantize
+from determined_ner.model.onnx_session import open_session, read_labels
 from determined_ner.training.trained import load_trained
 
 onnx = pytest.importorskip("onnx")
@@ -49,7 +50,7 @@ def only(folder):
 
 def refused(capsys, *arguments):
     """The message of an export that is refused, with exit status 2."""
-    assert ner_export.main(list(map(str, arguments))) == 2
+    assert main(list(map(str, arguments))) == 2
     captured = capsys.readouterr()
     message = captured.err.strip().splitlines()[-1]
     assert message.startswith("error: ") and "Traceback" not in captured.err
@@ -58,7 +59,7 @@ def refused(capsys, *arguments):
 
 def test_all_files_are_made_checked_and_load(run, tmp_path, capsys):
     output = tmp_path / "made" / "exported"
-    assert ner_export.main([str(run), "--output", str(output), "--onnx", "--quantize"]) == 0
+    assert main([str(run), "--output", str(output), "--onnx", "--quantize"]) == 0
     assert only(tmp_path / "made") == ["exported"]
     assert {"README.md", "config.json", "model.safetensors", "model.onnx", "model_quantized.onnx"} <= set(only(output))
     assert output.stat().st_mode & 0o777 == 0o755
@@ -75,8 +76,8 @@ def test_all_files_are_made_checked_and_load(run, tmp_path, capsys):
     assert "| f1_PER |" in card and "`validation.conll`" in card and str(tmp_path.parent) not in card
     assert "pipeline_tag: token-classification" in card and "`model_quantized.onnx`" in card
     for name in ("model.onnx", "model_quantized.onnx"):
-        session = ner_onnx.open_session(output / name)
-        assert list(ner_onnx.read_labels(session, output / name)) == summary["labels"]
+        session = open_session(output / name)
+        assert list(read_labels(session, output / name)) == summary["labels"]
 
 
 def test_every_source_gives_the_same_weights(run, tmp_path, monkeypatch):
@@ -93,7 +94,7 @@ def test_every_source_gives_the_same_weights(run, tmp_path, monkeypatch):
     sources = {"run": run, "model": run / "model", "checkpoint": checkpoint_of(run), "uuid": fetched}
     monkeypatch.chdir(tmp_path)
     for name, source in sources.items():
-        assert ner_export.main([str(source), "--output", name]) == 0
+        assert main([str(source), "--output", name]) == 0
     files = {name: (tmp_path / name / "model.safetensors").read_bytes() for name in sources}
     assert len(set(files.values())) == 1
     assert only(tmp_path) == sorted(sources)
@@ -120,7 +121,7 @@ def test_the_user_names_the_labelled_text(run, tmp_path, capsys):
     message = refused(capsys, moved, "--output", tmp_path / "out")
     assert "gone.conll" in message and "--data FILE" in message
     other = write_conll(tmp_path / "other.conll", make_sentences(9, 300))
-    assert ner_export.main([str(moved), "--output", str(tmp_path / "out"), "--data", str(other)]) == 0
+    assert main([str(moved), "--output", str(tmp_path / "out"), "--data", str(other)]) == 0
     assert "`other.conll`" in (tmp_path / "out" / "README.md").read_text()
     wrong = write_conll(tmp_path / "wrong.conll", [[("Ada", "B-ORG")]])
     assert "'B-ORG'" in refused(capsys, moved, "--output", tmp_path / "out2", "--data", wrong)
@@ -133,43 +134,43 @@ def test_text_that_changed_since_the_training_is_told(run, tmp_path, capsys):
     settings = json.loads((moved / "ner_settings.json").read_text())
     settings["data"]["validation_file"] = str(write_conll(tmp_path / "new.conll", make_sentences(9, 300)))
     (moved / "ner_settings.json").write_text(json.dumps(settings))
-    assert ner_export.main([str(moved), "--output", str(tmp_path / "out")]) == 0
+    assert main([str(moved), "--output", str(tmp_path / "out")]) == 0
     assert "no longer the text that the training validated on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("change", [3e-4, float("nan")])
 def test_a_float32_file_beyond_its_tolerance_is_refused(change, run, tmp_path, monkeypatch, capsys):
-    fuse = ner_onnx.fuse
+    genuine = fuse
 
     def spoil(source, target, config):
-        fuse(source, target, config)
+        genuine(source, target, config)
         graph = onnx.load(str(target))
         bias = next(w for w in graph.graph.initializer if w.name.endswith("classifier.bias"))
         values = onnx.numpy_helper.to_array(bias) + np.float32(change)
         bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
         onnx.save_model(graph, str(target))
 
-    monkeypatch.setattr(ner_onnx, "fuse", spoil)
+    monkeypatch.setattr("determined_ner.export.command.fuse", spoil)
     message = refused(capsys, run, "--output", tmp_path / "out", "--onnx")
     assert "model.onnx: is not the trained model" in message and "1e-04" in message
     assert only(tmp_path) == []
 
 
 def test_int8_that_loses_too_much_is_refused(run, tmp_path, monkeypatch, capsys):
-    quantize = ner_onnx.quantize
+    genuine = quantize
 
     tried = []
 
     def spoil(source, target, word_vectors):
         tried.append(word_vectors)
-        quantize(source, target, word_vectors)
+        genuine(source, target, word_vectors)
         graph = onnx.load(str(target))
         bias = next(w for w in graph.graph.initializer if w.name.endswith("classifier.bias"))
         values = onnx.numpy_helper.to_array(bias)[::-1] * 100
         bias.CopyFrom(onnx.numpy_helper.from_array(values.copy(), bias.name))
         onnx.save_model(graph, str(target))
 
-    monkeypatch.setattr(ner_onnx, "quantize", spoil)
+    monkeypatch.setattr("determined_ner.export.command.quantize_onnx", spoil)
     message = refused(capsys, run, "--output", tmp_path / "out", "--quantize")
     assert "points of f1" in message and "more than the 0.5 allowed" in message and "without --quantize" in message
     assert tried == [True, False]
@@ -241,12 +242,11 @@ def test_a_master_that_does_not_answer_is_told(tmp_path, monkeypatch, capsys):
 
 
 def test_a_full_disk_leaves_nothing(run, tmp_path, monkeypatch, capsys):
-    import determined_ner.export.card as ner_card
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ner_card, "write_card", full)
+    monkeypatch.setattr("determined_ner.export.card.write_card", full)
     message = refused(capsys, run, "--output", tmp_path / "out")
     assert "No space left on device" in message and "make room" in message
     assert only(tmp_path) == []
@@ -264,7 +264,7 @@ def test_the_command_on_a_file_system_that_is_full(run, tmp_path):
     script = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); "
-        "import ner_export; sys.exit(ner_export.main(sys.argv[1:]))"
+        "import ner_export; sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, str(run), "--output", str(tmp_path / "out")],

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from determined_ner.report.mistakes import Kind, confusion, match, overlap_counts, unit_counts, word_spans
-from determined_ner.tags.entities import TagTable, count_entities, entity_spans
+from determined_ner.report.mistakes import MistakeKind, confusion, match, overlap_counts, unit_counts, word_spans
+from determined_ner.tags.entities import TagTable, entity_spans
+from determined_ner.tags.scores import count_entities
 
 TABLE = TagTable(["O", "B-A", "I-A", "B-B", "I-B"])
 
@@ -22,7 +23,7 @@ def spans(tags: str, starts=None):
 
 
 def kinds(gold: str, predicted: str) -> list[str]:
-    return [Kind(kind).name for kind in match(spans(gold), spans(predicted)).kind]
+    return [MistakeKind(kind).name for kind in match(spans(gold), spans(predicted)).kind]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_pairs_of_one_type_are_as_many_as_there_can_be(words):
     """Where equal words were not given to another type."""
     gold, predicted = (spans("".join(word[i] for word in words)) for i in (0, 1))
     found = match(gold, predicted)
-    if (found.kind == Kind.TYPE).any():
+    if (found.kind == MistakeKind.TYPE).any():
         return
     left, right = pairs_of(gold, predicted)
     assert overlap_counts(found, 2).true_positive.sum() == most_pairs(left, right)
@@ -109,5 +110,5 @@ def test_units_are_counted_by_themselves():
 def test_of_plain_tags_every_mistake_is_one_of_type():
     gold, predicted = np.array([0, 1, 2, 1]), np.array([0, 2, 2, 0])
     found = match(word_spans(gold), word_spans(predicted))
-    assert [Kind(kind).name for kind in found.kind] == ["RIGHT", "TYPE", "RIGHT", "TYPE"]
+    assert [MistakeKind(kind).name for kind in found.kind] == ["RIGHT", "TYPE", "RIGHT", "TYPE"]
     assert confusion(found, 3).tolist() == [[1, 0, 0, 0], [1, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]

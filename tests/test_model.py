@@ -10,9 +10,11 @@ import pytest
 import torch
 import transformers
 
-import determined_ner.model.build as ner_model
-from determined_ner.errors import UserError
-from determined_ner.settings.hyperparameters import HyperparameterError, Hyperparameters
+from determined_ner.errors import HyperparameterError, UserError
+from determined_ner.model.build import build_model, load_config, longest_window, window_size
+from determined_ner.model.loss import word_loss
+from determined_ner.model.optimizer import build_optimizer, build_schedule
+from determined_ner.settings.hyperparameters import Hyperparameters
 
 LABELS = ("O", "B-PER", "I-PER")
 NO_LIMIT = 10**30  # what a tokenizer without a limit says
@@ -24,9 +26,9 @@ def settings(encoder: Path | str = "x", **others) -> Hyperparameters:
 
 def build(encoder: Path | str, seed: int | None = 7, labels: tuple[str, ...] = LABELS, **others):
     hparams = settings(encoder, **others)
-    config = ner_model.load_config(hparams)
-    ner_model.longest_window(config, hparams, NO_LIMIT)
-    return ner_model.build_model(config, hparams, labels, seed)
+    config = load_config(hparams)
+    longest_window(config, hparams, NO_LIMIT)
+    return build_model(config, hparams, labels, seed)
 
 
 @pytest.fixture
@@ -227,7 +229,7 @@ def test_weights_of_another_architecture_are_refused(encoder):
 def test_a_hub_model_that_does_not_come_is_told_plainly(tiny_encoder, name, setting):
     given = {"pretrained_model_name_or_path": str(tiny_encoder), setting: name}
     with pytest.raises(UserError) as caught:
-        ner_model.load_config(Hyperparameters(**given))
+        load_config(Hyperparameters(**given))
     message = str(caught.value)
     assert message.startswith(f"hyperparameters.{setting}: {name!r}: no model config can be loaded, as it is not a dir")
     assert "the Hugging Face hub does not give it" in message
@@ -263,8 +265,8 @@ SMALL = {
 )
 def test_the_longest_window_is_what_the_model_takes(kind, options, limit):
     made = getattr(transformers, kind)(**options)
-    assert ner_model.longest_window(made, settings(), NO_LIMIT) == limit
-    assert ner_model.longest_window(made, settings(), 30) == 30  # the tokenizer's limit counts too
+    assert longest_window(made, settings(), NO_LIMIT) == limit
+    assert longest_window(made, settings(), 30) == 30  # the tokenizer's limit counts too
     model = transformers.AutoModelForTokenClassification.from_config(made).eval()
     length = min(limit, 600)
     with torch.no_grad():
@@ -272,12 +274,12 @@ def test_the_longest_window_is_what_the_model_takes(kind, options, limit):
 
 
 def test_the_window_is_as_asked_or_what_the_model_takes():
-    assert ner_model.window_size(None, 1_000_000) == 512 and ner_model.window_size(None, 64) == 64
-    assert ner_model.window_size(64, 64) == 64
+    assert window_size(None, 1_000_000) == 512 and window_size(None, 64) == 64
+    assert window_size(64, 64) == 64
     with pytest.raises(
         HyperparameterError, match=r"data.max_seq_length: 65 is more than the 64 pieces.*write at most 64"
     ):
-        ner_model.window_size(65, 64)
+        window_size(65, 64)
 
 
 # -- Optimizer, schedule, loss -----------------------------------------------------------------------------------
@@ -294,7 +296,7 @@ class RMSNorm(torch.nn.Module):
 def test_biases_and_norms_are_not_decayed_and_all_else_is(tiny_encoder):
     model = build(tiny_encoder)
     model.extra = RMSNorm()
-    optimizer = ner_model.build_optimizer(
+    optimizer = build_optimizer(
         model, settings(weight_decay=0.3, learning_rate=0.1, adam_beta1=0.5, adam_beta2=0.6, adam_epsilon=1e-3)
     )
     names = {id(p): name for name, p in model.named_parameters()}
@@ -310,7 +312,7 @@ def test_biases_and_norms_are_not_decayed_and_all_else_is(tiny_encoder):
 
 def rates(steps: int, **others) -> list[float]:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule = ner_model.build_schedule(optimizer, settings(lr_scheduler_type="constant_with_warmup", **others), steps)
+    schedule = build_schedule(optimizer, settings(lr_scheduler_type="constant_with_warmup", **others), steps)
     found = []
     for _ in range(steps):
         found.append(optimizer.param_groups[0]["lr"])
@@ -346,5 +348,5 @@ def test_the_loss_is_the_sum_over_labelled_pieces(dtype):
     labels = torch.tensor([[0, 2, -100, 1, -100], [-100, 1, 1, 0, -100]])
     likelihood = logits.double().log_softmax(-1)
     expected = -sum(likelihood[b, i, labels[b, i]] for b in range(2) for i in range(5) if labels[b, i] >= 0)
-    torch.testing.assert_close(ner_model.word_loss(logits, labels).double(), expected)
-    assert ner_model.word_loss(logits, torch.full_like(labels, -100)) == 0
+    torch.testing.assert_close(word_loss(logits, labels).double(), expected)
+    assert word_loss(logits, torch.full_like(labels, -100)) == 0

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-import determined_ner.model.onnx_export as ner_onnx
 from determined_ner.errors import UserError
+from determined_ner.model.onnx_export import export_onnx, fuse, quantize
+from determined_ner.model.onnx_session import open_session, read_labels, read_metadata, run_session
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -43,7 +44,7 @@ def largest_difference(model, session):
         mask[batch // 2 + 1 :, length // 2 + 1 :] = 0
         with torch.no_grad():
             expected = model(input_ids=ids * mask, attention_mask=mask).logits
-        got = ner_onnx.run_session(session, ids * mask, mask)
+        got = run_session(session, ids * mask, mask)
         assert got.shape == expected.shape and got.dtype == np.float32
         worst = max(worst, float(np.abs(got - expected.numpy())[mask.numpy() == 1].max()))
     return worst
@@ -52,15 +53,15 @@ def largest_difference(model, session):
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta", "electra"])
 def test_the_file_gives_the_logits_of_the_model_for_every_shape(kind, tmp_path):
     model = make_model(kind)
-    ner_onnx.export_onnx(model, tmp_path / "plain.onnx", NAMES, "BIOES", 70)
-    fused = ner_onnx.fuse(tmp_path / "plain.onnx", tmp_path / "fused.onnx", model.config)
+    export_onnx(model, tmp_path / "plain.onnx", NAMES, "BIOES", 70)
+    fused = fuse(tmp_path / "plain.onnx", tmp_path / "fused.onnx", model.config)
     assert fused["Attention"] == 2 and fused["SkipLayerNormalization"] >= 4 and fused["BiasGelu"] == 2
     for name in ("plain", "fused"):
         path = tmp_path / f"{name}.onnx"
-        session = ner_onnx.open_session(path, threads=1)
+        session = open_session(path, threads=1)
         assert largest_difference(model, session) < 1e-5
-        assert ner_onnx.read_labels(session, path) == NAMES
-        metadata = ner_onnx.read_metadata(session)
+        assert read_labels(session, path) == NAMES
+        metadata = read_metadata(session)
         assert metadata["scheme"] == "BIOES" and metadata["max_seq_length"] == "70"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fused.onnx", "plain.onnx"]
 
@@ -73,57 +74,57 @@ def test_a_model_in_training_is_left_as_it_was(tmp_path):
     attention = model.config._attn_implementation
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    ner_onnx.export_onnx(model, tmp_path / "model.onnx", NAMES)
+    export_onnx(model, tmp_path / "model.onnx", NAMES)
     assert torch.equal(torch.get_rng_state(), state)
     assert [module.training for module in model.modules()] == modes
     assert model.config._attn_implementation == attention
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
-    session = ner_onnx.open_session(tmp_path / "model.onnx", threads=1)
+    session = open_session(tmp_path / "model.onnx", threads=1)
     assert largest_difference(model.eval(), session) < 1e-5  # dropout is not in the file
 
 
 def test_int8_is_close_and_smaller_and_keeps_the_labels(tmp_path):
     model = make_model()
-    ner_onnx.export_onnx(model, tmp_path / "plain.onnx", NAMES, "IOB2", 70)
-    ner_onnx.fuse(tmp_path / "plain.onnx", tmp_path / "fused.onnx", model.config)
-    ner_onnx.quantize(tmp_path / "fused.onnx", tmp_path / "int8.onnx")
-    session = ner_onnx.open_session(tmp_path / "int8.onnx", threads=1)
+    export_onnx(model, tmp_path / "plain.onnx", NAMES, "IOB2", 70)
+    fuse(tmp_path / "plain.onnx", tmp_path / "fused.onnx", model.config)
+    quantize(tmp_path / "fused.onnx", tmp_path / "int8.onnx")
+    session = open_session(tmp_path / "int8.onnx", threads=1)
     assert 0 < largest_difference(model, session) < 0.05
-    assert ner_onnx.read_labels(session, tmp_path / "int8.onnx") == NAMES
-    assert ner_onnx.read_metadata(session)["scheme"] == "IOB2"
+    assert read_labels(session, tmp_path / "int8.onnx") == NAMES
+    assert read_metadata(session)["scheme"] == "IOB2"
     kinds = {node.op_type for node in onnx.load(str(tmp_path / "int8.onnx")).graph.node}
     assert "QAttention" in kinds and "MatMul" not in kinds
 
 
 def test_an_architecture_that_the_optimizer_does_not_know_is_left_plain(tmp_path):
     model = make_model()
-    ner_onnx.export_onnx(model, tmp_path / "plain.onnx", NAMES)
+    export_onnx(model, tmp_path / "plain.onnx", NAMES)
     model.config.model_type = "fancy"
-    assert ner_onnx.fuse(tmp_path / "plain.onnx", tmp_path / "fused.onnx", model.config) == {}
-    assert largest_difference(model, ner_onnx.open_session(tmp_path / "fused.onnx", threads=1)) < 1e-5
+    assert fuse(tmp_path / "plain.onnx", tmp_path / "fused.onnx", model.config) == {}
+    assert largest_difference(model, open_session(tmp_path / "fused.onnx", threads=1)) < 1e-5
 
 
 def test_weights_beyond_the_limit_of_one_file_go_beside_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(ner_onnx, "PROTOBUF_LIMIT", 1000)
+    monkeypatch.setattr("determined_ner.model.onnx_export.PROTOBUF_LIMIT", 1000)
     model = make_model()
     folder = tmp_path / "made"
     folder.mkdir()
-    ner_onnx.export_onnx(model, folder / "plain.onnx", NAMES)
-    ner_onnx.fuse(folder / "plain.onnx", folder / "fused.onnx", model.config)
-    ner_onnx.quantize(folder / "fused.onnx", folder / "int8.onnx")
+    export_onnx(model, folder / "plain.onnx", NAMES)
+    fuse(folder / "plain.onnx", folder / "fused.onnx", model.config)
+    quantize(folder / "fused.onnx", folder / "int8.onnx")
     assert sorted(p.name for p in folder.iterdir()) == [
         f"{name}.onnx{end}" for name in ("fused", "int8", "plain") for end in ("", ".data")
     ]
     folder.rename(tmp_path / "moved")  # the two belong together wherever they lie
     for name, limit in (("plain", 1e-5), ("fused", 1e-5), ("int8", 0.05)):
-        session = ner_onnx.open_session(tmp_path / "moved" / f"{name}.onnx", threads=1)
+        session = open_session(tmp_path / "moved" / f"{name}.onnx", threads=1)
         assert largest_difference(model, session) < limit
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    ner_onnx.export_onnx(make_model(), path, NAMES)
+    export_onnx(make_model(), path, NAMES)
     return path
 
 
@@ -148,33 +149,33 @@ def relabelled(exported, tmp_path, metadata):
 def test_a_file_without_its_label_map_is_refused(exported, tmp_path, metadata, told):
     path = relabelled(exported, tmp_path, metadata)
     with pytest.raises(UserError, match=told) as refused:
-        ner_onnx.read_labels(ner_onnx.open_session(path), path)
+        read_labels(open_session(path), path)
     assert str(path) in str(refused.value) and "ner_export.py --onnx" in str(refused.value)
 
 
 def test_what_is_no_tagger_is_refused(exported, tmp_path):
     with pytest.raises(UserError, match="not a file"):
-        ner_onnx.open_session(tmp_path / "none.onnx")
+        open_session(tmp_path / "none.onnx")
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(exported.read_bytes()[:5000])
     with pytest.raises(UserError, match=r"cut\.onnx: cannot be opened"):
-        ner_onnx.open_session(cut)
+        open_session(cut)
     graph = onnx.load(str(exported))
     graph.graph.input[1].name = "token_type_ids"
     for node in graph.graph.node:
         node.input[:] = ["token_type_ids" if name == "attention_mask" else name for name in node.input]
     onnx.save_model(graph, str(tmp_path / "other.onnx"))
     with pytest.raises(UserError, match="takes input_ids, token_type_ids"):
-        ner_onnx.open_session(tmp_path / "other.onnx")
+        open_session(tmp_path / "other.onnx")
 
 
 def test_packages_that_are_absent_are_named_with_the_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UserError, match=r"python3 -m pip install onnx$"):
-        ner_onnx.export_onnx(make_model(), tmp_path / "model.onnx", NAMES)
+        export_onnx(make_model(), tmp_path / "model.onnx", NAMES)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"python3 -m pip install onnxruntime$"):
-        ner_onnx.open_session(tmp_path / "model.onnx")
+        open_session(tmp_path / "model.onnx")
 
 
 def test_what_cannot_be_written_leaves_the_old_file(exported, tmp_path, monkeypatch):
@@ -186,10 +187,10 @@ def test_what_cannot_be_written_leaves_the_old_file(exported, tmp_path, monkeypa
 
     monkeypatch.setattr(onnx, "save_model", full)
     with pytest.raises(UserError, match=r"model\.onnx: cannot be written: No space left on device"):
-        ner_onnx.export_onnx(make_model(), path, ("A", "B", "C", "D", "E"))
+        export_onnx(make_model(), path, ("A", "B", "C", "D", "E"))
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
-    session = ner_onnx.open_session(path)
-    assert ner_onnx.read_labels(session, path) == NAMES
+    session = open_session(path)
+    assert read_labels(session, path) == NAMES
 
 
 def test_a_model_that_cannot_be_traced_is_refused(tmp_path, monkeypatch):
@@ -198,13 +199,13 @@ def test_a_model_that_cannot_be_traced_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.onnx, "export", fail)
     with pytest.raises(UserError, match="type 'bert' cannot be written as ONNX: unsupported operator;"):
-        ner_onnx.export_onnx(make_model(), tmp_path / "model.onnx", NAMES)
+        export_onnx(make_model(), tmp_path / "model.onnx", NAMES)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_label_map_is_json_of_any_script(tmp_path):
     names = ("O", "B-LIEUX·É", "I-地名", "B-X", "I-X")
-    ner_onnx.export_onnx(make_model(), tmp_path / "model.onnx", names)
-    session = ner_onnx.open_session(tmp_path / "model.onnx")
-    assert ner_onnx.read_labels(session, tmp_path / "model.onnx") == names
-    assert json.loads(ner_onnx.read_metadata(session)["id2label"])["2"] == "I-地名"
+    export_onnx(make_model(), tmp_path / "model.onnx", names)
+    session = open_session(tmp_path / "model.onnx")
+    assert read_labels(session, tmp_path / "model.onnx") == names
+    assert json.loads(read_metadata(session)["id2label"])["2"] == "I-地名"

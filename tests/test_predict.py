@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from conftest import NAMES, PLACES, ROOT, make_sentences, write_config, write_conll
 
-import determined_ner.predict.command as ner_predict
-import determined_ner.tagging.tagger as ner_tagger
 from determined_ner.data.readers.conll import find_columns
+from determined_ner.predict.command import main
+from determined_ner.tagging.tagger import Tagger
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def tag(model_dir, tmp_path, capsys):
     def run(content: str | bytes, *options: object, name: str = "input.txt") -> tuple[int, str, str]:
         path = tmp_path / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        status = ner_predict.main([str(model_dir), str(path), *map(str, options)])
+        status = main([str(model_dir), str(path), *map(str, options)])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 
@@ -49,7 +49,7 @@ def tag(model_dir, tmp_path, capsys):
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, str(ROOT / "ner_predict.py"), *map(str, arguments)]
+    return [sys.executable, str(ROOT / "py"), *map(str, arguments)]
 
 
 TEXT = f"{NAMES[0]} {NAMES[1]} went to {PLACES[0]}."
@@ -120,8 +120,8 @@ def test_json_lines_keep_their_keys(tag):
 
 
 def test_documents_are_told_as_training_tells_them():
-    from determined_ner.predict.inputs import read_columns, read_json_lines
     from determined_ner.data.readers.lines import Choice
+    from determined_ner.predict.inputs import read_columns, read_json_lines
 
     rows = [{"text": "a", "doc_id": 1}, {"text": "b", "doc_id": 1}, {"text": "c", "doc_id": 2}]
     lines = [(i, json.dumps(row)) for i, row in enumerate(rows, 1)]
@@ -139,7 +139,7 @@ def test_standard_input_and_packed_files_are_read(tag, model_dir, monkeypatch, c
     status, out, _ = tag(gzip.compress(TEXT.encode()), name="input.txt.gz")
     assert status == 0
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
-    assert ner_predict.main([str(model_dir), "-"]) == 0
+    assert main([str(model_dir), "-"]) == 0
     assert capsys.readouterr().out == out
     assert tag("")[:2] == (0, "")
 
@@ -147,7 +147,7 @@ def test_standard_input_and_packed_files_are_read(tag, model_dir, monkeypatch, c
 def test_the_order_of_the_input_survives_many_buffers(tag, monkeypatch):
     lines = [" ".join([NAMES[i % 6]] * (1 + i * 7 % 23)) + f" {i}" for i in range(300)]
     whole = tag("\n".join(lines))[1]
-    monkeypatch.setattr(ner_tagger, "BUFFER_WORDS", 64)
+    monkeypatch.setattr("determined_ner.tagging.tagger.BUFFER_WORDS", 64)
     parted = tag("\n".join(lines))[1]
     assert [json.loads(row)["text"] for row in parted.splitlines()] == lines
 
@@ -192,16 +192,16 @@ def test_an_output_that_cannot_be_is_refused(tag, tmp_path, where):
 
 
 def test_a_mistake_in_the_middle_leaves_nothing(tag, tmp_path, monkeypatch):
-    monkeypatch.setattr(ner_tagger, "BUFFER_WORDS", 2)
+    monkeypatch.setattr("determined_ner.tagging.tagger.BUFFER_WORDS", 2)
     status, _, err = tag(f"{TEXT}\n{TEXT}\n".encode() + b"caf\xe9\n", "--output", tmp_path / "out.jsonl")
     assert status == 2 and "input.txt:3" in err and "0xe9" in err
     assert leftovers(tmp_path) == []
 
 
 def test_another_writer_is_not_disturbed(tag, tmp_path):
-    from determined_ner.predict.inputs import whole_or_nothing
+    from determined_ner.files.atomic import atomic_file
 
-    with whole_or_nothing(tmp_path / "out.jsonl", overwrite=False) as file:
+    with atomic_file(tmp_path / "out.jsonl", overwrite=False) as file:
         file.write("first\n")
         status, _, err = tag(TEXT, "--output", tmp_path / "out.jsonl")
         assert status == 2 and "another process" in err
@@ -212,7 +212,7 @@ def test_an_output_that_was_finished_while_the_lock_was_taken_is_kept(tmp_path, 
     import fcntl
 
     from determined_ner.errors import UserError
-    from determined_ner.predict.inputs import whole_or_nothing
+    from determined_ner.files.atomic import atomic_file
 
     output, partial = tmp_path / "out.jsonl", tmp_path / ".out.jsonl.partial"
 
@@ -221,7 +221,7 @@ def test_an_output_that_was_finished_while_the_lock_was_taken_is_kept(tmp_path, 
         partial.rename(output)
 
     monkeypatch.setattr(fcntl, "flock", finish_elsewhere)
-    with pytest.raises(UserError, match="another process"), whole_or_nothing(output, overwrite=False):
+    with pytest.raises(UserError, match="another process"), atomic_file(output, overwrite=False):
         pass
     assert output.read_text() == "theirs\n"
 
@@ -238,7 +238,7 @@ def test_killed_and_run_again_no_line_is_missing_or_twice(model_dir, tmp_path):
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL and partial.stat().st_size and not output.exists()
-    assert ner_predict.main([str(model_dir), str(tmp_path / "many.txt"), "--output", str(output)]) == 0
+    assert main([str(model_dir), str(tmp_path / "many.txt"), "--output", str(output)]) == 0
     found = [json.loads(line)["text"] for line in output.read_text().splitlines()]
     assert found == lines and not partial.exists()
 
@@ -285,7 +285,7 @@ def test_bad_input_is_told_with_its_place(tag, name, content, told):
 def test_bad_arguments_are_told(arguments, told, model_dir, tiny_encoder, tmp_path, capsys):
     (tmp_path / "a.txt").write_text(TEXT)
     real = {"MODEL": str(model_dir), "ENCODER": str(tiny_encoder), "TEXT": str(tmp_path / "a.txt")}
-    assert ner_predict.main([real.get(argument, argument) for argument in arguments]) == 2
+    assert main([real.get(argument, argument) for argument in arguments]) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ") and told in err and err.count("\n") == 1
 
@@ -294,7 +294,7 @@ def test_an_interrupted_command_leaves_nothing(tag, tmp_path, monkeypatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ner_tagger.Tagger, "tag", interrupt)
+    monkeypatch.setattr(Tagger, "tag", interrupt)
     status, _, err = tag(TEXT, "--output", tmp_path / "out.jsonl")
     assert status == 130 and "interrupted; no output is left" in err
     assert leftovers(tmp_path) == []
@@ -304,9 +304,9 @@ def test_help_does_not_wait_for_torch():
     """Nothing slow is imported before the arguments are read, nor for a mistyped path."""
     script = (
         "import sys, ner_predict\n"
-        "try: ner_predict.main(['--help'])\n"
+        "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "assert ner_predict.main(['m', 'nothing.txt']) == 2\n"
+        "assert main(['m', 'nothing.txt']) == 2\n"
         "assert not {'torch', 'transformers', 'numpy', 'determined'} & set(sys.modules), sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)

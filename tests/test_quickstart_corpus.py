@@ -10,7 +10,7 @@ from conftest import ROOT
 from seqeval.metrics.sequence_labeling import get_entities
 
 from determined_ner.data.readers.open import read_file
-from determined_ner.tags.entities import Scheme, bad_tags, detect_scheme
+from determined_ner.tags.schemes import Scheme, bad_tags, detect_scheme
 
 FOLDER = ROOT / "quickstart"
 SPLITS = ("train", "validation", "test")

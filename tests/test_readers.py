@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from determined_ner.errors import UserError
 from determined_ner.data.readers.open import Layout, Sentence, describe, find_files, read_file
+from determined_ner.errors import UserError
 
 CORPORA = Path(__file__).parent.parent.parent / "shared" / "data"
 
@@ -918,7 +918,7 @@ def counts(path: Path) -> tuple[int, int, int]:
     return len(sentences), sum(len(s.words) for s in sentences), sum(t != "O" for s in sentences for t in s.tags or [])
 
 
-def counted(path: Path, tag: int, separator: str, comment: str = "\n") -> tuple[int, int, int]:
+def count_noun(path: Path, tag: int, separator: str, comment: str = "\n") -> tuple[int, int, int]:
     """The same by other means: blocks of the whole text."""
     text = re.sub(r"\n[ \t]+(?=\n)", "\n", path.read_bytes().decode())
     blocks = [[line.split(separator) for line in b.split("\n") if line and not line.startswith(comment)]
@@ -945,12 +945,12 @@ def test_wnut17_equals_its_json(raw: str, converted: str) -> None:
     expected = [(row["tokens"], row["ner_tags"]) for row in rows]
     assert pairs(path) == expected
     assert pairs(corpus("wnut17") / converted) == expected
-    assert counts(path) == counted(path, 1, "\t")
+    assert counts(path) == count_noun(path, 1, "\t")
 
 
 def test_wikigold_and_its_documents() -> None:
     path = corpus("wikigold/wikigold.conll.txt")
-    assert counts(path) == counted(path, 1, " ") == (1696, 39007, 6431)
+    assert counts(path) == count_noun(path, 1, " ") == (1696, 39007, 6431)
     assert read(path)[-1].document + 1 == path.read_text().count("-DOCSTART- O\n\n") == 145
     parts = [read(corpus(f"wikigold/{name}.json")) for name in ("train", "validation", "test")]
     assert sorted(s.words for part in parts for s in part) == sorted(s.words for s in read(path))
@@ -959,14 +959,14 @@ def test_wikigold_and_its_documents() -> None:
 @pytest.mark.parametrize("name", ["train", "validation", "test"])
 def test_ncbi_disease(name: str) -> None:
     path = corpus(f"ncbi-disease/{name}.tsv")
-    assert counts(path) == counted(path, 1, "\t")
+    assert counts(path) == count_noun(path, 1, "\t")
     assert describe(path) == Layout("conll", "1", "2", "\t")
 
 
 @pytest.mark.parametrize("name", ["train", "dev", "test"])
 def test_uner_pt_bosque(name: str) -> None:
     path = corpus(f"uner-pt-bosque/pt_bosque-ud-{name}.iob2")
-    assert counts(path) == counted(path, 2, "\t", "# ")
+    assert counts(path) == count_noun(path, 2, "\t", "# ")
     assert read(path)[-1].document + 1 == path.read_text().count("\n# newdoc") + 1
     assert describe(path) == Layout("conll", "2", "3", "\t")
 

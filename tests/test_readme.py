@@ -119,8 +119,9 @@ def test_what_the_readme_shows_is_there():
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
 def test_a_shipped_config_is_what_the_code_reads(config):
-    from determined_ner.settings.experiment import make_plan, read_config
-    from determined_ner.settings.hyperparameters import parse_settings
+    from determined_ner.settings.experiment import read_config
+    from determined_ner.settings.loop import parse_loop
+    from determined_ner.settings.parsing import parse_settings
 
     experiment = read_config(config, [])
     launcher, _, program = experiment["entrypoint"].rpartition("python3 ")
@@ -137,7 +138,7 @@ def test_a_shipped_config_is_what_the_code_reads(config):
     if reason := why_not_offered(experiment):
         pytest.skip(reason)
     settings = parse_settings(a_point(experiment["hyperparameters"]), experiment["data"])
-    plan = make_plan(experiment, settings)
+    plan = parse_loop(experiment, settings)
     assert not settings.warnings and not plan.warnings
     assert settings.hparams.global_batch_size >= slots
 

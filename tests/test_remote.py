@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from conftest import make_sentences, read_metrics, write_conll
 
+from determined_ner.data.remote import fetch_files
 from determined_ner.errors import UserError
-from determined_ner.settings.hyperparameters import DataSettings
-from determined_ner.data.remote import fetch_files, shown_url
+from determined_ner.settings.data import DataSettings
+from determined_ner.settings.urls import shown_url
 
 TEXT = b"Ada\tB-PER\nwent\tO\n\n"
 

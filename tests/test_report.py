@@ -17,8 +17,8 @@ from conftest import ROOT, make_encoder, make_sentences, write_config, write_con
 from seqeval.metrics import f1_score
 from seqeval.scheme import IOB2
 
-import determined_ner.report.command as ner_report
 from determined_ner.report.changes import find_changes
+from determined_ner.report.command import main
 from determined_ner.report.facts import find_facts
 from determined_ner.report.page import GENERATOR
 from determined_ner.report.subject import find_subject, read_labelled, tag_text
@@ -69,7 +69,7 @@ def only(folder):
 
 def refused(capsys, *arguments):
     """The message of a report that is refused, with exit status 2."""
-    assert ner_report.main(list(map(str, arguments))) == 2
+    assert main(list(map(str, arguments))) == 2
     captured = capsys.readouterr()
     message = captured.err.strip().splitlines()[-1]
     assert message.startswith("error: ") and "Traceback" not in captured.err and not captured.out
@@ -153,7 +153,7 @@ def test_the_headline_is_what_the_run_and_seqeval_say(run, text_run):
 
 
 def test_the_page_tells_it(run, capsys):
-    assert ner_report.main([str(run)]) == 0
+    assert main([str(run)]) == 0
     output = run / "report"
     assert capsys.readouterr().out == f"report   {output / 'report.html'}\n"
     assert only(output) == ["figures", "report.html"] and output.stat().st_mode & 0o777 == 0o755
@@ -212,7 +212,7 @@ def test_plain_tags(tmp_path, capsys):
         return [[(word, "PROPN" if word[0].isupper() else "X") for word, _ in sentence] for sentence in sentences]
 
     folder = trained(tmp_path, plain(make_sentences(40)), plain(make_sentences(13, 100)), "searcher.metric=accuracy")
-    assert ner_report.main([str(folder), "--output", str(tmp_path / "out")]) == 0
+    assert main([str(folder), "--output", str(tmp_path / "out")]) == 0
     page = read_page(tmp_path / "out")
     best = json.loads((folder / "summary.json").read_text())["best"]
     assert f"The run reported the same accuracy, {best['accuracy']:.6f}" in page.text
@@ -225,7 +225,7 @@ def test_a_model_of_others_with_labelled_text(run, tmp_path):
     shutil.copytree(run / "model", tmp_path / "model")
     (tmp_path / "model" / "ner_settings.json").unlink()
     data = write_conll(tmp_path / "some.conll", make_sentences(9, 300))
-    assert ner_report.main([str(tmp_path / "model"), "--data", str(data)]) == 0
+    assert main([str(tmp_path / "model"), "--data", str(data)]) == 0
     assert only(tmp_path) == ["model", "model-report", "some.conll"]
     page = read_page(tmp_path / "model-report")
     assert "some.conll" in page.text and "The run reported" not in page.text
@@ -234,7 +234,7 @@ def test_a_model_of_others_with_labelled_text(run, tmp_path):
 
 def test_text_without_an_entity_has_a_report_too(run, tmp_path):
     data = write_conll(tmp_path / "none.conll", [[("went", "O")]])
-    assert ner_report.main([str(run), "--data", str(data), "--output", str(tmp_path / "out")]) == 0
+    assert main([str(run), "--data", str(data), "--output", str(tmp_path / "out")]) == 0
     assert "1 word in 1 sentence," in read_page(tmp_path / "out").text
 
 
@@ -243,7 +243,7 @@ def test_hostile_text_stays_text(tmp_path, monkeypatch):
     sentences += [[("Ada", "O"), ("in", "O")]] * 3
     folder = trained(tmp_path, sentences, sentences, max_steps=1)
     monkeypatch.chdir(tmp_path)
-    assert ner_report.main(["run", "--output", "out", "--compare", "run/model"]) == 0
+    assert main(["run", "--output", "out", "--compare", "run/model"]) == 0
     page = read_page(tmp_path / "out")
     html = (folder.parent / "out" / "report.html").read_text(encoding="utf-8")
     assert "<script" not in html and "<b>$" not in html and "onerror=alert(1)&gt;" in html and "\x01" not in html
@@ -262,7 +262,7 @@ def test_a_model_beside_itself_and_beside_another(run, text_run, tmp_path):
     labels = subject.directory.labels
     tagged, _ = tag_text(subject, "it", text, labels)
     same = find_changes(tagged, tagged)
-    assert same.changed_words == same.mended_count == same.broken_count == 0
+    assert same.changed_words == same.fixed_count == same.broken_count == 0
     assert all(
         d.value == 0 and d.p_value == 1 and d.interval.low == d.interval.high == 0 for d in same.headline.values()
     )
@@ -300,7 +300,7 @@ def test_what_changed_between_two_models(run, text_run, tmp_path):
     silent = type(tagged)(**{**vars(tagged), "name": "silent", "tags": outside, "decoded": outside})
     changes = find_changes(tagged, silent)
     facts = find_facts(tagged)
-    assert changes.mended_count == facts.kinds["right"] and changes.broken_count == 0
+    assert changes.fixed_count == facts.kinds["right"] and changes.broken_count == 0
     assert changes.headline["f1"].this == facts.headline["f1"].value and changes.headline["f1"].other == 0
     assert changes.headline["f1"].p_value < 0.01 and changes.headline["f1"].interval.low > 0
     assert changes.changed_words == np.count_nonzero(tagged.tags != outside)
@@ -311,7 +311,7 @@ def test_what_changed_between_two_models(run, text_run, tmp_path):
 
     shutil.copytree(run, tmp_path / "b" / "run")
     out = tmp_path / "out"
-    assert ner_report.main([str(run), "--compare", str(tmp_path / "b" / "run"), "--output", str(out)]) == 0
+    assert main([str(run), "--compare", str(tmp_path / "b" / "run"), "--output", str(out)]) == 0
     page = read_page(out)
     assert "comparison.png" in only(out / "figures")
     assert str(tmp_path / "b" / "run") in page.text  # two runs of one name are told apart
@@ -385,7 +385,7 @@ def test_an_output_that_is_no_report_is_kept(run, tmp_path, capsys):
     output.rmdir()
     an_earlier_report(output)
     (output / "figures" / "old.png").write_bytes(b"")
-    assert ner_report.main([str(run), "--output", str(output)]) == 0  # an earlier report is replaced whole
+    assert main([str(run), "--output", str(output)]) == 0  # an earlier report is replaced whole
     assert "old.png" not in only(output / "figures")
     capsys.readouterr()
     (output / "notes.txt").write_text("mine")
@@ -394,7 +394,6 @@ def test_an_output_that_is_no_report_is_kept(run, tmp_path, capsys):
 
 
 def test_a_full_disk_leaves_the_earlier_report(run, tmp_path, capsys, monkeypatch):
-    import determined_ner.report.figures as ner_report_figures
 
     output = tmp_path / "out"
     before = an_earlier_report(output)
@@ -402,14 +401,14 @@ def test_a_full_disk_leaves_the_earlier_report(run, tmp_path, capsys, monkeypatc
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ner_report_figures, "save", full)
+    monkeypatch.setattr("determined_ner.report.figures.save", full)
     message = refused(capsys, run, "--output", output)
     assert "No space left on device" in message and "make room" in message
     assert only(tmp_path) == ["out"] and (output / "report.html").read_bytes() == before
 
 
 def test_help_imports_nothing_heavy():
-    script = "import sys, ner_report\ntry: ner_report.main(['--help'])\nexcept SystemExit: pass\n"
+    script = "import sys, ner_report\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     script += "print({'torch', 'numpy', 'matplotlib', 'transformers'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", script],

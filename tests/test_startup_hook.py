@@ -34,7 +34,7 @@ RECENT = {
 OLD_PINS = {"transformers": "transformers==4.49.0", "datasets": "datasets==3.6.0", "pyarrow": "pyarrow==25.0.1"}
 
 PYTHON = f"""#!/bin/sh
-if [ "$1" = "ner_ort.py" ]; then echo compiled; exit "$EXTENSIONS"; fi
+if [ "$1" = "ort.py" ]; then echo compiled; exit "$EXTENSIONS"; fi
 if [ "$1 $2" = "-m pip" ]; then exec {sys.executable} -S "$STAND_INS/pip.py" "$@"; fi
 exec {sys.executable} -S "$@"
 """
@@ -208,9 +208,9 @@ def test_without_ort_in_the_hyperparameters_it_is_not_touched(image):
 def test_ort_pins_are_those_of_the_requirements():
     lines = (ROOT / "requirements" / "cluster.txt").read_text().splitlines()
     assert set(ORT) <= set(lines)
-    import determined_ner.model.ort as ner_ort
+    from determined_ner.model import ort
 
-    assert ner_ort.PINS.split() == ORT
+    assert ort.PINS.split() == ORT
 
 
 @needs_old_python

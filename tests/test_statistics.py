@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import determined_ner.report.statistics as statistics
+from determined_ner.report import statistics
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30))
-def test_f1_is_the_harmonic_mean_of_precision_and_recall(right, missed, invented):
-    gold, predicted = right + missed, right + invented
+def test_f1_is_the_harmonic_mean_of_precision_and_recall(right, missed, spurious):
+    gold, predicted = right + missed, right + spurious
     precision, recall = right / predicted if predicted else 0.0, right / gold if gold else 0.0
     expected = 2 * precision * recall / (precision + recall) if right else 0.0
     assert statistics.f1([right, gold, predicted]) == pytest.approx(expected)

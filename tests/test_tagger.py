@@ -15,10 +15,14 @@ from conftest import NAMES, PLACES, make_sentences, write_config, write_conll
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from determined_ner.data.encode import SETTINGS_FILE
 from determined_ner.errors import UserError
-from determined_ner.tagging.tagger import RawText, Tagged, Tagger, in_buffers, split_words
-from determined_ner.tags.entities import Scheme, TagTable, bad_tags, evaluate
+from determined_ner.model.directory import SETTINGS_FILE
+from determined_ner.tagging.tagged import Tagged
+from determined_ner.tagging.tagger import Tagger, in_buffers
+from determined_ner.tagging.words import RawText, word_offsets
+from determined_ner.tags.entities import TagTable
+from determined_ner.tags.schemes import Scheme, bad_tags
+from determined_ner.tags.scores import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +226,7 @@ def test_transformers_pipeline_finds_the_same_entities(model_dir):
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=40))
 def test_words_hold_all_but_white_space(text):
-    spans = split_words(text)
+    spans = word_offsets(text)
     assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
     assert all(start < end for start, end in spans)
     assert "".join(text[start:end] for start, end in spans) == re.sub(r"[^\S\x1c-\x1f]+", "", text)
@@ -238,7 +242,7 @@ def test_words_hold_all_but_white_space(text):
     ],
 )
 def test_words_of_a_text(text, words):
-    assert [text[start:end] for start, end in split_words(text)] == words.split("|")
+    assert [text[start:end] for start, end in word_offsets(text)] == words.split("|")
 
 
 def test_buffers_are_bounded_and_documents_are_not_cut():

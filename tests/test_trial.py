@@ -29,9 +29,8 @@ from conftest import (
 )
 from transformers import BertConfig, PreTrainedModel
 
-import determined_ner.model.engine as ner_backend
-import determined_ner.model.build as ner_model
 from determined_ner.errors import UserError
+from determined_ner.model.engine import Engine
 
 # ----- closed form: one layer, every loss and weight predicted by formula
 
@@ -76,7 +75,7 @@ def test_one_layer_follows_its_closed_form(tmp_path, tiny_encoder, train, monkey
         config.num_labels = len(label_names)
         return OneLayer(config)
 
-    monkeypatch.setattr(ner_model, "build_model", one_layer)
+    monkeypatch.setattr("determined_ner.model.build.build_model", one_layer)
     data = {s: write_conll(tmp_path / f"{s}.conll", [[("a", "B-X"), ("b", "O")]] * 16) for s in ("train", "validation")}
     config = write_config(tmp_path / "closed.yaml", tiny_encoder, data, num_train_epochs=5, learning_rate=0.5)
     folder = train(
@@ -422,7 +421,7 @@ def test_lengths_of_batches_are_few_in_half_precision_and_one_if_asked(train, mo
         return record
 
     for name in ("learn", "logits"):  # in training and in evaluation
-        monkeypatch.setattr(ner_backend.Engine, name, recorded(getattr(ner_backend.Engine, name)))
+        monkeypatch.setattr(Engine, name, recorded(getattr(Engine, name)))
     at_most_18 = ("data.max_seq_length=18", "hyperparameters.max_steps=8", "hyperparameters.global_batch_size=2")
     rounded = {4, 8, 12, 16, 18}
     train(*at_most_18, output="fp32")
@@ -534,9 +533,9 @@ def test_a_point_of_a_search_that_cannot_work_is_invalid(overrides, config_file,
 
     import determined as det
 
-    import determined_ner.local.run as ner_run
-    from determined_ner.settings.experiment import parse_arguments
-    from determined_ner.settings.hyperparameters import HyperparameterError
+    from determined_ner.errors import HyperparameterError
+    from determined_ner.local.run import run_locally
+    from determined_ner.settings.arguments import parse_arguments
 
     variants = {name: tmp_path / name for name in ("larger", "other_task", "lacking")}
     for folder in variants.values():
@@ -556,5 +555,5 @@ def test_a_point_of_a_search_that_cannot_work_is_invalid(overrides, config_file,
     for override in overrides:
         arguments += ["--config", override.format(**{name: str(path) for name, path in variants.items()})]
     with pytest.raises(UserError) as error:
-        ner_run.run_locally(parse_arguments(arguments))
+        run_locally(parse_arguments(arguments))
     assert isinstance(error.value, HyperparameterError) or isinstance(error.value.__cause__, det.InvalidHP)

@@ -19,19 +19,10 @@ from hypothesis import strategies as st
 from seqeval import scheme as seqeval_scheme
 from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fscore_support
 
-from determined_ner.tags.entities import (
-    Scheme,
-    TagTable,
-    count_entities,
-    detect_scheme,
-    entity_spans,
-    evaluate,
-    from_iob2,
-    label_list,
-    scores,
-    split_tag,
-    to_iob2,
-)
+from determined_ner.tags.entities import TagTable, entity_spans
+from determined_ner.tags.labels import label_list
+from determined_ner.tags.schemes import Scheme, detect_scheme, from_iob2, split_tag, to_iob2
+from determined_ner.tags.scores import count_entities, evaluate, scores
 
 Document = list[str]
 Entity = tuple[str, int, int]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from determined_ner.check.facts import LONG_ENTITY, AmbiguousWord, Distribution, Example, Finding, SplitFacts
-from determined_ner.data.encode import Labels, Split, read_text
-from determined_ner.data.sources import Source
+from determined_ner.data.source import Source
+from determined_ner.data.split import Split
+from determined_ner.data.text_store import StoredText
 from determined_ner.data.tokenizer import WordTokenizer
-from determined_ner.tags.entities import Scheme, TagTable, entity_spans
+from determined_ner.tags.entities import TagTable, entity_spans
+from determined_ner.tags.labels import Labels
+from determined_ner.tags.schemes import Scheme
 
 EXAMPLES = 3
 AMBIGUOUS_FROM = 5
@@ -37,8 +39,7 @@ class SplitCounter:
     def __init__(
         self,
         split: Split,
-        source: Source,
-        text: Path,
+        text: StoredText,
         labels: Labels,
         tokenizer: WordTokenizer,
         max_seq_length: int,
@@ -46,10 +47,10 @@ class SplitCounter:
     ) -> None:
         """
         Args:
-            text: the split's Arrow file.
+            text: of the split.
             whole_documents: windows reach over the sentences of a document (data.context).
         """
-        self._split, self._source, self._text = split, source, text
+        self._split, self._text = split, text
         self._tokenizer = tokenizer
         self._capacity = max_seq_length - tokenizer.specials
         self._whole_documents = whole_documents
@@ -81,8 +82,8 @@ class SplitCounter:
         tags = np.zeros(len(self._labels.names), np.int64)
         entities = np.zeros(len(self._table.types), np.int64)
         row = word = 0
-        for batch in read_text(self._text):
-            part = _Part(batch, self._source)
+        for batch in self._text.batches():
+            part = _Part(batch, self._text.source)
             self._count_documents(batch)
             gold = np.asarray(split.tags[word : word + len(part.words)])
             pieces, seen = self._pieces_of(part, word)
@@ -118,7 +119,7 @@ class SplitCounter:
         split, facts, n = self._split, self.facts, len(part.words)
         low, high = np.searchsorted(split.words, [at, at + n])  # windows: none reaches over two record batches
         begin, end = int(split.windows[low]), int(split.windows[high])
-        first = np.flatnonzero(split.first[begin:end]) + begin
+        first = np.flatnonzero(split.is_first_piece[begin:end]) + begin
         assert len(first) == n, "a word is owned by no window, or by two"
         owned = np.asarray(split.words[low : high + 1]) - at
         ends = np.append(first[1:], end)
@@ -251,12 +252,13 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _TEXT_SHOWN else text[: _TEXT_SHOWN - 1] + "…"
 
 
-def sentences_at(text: Path, source: Source, rows: Iterable[int]) -> Iterator[Example]:
+def sentences_at(text: StoredText, rows: Iterable[int]) -> Iterator[Example]:
     """The sentences at these rows of a split, in their order."""
+    rows = list(rows)
     wanted = sorted(set(rows))
     found, begin = {}, 0
-    for batch in read_text(text):
-        part = _Part(batch, source)
+    for batch in text.batches():
+        part = _Part(batch, text.source)
         while wanted and wanted[0] < begin + batch.num_rows:
             found[wanted[0]] = part.sentence(wanted[0] - begin)
             wanted.pop(0)
@@ -266,7 +268,7 @@ def sentences_at(text: Path, source: Source, rows: Iterable[int]) -> Iterator[Ex
     return (found[row] for row in rows)
 
 
-def find_repeats(counters: dict[str, SplitCounter], texts: dict[str, Path], sources: dict[str, Source]) -> None:
+def find_repeats(counters: dict[str, SplitCounter], texts: dict[str, StoredText]) -> None:
     """Fill in ``repeated`` and ``in_train`` of every split."""
     train = counters["train"].hashes
     order = np.argsort(train, kind="stable")  # equal ones by row, so that the first is found first
@@ -279,23 +281,22 @@ def find_repeats(counters: dict[str, SplitCounter], texts: dict[str, Path], sour
         again = np.flatnonzero(own[1:] == own[:-1]) + 1
         rows = np.sort(own_order[again])
         firsts = own_order[np.searchsorted(own, hashes[rows[:EXAMPLES]])]
-        counter.facts.repeated = _repeats(rows, firsts, (texts[name], sources[name]), (texts[name], sources[name]))
+        counter.facts.repeated = _repeats(rows, firsts, texts[name], texts[name])
         if name != "train":
             at = np.minimum(np.searchsorted(ordered, hashes), len(ordered) - 1)
             rows = np.flatnonzero(ordered[at] == hashes)
             firsts = order[at[rows[:EXAMPLES]]]
-            train_text = (texts["train"], sources["train"])
-            counter.facts.in_train = _repeats(rows, firsts, (texts[name], sources[name]), train_text)
+            counter.facts.in_train = _repeats(rows, firsts, texts[name], texts["train"])
 
 
-def _repeats(rows: Ints, firsts: Ints, here: tuple[Path, Source], there: tuple[Path, Source]) -> Finding:
+def _repeats(rows: Ints, firsts: Ints, here: StoredText, there: StoredText) -> Finding:
     """
     Args:
         rows: all sentences that are repeated.
         firsts: of the first few of them, the sentences that they repeat.
     """
-    examples = list(sentences_at(*here, rows[:EXAMPLES].tolist()))
-    for example, first in zip(examples, sentences_at(*there, firsts.tolist()), strict=True):
+    examples = list(sentences_at(here, rows[:EXAMPLES].tolist()))
+    for example, first in zip(examples, sentences_at(there, firsts.tolist()), strict=True):
         example.same_as = first.place
     return Finding(len(rows), examples)
 

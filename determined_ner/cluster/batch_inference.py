@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,31 +20,36 @@ from typing import Annotated, Any, Literal
 import determined as det
 import numpy as np
 import pyarrow as pa
-import pydantic
 import torch
-from determined.experimental import client
 from determined.pytorch import experimental
 from numpy.typing import NDArray
 from pydantic import Field
 
-import determined_ner.model.engine as ner_backend
-import determined_ner.model.build as ner_model
-import determined_ner.data.readers.open as ner_readers
-from determined_ner.data.batches import BatchDataset, Padding, only_item, shared_out
-from determined_ner.files.cache import FORMAT, cached, hash_of, hash_of_file
-from determined_ner.training.trained import STATE_FILE, is_uuid, load_weights
-from determined_ner.cluster.workarounds import UNWRITABLE
-from determined_ner.data.corpus import cached_text
-from determined_ner.data.encode import Labels, Split, cached_split
-from determined_ner.errors import UserError, first_line, read_json
-from determined_ner.settings.hyperparameters import DataSettings, Hyperparameters, Section, explain
-from determined_ner.data.remote import fetch, is_remote
-from determined_ner.data.sources import Numbered, Source
-from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
-from ner_trial import SETTINGS_FILE, NERTrial
-from determined_ner.tags.entities import Scheme, from_iob2
+from determined_ner import determined_api
+from determined_ner.data.batches import evaluation_batches
+from determined_ner.data.collate import BatchDataset, only_item
+from determined_ner.data.encode import encode_split
+from determined_ner.data.padding import Padding
+from determined_ner.data.readers.open import find_files, format_of, read_file
+from determined_ner.data.remote import fetch
+from determined_ner.data.source import Numbered, Source
+from determined_ner.data.split import Split
+from determined_ner.data.text_store import StoredText, store_text
+from determined_ner.errors import UNWRITABLE, UserError
+from determined_ner.files.atomic import replacing
+from determined_ner.files.cache import FORMAT, build_once, hash_file, hash_parts
+from determined_ner.model.directory import SETTINGS_FILE
+from determined_ner.model.precision import autocast, length_multiple
+from determined_ner.model.weights import STATE_FILE
+from determined_ner.settings.hyperparameters import Hyperparameters
+from determined_ner.settings.sections import Section, check_section
+from determined_ner.settings.urls import is_remote
+from determined_ner.tags.labels import Labels
+from determined_ner.tags.schemes import from_iob2
+from determined_ner.training.setup import DEFAULT_CACHE
+from determined_ner.training.trained import Trained, download_checkpoint, find_trained, is_uuid
 
-logger = logging.getLogger("ner")
+logger = logging.getLogger("determined_ner")
 
 PARTS_PER_CHECKPOINT = 5
 """Parts that a slot makes between two checkpoints of the progress, at which alone a pause can happen."""
@@ -79,24 +83,15 @@ class InferenceData(Section):
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What a checkpoint holds."""
-
-    model: torch.nn.Module
-    hparams: Hyperparameters
-    data: DataSettings
-    tokenizer: WordTokenizer
-    labels: Labels
-    """Names of the labels, and the scheme that tags are given in: that of the training files."""
-    max_seq_length: int
-
-
-@dataclass(frozen=True)
 class Job:
     """P parts of one text."""
 
     trained: Trained
-    text: Path
+    model: torch.nn.Module
+    """Of the trained model's directory, on the CPU."""
+    hparams: Hyperparameters
+    """Of the training."""
+    text: StoredText
     split: Split
     borders: NDArray[np.int64]
     """(P + 1,) first window of each part."""
@@ -119,35 +114,33 @@ class Job:
         begin, end = int(self.split.words[windows[0]]), int(self.split.words[windows[-1] + 1])
         tags = self._tags(windows, begin, end, device)
         first, last = np.searchsorted(self.split.sentences, [begin, end])
-        partial = target.with_suffix(".partial")
-        with partial.open("w", encoding="utf-8") as file:
+        with replacing(target) as partial, partial.open("w", encoding="utf-8") as file:
             for words in self._words(int(first), int(last)):
                 mine, tags = tags[: len(words)], tags[len(words) :]
-                line = {"tokens": words, "tags": from_iob2(mine, self.trained.labels.scheme)}
+                line = {"tokens": words, "tags": from_iob2(mine, self.trained.directory.scheme)}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
         assert not tags
-        partial.replace(target)
 
     @torch.inference_mode()
     def _tags(self, windows: NDArray[np.int64], begin: int, end: int, device: torch.device) -> list[str]:
         """Of the words from ``begin`` to ``end``, which are those that these windows own."""
-        trained = self.trained
-        padding = Padding(ner_backend.length_multiple(trained.hparams, device), most=trained.max_seq_length)
-        dataset = BatchDataset(self.split, trained.tokenizer, padding)
+        directory = self.trained.directory
+        padding = Padding(length_multiple(self.hparams, device), most=directory.max_seq_length)
+        dataset = BatchDataset(self.split, directory.tokenizer, padding)
         ids = np.full(end - begin, -1, np.int64)
-        for micro_batch in shared_out(windows, self.split.lengths(trained.tokenizer.specials)[windows]):
+        for micro_batch in evaluation_batches(windows, self.split.lengths(directory.tokenizer.specials)[windows]):
             batch = {name: tensor.to(device) for name, tensor in dataset[micro_batch].items()}
-            with ner_backend.autocast(trained.hparams, device):
-                logits = trained.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-            chosen = logits[batch["first"]].float().argmax(-1).cpu().numpy()
+            with autocast(self.hparams, device):
+                logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+            chosen = logits[batch["is_first_piece"]].float().argmax(-1).cpu().numpy()
             owned = [np.arange(*self.split.words[window : window + 2]) for window in micro_batch.windows]
             ids[np.concatenate(owned) - begin] = chosen
         assert (ids >= 0).all(), "a word without a tag"
-        return [trained.labels.names[i] for i in ids.tolist()]
+        return [directory.labels[i] for i in ids.tolist()]
 
     def _words(self, first: int, last: int) -> Iterator[list[str]]:
         """Sentences ``first`` to ``last`` of the text."""
-        with pa.memory_map(str(self.text)) as source:
+        with pa.memory_map(str(self.text.file)) as source:
             reader = pa.ipc.open_file(source)
             at = 0
             for i in range(reader.num_record_batches):
@@ -168,58 +161,35 @@ class Job:
             return  # it was done, and the task ended before it could say so
         if missing:
             raise UserError(
-                f"data.output_file: {self.output}: {len(missing)} of {len(self)} parts are not in {self.parts}; "
-                f"all nodes have to see that directory: put it on a shared file system (bind_mounts)"
+                "data.output_file",
+                f"{self.output}: {len(missing)} of {len(self)} parts are not in {self.parts}",
+                "all nodes have to see that directory: put it on a shared file system (bind_mounts)",
             )
-        partial = self.output.with_name(f".{self.output.name}.partial")
-        with partial.open("wb") as whole:
+        with replacing(self.output) as partial, partial.open("wb") as whole:
             for i in range(len(self)):
                 with self.part(i).open("rb") as part:
                     shutil.copyfileobj(part, whole)
-        partial.replace(self.output)
         shutil.rmtree(self.parts)
         logger.info(f"{self.output}: {len(self.split.sentences) - 1:,} sentences, {len(self.split.tags):,} words")
 
 
-def find_checkpoint(named: str, cache: Path) -> Path:
-    """The directory of a checkpoint; one that is named by its UUID is downloaded, once on each node.
+def find_checkpoint(named: str, cache: Path) -> Trained:
+    """A checkpoint; one that is named by its UUID is downloaded, once on each node.
 
     Raises:
         UserError: there is none, or it is not of this trial.
     """
     folder = Path(named).expanduser()
     if is_uuid(named):
-
-        def download(partial: Path) -> None:
-            try:
-                client.get_checkpoint(named).download(str(partial))
-            except Exception as error:  # of the master, of five kinds of storage
-                raise UserError(
-                    f"hyperparameters.checkpoint: {named} cannot be downloaded: {first_line(error)}; "
-                    f"check it with det checkpoint describe {named}"
-                ) from error
-
-        folder = cached(cache, f"checkpoint-{named}", download)
+        folder = build_once(cache, f"checkpoint-{named}", lambda partial: download_checkpoint(named, partial))
     missing = [name for name in (STATE_FILE, SETTINGS_FILE, "config.json") if not (folder / name).is_file()]
     if missing:
         raise UserError(
-            f"hyperparameters.checkpoint: {named!r} is no checkpoint of this trial, it has no {missing[0]}; "
-            f"write the UUID of one, or its path"
+            "hyperparameters.checkpoint",
+            f"{named!r} is no checkpoint of this trial, it has no {missing[0]}",
+            "write the UUID of one, or its path",
         )
-    return folder
-
-
-def load_checkpoint(folder: Path) -> Trained:
-    """Rebuild the model of a checkpoint, on the CPU, without its training data or its encoder's files."""
-    saved = read_json(folder / SETTINGS_FILE, "the checkpoint")
-    assert saved is not None  # it was looked for
-    own = {"config_name": str(folder), "tokenizer_name": str(folder), "revision": "main"}
-    hparams = Hyperparameters(**{**saved["hyperparameters"], **own})
-    labels = Labels(tuple(saved["labels"]), Scheme(saved["scheme"]))
-    model = ner_model.build_model(ner_model.load_config(hparams), hparams, labels.names, seed=None)
-    load_weights(model, folder)
-    data = DataSettings(**saved["data"])
-    return Trained(model, hparams, data, load_tokenizer(hparams), labels, saved["max_seq_length"])
+    return find_trained(str(folder), cache)
 
 
 def prepare(hparams: InferenceHyperparameters, data: InferenceData) -> Job:
@@ -228,23 +198,21 @@ def prepare(hparams: InferenceHyperparameters, data: InferenceData) -> Job:
     Raises:
         UserError: no such checkpoint or text.
     """
-    cache = Path(data.cache_dir).expanduser() if data.cache_dir else NERTrial.cache_dir
+    cache = Path(data.cache_dir or DEFAULT_CACHE).expanduser()
     file = data.input_file
-    files = [fetch(file, "data.input_file", cache)] if is_remote(file) else ner_readers.find_files(file)
-    checkpoint = find_checkpoint(hparams.checkpoint, cache)
-    trained = load_checkpoint(checkpoint)
-    settings = trained.data.model_copy(update={"context": data.context or trained.data.context})
-    source = _source(files, data, trained)
-    text = cached_text(source, settings, cache)
-    names = trained.labels.names
-    scheme = Scheme.PLAIN if trained.labels.scheme is Scheme.PLAIN else Scheme.IOB2  # of what the model predicts
-    split = cached_split(
-        source, text, Labels(names, scheme), settings, trained.tokenizer, trained.max_seq_length, cache, False
-    )
+    files = [fetch(file, "data.input_file", cache)] if is_remote(file) else find_files(file)
+    trained = find_checkpoint(hparams.checkpoint, cache)
+    directory, settings = trained.directory, trained.settings
+    assert settings is not None  # find_checkpoint looked for them
+    text_settings = settings.data.model_copy(update={"context": data.context or settings.data.context})
+    text = store_text(_source(files, data, trained), text_settings, cache)
+    labels = Labels(directory.labels, directory.label_scheme)  # those of what the model predicts
+    split = encode_split(text, labels, text_settings, directory.tokenizer, directory.max_seq_length, cache)
     output = Path(data.output_file).expanduser().absolute()
-    key = hash_of([split.fingerprint, hash_of_file(checkpoint / STATE_FILE), hparams.pieces_per_part])
+    key = hash_parts([split.fingerprint, hash_file(directory.path / STATE_FILE), hparams.pieces_per_part])
     parts = output.with_name(f".{output.name}.parts-{key[:16]}")
-    return Job(trained, text, split, _cut(split, hparams.pieces_per_part), output, parts)
+    borders = _cut(split, hparams.pieces_per_part)
+    return Job(trained, directory.load_model(), settings.hparams, text, split, borders, output, parts)
 
 
 def _source(files: list[Path], data: InferenceData, trained: Trained) -> Source:
@@ -253,21 +221,24 @@ def _source(files: list[Path], data: InferenceData, trained: Trained) -> Source:
         "text_column": data.text_column_name,
         "document_column": data.document_column_name,
         "need_tags": False,
-        "task": trained.hparams.finetuning_task,
+        "task": trained.settings.hparams.finetuning_task if trained.settings else "ner",
     }
-    placeholder = "O" if "O" in trained.labels.names else trained.labels.names[0]
+    labels = trained.directory.labels
+    placeholder = "O" if "O" in labels else labels[0]
 
     def sentences() -> Iterator[Numbered]:
         document = 0
         for number, file in enumerate(files):
             offset = document
-            for sentence in ner_readers.read_file(file, **how):
+            for sentence in read_file(file, **how):
                 document = offset + sentence.document + 1
                 tags = [placeholder] * len(sentence.words)
                 yield number, replace(sentence, tags=tags, document=offset + sentence.document)
 
-    contents = [[hash_of_file(file), *ner_readers.format_of(file)] for file in files]
-    return Source("input", hash_of([FORMAT, contents, how, placeholder]), sentences, tuple(str(file) for file in files))
+    contents = [[hash_file(file), *format_of(file)] for file in files]
+    return Source(
+        "input", hash_parts([FORMAT, contents, how, placeholder]), sentences, tuple(str(file) for file in files)
+    )
 
 
 def _cut(split: Split, pieces_per_part: int) -> NDArray[np.int64]:
@@ -296,7 +267,7 @@ def infer(job: Job) -> None:
     class Processor(experimental.TorchBatchProcessor):
         def __init__(self, context: experimental.TorchBatchProcessorContext) -> None:
             self._context = context
-            context.prepare_model_for_inference(job.trained.model)
+            context.prepare_model_for_inference(job.model)
 
         def process_batch(self, batch: int, batch_idx: int) -> None:
             job.make_part(batch, self._context.device)
@@ -318,28 +289,27 @@ def infer(job: Job) -> None:
     )
 
 
-def run(info: Any) -> None:
-    """
+def run() -> None:
+    """Tag the files that the experiment names.
+
     Raises:
-        UserError: settings, checkpoint, text or output that cannot be.
+        UserError: this is no task of a cluster; settings, checkpoint, text or output that cannot be.
     """
-    config = info.trial._config
-    problems: list[str] = []
-    sections: list[Any] = []
-    for title, section, given in (
-        ("hyperparameters", InferenceHyperparameters, info.trial.hparams),
-        ("data", InferenceData, config.get("data") or {}),
-    ):
-        try:
-            sections.append(section(**{name: value for name, value in given.items() if value is not None}))
-        except pydantic.ValidationError as error:
-            problems.extend(explain(title, section, detail) for detail in error.errors())
+    logging.basicConfig(level=logging.INFO, format=det.LOG_FORMAT)
+    info = det.get_cluster_info()
+    if info is None or info.task_type != "TRIAL":
+        remedy = "det experiment create configs/batch_inference.yaml ."
+        raise UserError("", "batch inference runs on a cluster", remedy)
+    config = determined_api.experiment_config(info)
+    problems: list[UserError] = []
+    hparams = check_section("hyperparameters", InferenceHyperparameters, info.trial.hparams, problems)
+    data = check_section("data", InferenceData, config.get("data") or {}, problems)
     if problems:
-        raise UserError("\n".join(problems))
-    hparams, data = sections
+        raise UserError.several(problems)
+    assert hparams is not None and data is not None
     output = Path(data.output_file).expanduser()
     if output.exists() and info.latest_checkpoint is None:
-        raise UserError(f"data.output_file: {output} is there already; remove it, or name another")
+        raise UserError("data.output_file", f"{output} is there already", "remove it, or name another")
     job = prepare(hparams, data)
     try:
         job.parts.mkdir(parents=True, exist_ok=True)
@@ -348,26 +318,5 @@ def run(info: Any) -> None:
         if error.errno not in UNWRITABLE:
             raise
         raise UserError(
-            f"data.output_file: {output} cannot be written: {error.strerror}; make room or rights, or name another"
+            "data.output_file", f"{output} cannot be written: {error.strerror}", "make room or rights, or name another"
         ) from error
-
-
-def main() -> int:
-    """
-    Returns:
-        exit status: 0; 2 after a mistake of the user, told in one message.
-    """
-    logging.basicConfig(level=logging.INFO, format=det.LOG_FORMAT)
-    try:
-        info = det.get_cluster_info()
-        if info is None or info.task_type != "TRIAL":
-            raise UserError("batch inference runs on a cluster: det experiment create configs/batch_inference.yaml .")
-        run(info)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

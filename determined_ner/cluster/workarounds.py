@@ -1,11 +1,12 @@
-"""What a task of a cluster needs beyond Determined's own: patience with its master, a word on a full disk, an end where
-a node has vanished, and the last of its TensorBoard events.
+"""What a task of a cluster needs beyond what Determined 0.38.1 does by itself.
+
+Patience with its master, one message about a full disk, an end where a node has vanished, and the last of its
+TensorBoard events. Each is a fault upstream, where nobody fixes it any more.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -16,21 +17,30 @@ from typing import Any
 
 import zmq
 from determined import core, pytorch, tensorboard
+from determined.common import util
 from zmq.utils.monitor import recv_monitor_message
 
+from determined_ner import determined_api
 from determined_ner.errors import UserError
+from determined_ner.files.atomic import why_unwritable
 
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-"""What making room or rights mends."""
-
-MANNERS = 10_000
-"""Milliseconds in which what others have said arrives after a peer has gone; at a trial's end all go, in any order."""
+GRACE_MILLISECONDS = 10_000
+"""Time in which what others have said arrives after a peer has gone; at a trial's end all go, in any order."""
 
 
-def be_patient_with_master() -> None:
+def prepare_task(context: pytorch.PyTorchTrialContext) -> None:
+    """All that has to be in place before a trial trains on a cluster; nothing of it matters off one."""
+    wait_for_master()
+    core_context = determined_api.core_context(context)
+    determined_api.set_retries(core_context, util.get_max_retries_config())
+    report_unwritable_checkpoints(core_context.checkpoint)
+    notice_dead_slots(context.distributed)
+
+
+def wait_for_master() -> None:
     """Let reports wait for a master, or a proxy before it, that answers 500 to 504.
 
-    Determined 0.38.1 tries for some 25 minutes to reach a master, but ends the trial at its first such answer. The
+    Determined tries for some 25 minutes to reach a master, but ends the trial at its first such answer. The
     environment variable is its own; what an experiment sets in ``environment_variables`` is kept. A report that came
     through and was answered so is made twice, for the same step of the same task.
     """
@@ -43,8 +53,8 @@ def be_patient_with_master() -> None:
     os.environ.setdefault("DET_RETRY_CONFIG", json.dumps(patience))
 
 
-def write_or_tell(checkpoints: core.CheckpointContext) -> None:
-    """Have a checkpoint that cannot be written removed, and told in one message.
+def report_unwritable_checkpoints(checkpoints: core.CheckpointContext) -> None:
+    """Have a checkpoint that cannot be written removed, and reported in one message.
 
     Determined leaves half of one behind (on ``directory`` and ``shared_fs`` storage, where it takes the room of the
     next) and a traceback; it reports none, so that a trial goes on from the last that is complete.
@@ -67,25 +77,15 @@ def write_or_tell(checkpoints: core.CheckpointContext) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             where = "checkpoint_storage" if path is None else f"checkpoint_storage, here {path.parent}"
             raise UserError(
-                f"a checkpoint cannot be written ({where}): {reason}; make room or rights there; "
-                f"the trial goes on from its last complete checkpoint"
+                "",
+                f"a checkpoint cannot be written ({where}): {reason}",
+                "make room or rights there; the trial goes on from its last complete checkpoint",
             ) from error
 
-    checkpoints.store_path = store_path
+    checkpoints.store_path = store_path  # type: ignore[method-assign]
 
 
-def why_unwritable(error: OSError | RuntimeError) -> str | None:
-    """What keeps a file from being written, if it is that."""
-    if isinstance(error, shutil.Error):  # of copytree: (source, destination, reason) of each file
-        return str(error.args[0][0][2]) if isinstance(error.args[0], list) else str(error)
-    if isinstance(error, OSError):
-        return str(error) if error.errno in UNWRITABLE else None
-    # torch's writer of archives says no more than where it got stuck.
-    stuck = "PytorchStreamWriter" in str(error) or "inline_container" in str(error)
-    return f"the disk is full, or lost ({str(error).strip()})" if stuck else None
-
-
-COMINGS = (
+ARRIVALS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -100,9 +100,14 @@ class AttentiveSocket:
     what has each counted) comes through ZeroMQ, which would wait for a dead node until the master ends the task.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], grace: int = GRACE_MILLISECONDS) -> None:
+        """
+        Args:
+            grace: milliseconds in which the others may still be heard after a peer has gone.
+        """
         self._socket = socket
-        self._news = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | COMINGS)
+        self._grace = grace
+        self._events = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | ARRIVALS)
         self._peers = 0  # more than there were when all had met; a stranger who fails to greet comes and goes
 
     def recv_pyobj(self) -> Any:
@@ -110,21 +115,22 @@ class AttentiveSocket:
 
         Raises:
             UserError: a peer is gone (its kernel closed the connection, or it was silent for a minute and the chief
-                waits), and nothing came from the others within ``MANNERS``.
+                waits), and nothing came from the others within the grace.
         """
         patience = None
         while not self._socket.poll(patience or 500):
-            while self._news.poll(0):
-                event = recv_monitor_message(self._news)["event"]
-                self._peers += 1 if event & COMINGS else -1
+            while self._events.poll(0):
+                event = recv_monitor_message(self._events)["event"]
+                self._peers += 1 if event & ARRIVALS else -1
             if self._peers >= 0:
                 patience = None
             elif patience is None:
-                patience = MANNERS
+                patience = self._grace
             else:
                 raise UserError(
-                    "a slot of this trial is gone: its process, or its node, has died; its own log says why, and the "
-                    "trial goes on from its last checkpoint"
+                    "",
+                    "a slot of this trial is gone: its process, or its node, has died",
+                    "its own log says why, and the trial goes on from its last checkpoint",
                 )
         return self._socket.recv_pyobj()
 
@@ -133,21 +139,19 @@ class AttentiveSocket:
 
     def close(self) -> None:
         self._socket.disable_monitor()
-        self._news.close()  # left open, it keeps the whole process from ending
+        self._events.close()  # left open, it keeps the whole process from ending
         self._socket.close()
 
 
-def notice_the_dead(slots: core.DistributedContext) -> None:
+def notice_dead_slots(slots: core.DistributedContext) -> None:
     """Have no slot wait for the word of one that has died."""
     if slots.size < 2:
         return
-    if slots.rank == 0:
-        slots._chief_zmq._pull_socket = AttentiveSocket(slots._chief_zmq._pull_socket)
-    else:
-        slots._worker_zmq._sub_socket = AttentiveSocket(slots._worker_zmq._sub_socket)
+    holder, name = determined_api.receiving_socket(slots)
+    setattr(holder, name, AttentiveSocket(getattr(holder, name)))
 
 
-class LastEvents(pytorch.PyTorchCallback):
+class UploadLastEvents(pytorch.PyTorchCallback):
     """Uploads the TensorBoard events of a task's end.
 
     Determined uploads at most once a second and not at the end: the last validation would be missing wherever it and
@@ -158,9 +162,9 @@ class LastEvents(pytorch.PyTorchCallback):
         self._context = context
 
     def on_trial_shutdown(self) -> None:
-        train = self._context._core.train
+        train = determined_api.core_context(self._context).train
         if self._context.distributed.rank > 0 or isinstance(train, core.DummyTrainContext):
             return
         time.sleep(1)
-        self._context._maybe_reset_tbd_writer()
+        determined_api.write_events(self._context)
         train.upload_tensorboard_files(lambda _: True, tensorboard.util.get_rank_aware_path)

@@ -7,17 +7,14 @@ step learns from; it is cut into as many *micro-batches* as there are slots × a
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from determined_ner.data.encode import IGNORED, Split
-from determined_ner.data.tokenizer import WordTokenizer
+from determined_ner.data.split import Split
 
 Ints = NDArray[np.int64]
 EVALUATION_PIECES = 4096
@@ -157,7 +154,7 @@ class TrainingBatches(torch.utils.data.Sampler):
         self, split: Split, specials: int, global_batch_size: int, micro_batches: int, seed: int, group_by_length: bool
     ) -> None:
         self._lengths = split.lengths(specials)
-        self._words = split.trained()
+        self._words = split.labelled_pieces()
         self._settings = (global_batch_size, micro_batches, seed)
         self._group_by_length = group_by_length
         self._epoch = 0
@@ -176,7 +173,7 @@ class TrainingBatches(torch.utils.data.Sampler):
         return plan_epoch(self._lengths, self._words, *self._settings, epoch, self._group_by_length)
 
 
-def shared_out(windows: Ints, lengths: Ints) -> list[MicroBatch]:
+def evaluation_batches(windows: Ints, lengths: Ints) -> list[MicroBatch]:
     """Windows in batches for evaluation, longest first.
 
     Args:
@@ -197,7 +194,7 @@ class EvaluationBatches(torch.utils.data.Sampler):
 
     def __init__(self, split: Split, specials: int, slots: int) -> None:
         lengths = split.lengths(specials)
-        self._batches = shared_out(np.arange(len(lengths)), lengths)
+        self._batches = evaluation_batches(np.arange(len(lengths)), lengths)
         # Determined wants a batch on every slot, be it an empty one.
         self._batches.extend(MicroBatch(()) for _ in range(slots - len(self._batches)))
 
@@ -219,82 +216,3 @@ def _evaluation_size(lengths: Ints) -> int:
     most, least = max(1, EVALUATION_PIECES // longest), -(-LEAST_EVALUATION_PIECES // longest)
     alike = int(np.searchsorted(-lengths, -0.9 * longest, side="right"))
     return min(most, max(least, alike))
-
-
-@dataclass(frozen=True)
-class Padding:
-    """To which length L the windows of a batch are padded: that of the longest, or what suits the machine better."""
-
-    multiple: int = 1
-    """L is a multiple of this,"""
-    least: int = 0
-    """at least this,"""
-    most: int = sys.maxsize
-    """and at most this: the size of a window."""
-
-    def __call__(self, longest: Ints) -> Ints:
-        """
-        Args:
-            longest: (batches,) pieces of the longest window of each.
-
-        Returns:
-            (batches,) L.
-        """
-        rounded = -(-longest // self.multiple) * self.multiple
-        return np.minimum(np.maximum(rounded, self.least), self.most)
-
-
-class BatchDataset(torch.utils.data.Dataset):
-    """A split whose items are whole collated batches."""
-
-    def __init__(self, split: Split, tokenizer: WordTokenizer, padding: Padding | None = None) -> None:
-        self._split = split
-        self._tokenizer = tokenizer
-        self._padding = padding or Padding()
-
-    def __getitem__(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
-        """Pad the windows of a micro-batch to one length L.
-
-        An empty micro-batch becomes one window without words: every slot has to take part in every step.
-
-        Returns:
-            input_ids, attention_mask, labels: (B, L) int64; first: (B, L) bool, first pieces of owned words;
-            windows: (B,) int64, empty for an empty micro-batch; loss_weight: () float32.
-        """
-        windows = np.array(batch.windows or (0,), np.int64)
-        begins, ends = self._split.windows[windows], self._split.windows[windows + 1]
-        sizes = ends - begins
-        prefix, suffix = self._tokenizer.prefix, self._tokenizer.suffix
-        length = int(self._padding(sizes.max() + len(prefix) + len(suffix)))
-        rows = np.repeat(np.arange(len(windows)), sizes)
-        columns = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes) + len(prefix)
-        pieces = columns - len(prefix) + np.repeat(begins, sizes)
-
-        ids = np.full((len(windows), length), self._tokenizer.pad_id, np.int64)
-        labels = np.full((len(windows), length), IGNORED, np.int64)
-        first = np.zeros((len(windows), length), np.bool_)
-        ids[:, : len(prefix)] = prefix
-        ids[rows, columns] = self._split.ids[pieces]
-        ends_at = sizes + len(prefix)
-        for i, piece in enumerate(suffix):
-            ids[np.arange(len(windows)), ends_at + i] = piece
-        if batch.windows:
-            labels[rows, columns] = self._split.labels[pieces]
-            first[rows, columns] = self._split.first[pieces]
-        else:
-            windows = windows[:0]
-        mask = np.arange(length) < (ends_at + len(suffix))[:, None]
-        return {
-            "input_ids": torch.from_numpy(ids),
-            "attention_mask": torch.from_numpy(mask.astype(np.int64)),
-            "labels": torch.from_numpy(labels),
-            "first": torch.from_numpy(first),
-            "windows": torch.from_numpy(windows),
-            "loss_weight": torch.tensor(batch.loss_weight),
-        }
-
-
-def only_item(items: list[Any]) -> Any:
-    """``collate_fn`` for a dataset whose items are batches already."""
-    (item,) = items
-    return item

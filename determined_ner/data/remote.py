@@ -18,32 +18,15 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from determined_ner.errors import UserError
-from determined_ner.settings.hyperparameters import DataSettings
+from determined_ner.settings.data import DataSettings
+from determined_ner.settings.urls import FILES, is_remote, shown_url
 
-FILES = ("train_file", "validation_file", "test_file")
 BLOCK = 1 << 20
 TIMEOUT = (10, 60)
 """Seconds to connect, and to wait for the next bytes."""
-_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")
 
 Remote = tuple[str | None, int | None, IO[bytes]]
 """What names a file's content (None: nothing does), its bytes (None: not told), and a stream of them."""
-
-
-def is_remote(file: str) -> bool:
-    return _URL.match(file) is not None
-
-
-def for_publication(settings: DataSettings) -> dict[str, Any]:
-    """The settings as they go into a model, which may be handed on: URLs without what may be secret.
-
-    Determined keeps the config as it was written, in its checkpoints (``load_data.json``) and in the web UI.
-    """
-    dumped = settings.model_dump()
-    for name in FILES:
-        if dumped[name] is not None and is_remote(dumped[name]):
-            dumped[name] = shown_url(dumped[name])
-    return dumped
 
 
 def fetch_files(settings: DataSettings, cache_dir: Path, ask: bool = True) -> DataSettings:
@@ -109,13 +92,6 @@ def _place(url: str, setting: str, root: Path) -> Path:
     if parts.query:
         host += f"-{hashlib.sha256(parts.query.encode()).hexdigest()[:8]}"
     return root.joinpath(parts.scheme.lower(), *([host] if host else []), *names)
-
-
-def shown_url(url: str) -> str:
-    """A URL for a message or a log: without user, password and query, in which secrets travel."""
-    parts = urllib.parse.urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
 
 
 def _copy(stream: IO[bytes], partial: Path, size: int | None, url: str, setting: str) -> None:

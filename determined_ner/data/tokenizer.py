@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers.pre_tokenizers import ByteLevel
 
-from determined_ner.errors import UserError, first_line
-from determined_ner.settings.hyperparameters import HyperparameterError, Hyperparameters
+from determined_ner.hub import Pretrained
 
 
 @dataclass(frozen=True)
@@ -70,41 +66,37 @@ class WordTokenizer:
         return ids, per_word, len(empty)
 
 
-def load_tokenizer(hparams: Hyperparameters) -> WordTokenizer:
-    """Load the encoder's tokenizer and probe it.
+def load_tokenizer(source: Pretrained) -> WordTokenizer:
+    """Load a tokenizer and probe it.
 
     Raises:
-        UserError: there is none.
-        HyperparameterError: it is a slow one, or it does not tell words apart.
+        UserError: there is none, or (a hyperparameter error) it is a slow one, or does not tell words apart.
     """
-    setting = "tokenizer_name" if hparams.tokenizer_name else "pretrained_model_name_or_path"
-    name = getattr(hparams, setting)
-    tokenizer = _from_pretrained(hparams, setting, name)
+    tokenizer = _from_pretrained(source)
+    kind = type(tokenizer).__name__
     if not tokenizer.is_fast:
-        raise HyperparameterError(
-            f"hyperparameters.{setting}: {name!r}: its {type(tokenizer).__name__} is a slow one, which does not tell "
-            f"which piece belongs to which word; choose an encoder with a fast tokenizer (a tokenizer.json), "
-            f"or convert this one"
+        raise source.refused(
+            f"its {kind} is a slow one, which does not tell which piece belongs to which word",
+            "choose an encoder with a fast tokenizer (a tokenizer.json), or convert this one",
         )
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         # What the library makes of a model directory without tokenizer files.
-        raise HyperparameterError(
-            f"hyperparameters.{setting}: {name!r}: its tokenizer has no vocabulary beside "
-            f"{len(tokenizer)} special pieces; add the encoder's tokenizer.json to the directory, "
-            f"or set hyperparameters.tokenizer_name"
+        raise source.refused(
+            f"its tokenizer has no vocabulary beside {len(tokenizer)} special pieces",
+            "add the encoder's tokenizer.json to the directory, or set hyperparameters.tokenizer_name",
         )
     _take_limits_off(tokenizer)
     if not _words_alike(tokenizer):
         # Byte-level BPE gives the first word of a text other pieces than the same word later, unless told not to.
-        tokenizer = _from_pretrained(hparams, setting, name, add_prefix_space=True)
+        tokenizer = _from_pretrained(source, add_prefix_space=True)
         _take_limits_off(tokenizer)
         pre_tokenizer = tokenizer.backend_tokenizer.pre_tokenizer
         if isinstance(pre_tokenizer, ByteLevel):
             pre_tokenizer.add_prefix_space = True  # transformers 5 does not pass it on where a class is a generic one
         if not _words_alike(tokenizer):
-            raise HyperparameterError(
-                f"hyperparameters.{setting}: {name!r}: its {type(tokenizer).__name__} gives a word other pieces by "
-                f"where it stands, with add_prefix_space too; choose an encoder whose tokenizer tells words apart"
+            raise source.refused(
+                f"its {kind} gives a word other pieces by where it stands, with add_prefix_space too",
+                "choose an encoder whose tokenizer tells words apart",
             )
     return from_fast_tokenizer(tokenizer)
 
@@ -128,12 +120,14 @@ def from_fast_tokenizer(tokenizer: Any) -> WordTokenizer:
     )
 
 
-def _from_pretrained(hparams: Hyperparameters, setting: str, name: str, **options: Any) -> Any:
-    remedy = "mend its tokenizer.json and tokenizer_config.json, or set hyperparameters.tokenizer_name to another one"
-    with loading("no tokenizer can be loaded", setting, name, remedy):
+def _from_pretrained(source: Pretrained, **options: Any) -> Any:
+    remedy = "fix its tokenizer.json and tokenizer_config.json, or set hyperparameters.tokenizer_name to another one"
+    if source.setting is None:
+        remedy = "put the tokenizer's files (tokenizer.json …) there"
+    with source.loading("no tokenizer can be loaded", remedy):
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(local_or_hub(name, setting), **hub_options(hparams), **options)
+        return AutoTokenizer.from_pretrained(source.location(), **source.options(), **options)
 
 
 def _take_limits_off(tokenizer: Any) -> None:
@@ -150,58 +144,3 @@ def _words_alike(tokenizer: Any) -> bool:
     second = [i for i, w in zip(encoding.ids, encoding.word_ids, strict=True) if w == 1]
     separate = backend.encode("x word", add_special_tokens=False).ids[-len(second) :]
     return first == second == separate
-
-
-def local_or_hub(name: str, setting: str) -> str:
-    """A model's name as the library takes it: a directory with its ``~`` expanded, or a name of the hub as it is.
-
-    Raises:
-        HyperparameterError: the name can only mean a directory, and is none; it must not be looked up on the hub.
-    """
-    expanded = os.path.expanduser(name)  # noqa: PTH111  (Path would make ./model of the hub's name model)
-    if name.startswith((".", "/", "~")) and not Path(expanded).is_dir():
-        raise HyperparameterError(
-            f"hyperparameters.{setting}: {name!r} is not a directory; "
-            f"write the path of a model directory or the name of a hub model such as bert-base-cased"
-        )
-    return expanded
-
-
-def hub_options(hparams: Hyperparameters) -> dict[str, Any]:
-    """What every ``from_pretrained`` of the library is told."""
-    cache = hparams.cache_dir
-    return {
-        "revision": hparams.revision,
-        "cache_dir": str(Path(cache).expanduser()) if cache else None,
-        "trust_remote_code": hparams.trust_remote_code,
-    }
-
-
-@contextlib.contextmanager
-def loading(failure: str, setting: str, name: str, remedy: str) -> Iterator[None]:
-    """Around the library's loading: whatever it raises (dozens of kinds) is a mistake in what it was told to load.
-
-    Args:
-        failure: such as ``no weights can be loaded``.
-        setting: the hyperparameter that names what is loaded.
-        name: its value.
-        remedy: what to do where that is a directory, or where the hub is not to blame.
-
-    Raises:
-        UserError: in place of any other exception, which is its cause.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and not Path(name).expanduser().is_dir():
-            failure = (
-                f"{failure}, as it is not a directory here and the Hugging Face hub does not give it "
-                f"(no such model or file, or no connection)"
-            )
-            remedy = (
-                "write the path of a local model directory, or check the name of the hub model, "
-                "hyperparameters.revision and the connection to the hub"
-            )
-        raise UserError(f"hyperparameters.{setting}: {name!r}: {failure}: {first_line(error)}; {remedy}") from error

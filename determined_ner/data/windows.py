@@ -7,10 +7,15 @@ every word counts once and none is cut away with its label.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from determined_ner.data.tokenizer import WordTokenizer
+from determined_ner.errors import HyperparameterError
 
 Ints = NDArray[np.int64]
 
@@ -80,3 +85,99 @@ def _plan_long(total: Ints, first: int, last: int, capacity: int, stride: int) -
     own_end = np.concatenate([border, [last]])
     kept = own_end > own_begin
     return Windows(begin_at[kept], end_at[kept], own_begin[kept], own_end[kept])
+
+
+def window_room(max_seq_length: int, stride: int | None, tokenizer: WordTokenizer) -> tuple[int, int]:
+    """Pieces that a window holds beside its special ones, and pieces by which two overlap (a quarter unless given).
+
+    Raises:
+        HyperparameterError: a stride that leaves no room.
+    """
+    capacity = max_seq_length - tokenizer.specials
+    stride = max_seq_length // 4 if stride is None else stride
+    if not 0 <= stride < capacity:
+        raise HyperparameterError(
+            "data.stride",
+            f"{stride} must be less than the {capacity} pieces that a window of data.max_seq_length {max_seq_length} "
+            f"holds beside its {tokenizer.specials} special ones",
+        )
+    return capacity, stride
+
+
+@dataclass(frozen=True)
+class CutTexts:
+    """S texts of N words as W windows of P pieces, special ones not among them."""
+
+    ids: NDArray[np.int32]
+    """(P,) pieces."""
+    word: NDArray[np.int64]
+    """(P,) the word that a piece belongs to."""
+    owned: NDArray[np.bool_]
+    """(P,) piece of a word, in the window that owns it."""
+    is_first_piece: NDArray[np.bool_]
+    """(P,) first piece of a word, in the window that owns it."""
+    windows: NDArray[np.int64]
+    """(W + 1,) where each window begins in ids."""
+    words: NDArray[np.int64]
+    """(W + 1,) first word that each window owns."""
+    sentences: NDArray[np.int64]
+    """(S + 1,) first word of each text."""
+    unknown_words: int
+    """Words without a piece of their own."""
+    cut_words: int
+    """Words longer than a window, of which the first pieces are kept."""
+
+
+def cut_windows(
+    tokenizer: WordTokenizer,
+    texts: Sequence[Sequence[str]],
+    documents: Sequence[int] | NDArray[np.integer[Any]] | None,
+    capacity: int,
+    stride: int,
+) -> CutTexts:
+    """Tokenize texts given as words and cut them into windows: what training, evaluation and prediction read.
+
+    Args:
+        documents: (S,) each text's document, all of whose texts a window may see; None: its own text only.
+        capacity: pieces a window holds, special ones not counted.
+        stride: pieces by which two windows overlap.
+    """
+    sentences = np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(np.int64)
+    borders = sentences
+    if documents is not None:
+        changes = np.flatnonzero(np.diff(documents)) + 1
+        borders = sentences[np.concatenate([[0], changes, [len(texts)]]).astype(np.int64)]
+
+    ids, per_word, unknown_words = tokenizer.pieces(texts)
+    cut_words = int((per_word > capacity).sum())
+    starts = np.concatenate([[0], np.cumsum(per_word)])  # of each word in ids
+    per_word = np.minimum(per_word, capacity)
+    windows = plan_windows(per_word, borders, capacity, stride)
+
+    # Words seen by each window, then pieces of each word, both laid out flat.
+    seen = _ranges(windows.begin, windows.end)
+    window_of = np.repeat(np.arange(len(windows.begin)), windows.end - windows.begin)
+    owned = (seen >= windows.own_begin[window_of]) & (seen < windows.own_end[window_of])
+    lengths = per_word[seen]
+    pieces = _ranges(starts[seen], starts[seen] + lengths)
+    is_first_piece = np.zeros(len(pieces), np.bool_)
+    is_first_piece[(np.cumsum(lengths) - lengths)[owned]] = True
+    sizes = np.bincount(window_of, weights=lengths, minlength=len(windows.begin))
+    return CutTexts(
+        ids=ids[pieces],
+        word=np.repeat(seen, lengths),
+        owned=np.repeat(owned, lengths),
+        is_first_piece=is_first_piece,
+        windows=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        words=np.concatenate([[0], windows.own_end]).astype(np.int64),
+        sentences=sentences,
+        unknown_words=unknown_words,
+        cut_words=cut_words,
+    )
+
+
+def _ranges(begin: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
+    """begin[0] … end[0] - 1, begin[1] … end[1] - 1, … in one array."""
+    lengths = end - begin
+    offset = np.cumsum(lengths) - lengths
+    return np.arange(int(lengths.sum())) - np.repeat(offset - begin, lengths)

@@ -5,24 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import transformers
 
-from determined_ner.training.trained import Trained
 from determined_ner.export.parity import Comparison
-from determined_ner.tags.entities import Scheme
+from determined_ner.tags.schemes import Scheme
+from determined_ner.training.trained import Trained
 
 
-def write_card(folder: Path, trained: Trained, files: Sequence[str], checks: dict[str, Comparison]) -> None:
+def write_card(folder: Path, trained: Trained, model: Any, files: Sequence[str], checks: dict[str, Comparison]) -> None:
     """Write ``README.md``.
 
     Args:
         files: the labelled text that the export was checked on.
         checks: by file of the directory.
     """
-    model_type = trained.model.config.model_type
+    model_type = trained.directory.config.model_type
     tags = json.dumps(["token-classification", model_type, "determined"])
-    plain = trained.labels.scheme is Scheme.PLAIN
+    plain = trained.directory.scheme is Scheme.PLAIN
     lines = [
         "---",
         "library_name: transformers",
@@ -32,9 +33,9 @@ def write_card(folder: Path, trained: Trained, files: Sequence[str], checks: dic
         "",
         f"# {_base(trained)} for token classification",
         "",
-        f"A {model_type} encoder with {_millions(trained)} M parameters, fine-tuned to give each word "
-        + ("one of these tags: " if plain else f"a tag of these {len(trained.labels.names)}: ")
-        + ", ".join(f"`{name}`" for name in trained.labels.names)
+        f"A {model_type} encoder with {_millions(model)} M parameters, fine-tuned to give each word "
+        + ("one of these tags: " if plain else f"a tag of these {len(trained.directory.labels)}: ")
+        + ", ".join(f"`{name}`" for name in trained.directory.labels)
         + ".",
         "",
         "```python",
@@ -73,13 +74,13 @@ def write_card(folder: Path, trained: Trained, files: Sequence[str], checks: dic
         "## Limits",
         "",
         "- The scores are of text like the training data; on other text they will be lower.",
-        f"- The model takes {trained.max_seq_length} pieces at a time, special ones included. Longer text has to be "
-        "read through overlapping windows; the `pipeline` above cuts it off unless it is given a `stride`.",
+        f"- The model takes {trained.directory.max_seq_length} pieces at a time, special ones included. Longer text has to "
+        "be read through overlapping windows; the `pipeline` above cuts it off unless it is given a `stride`.",
         "- Text has to be cut into words as the training data was; a word's tag is that of its first piece.",
     ]
     if not plain:
         lines.append(
-            f"- Tags are in IOB2, whatever scheme the training files had ({trained.labels.scheme.value}). The model "
+            f"- Tags are in IOB2, whatever scheme the training files had ({trained.directory.scheme.value}). The model "
             "may give an `I-` that continues nothing; read it as the beginning of an entity."
         )
     (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -87,20 +88,22 @@ def write_card(folder: Path, trained: Trained, files: Sequence[str], checks: dic
 
 def _base(trained: Trained) -> str:
     """The encoder's name on the hub; where it was a directory, whose place is nobody's business, its architecture."""
+    assert trained.settings is not None
     name = trained.settings.hparams.pretrained_model_name_or_path
     directory = name.startswith((".", "/", "~")) or Path(name).is_dir()
-    return trained.model.config.model_type if directory else name
+    return trained.directory.config.model_type if directory else name
 
 
 def _last(name: str) -> str:
     return Path(name).name
 
 
-def _millions(trained: Trained) -> str:
-    return f"{sum(p.numel() for p in trained.model.parameters()) / 1e6:.1f}"
+def _millions(model: Any) -> str:
+    return f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}"
 
 
 def _data(trained: Trained, files: Sequence[str]) -> list[str]:
+    assert trained.settings is not None
     data = trained.settings.data
     rows = [("training", data.train_file), ("test", data.test_file), ("data set", data.dataset_name)]
     rows += [("data set's configuration", data.dataset_config_name), ("data set's revision", data.dataset_revision)]
@@ -126,10 +129,11 @@ def _scores(trained: Trained, checks: dict[str, Comparison]) -> list[str]:
 
 
 def _settings(trained: Trained) -> list[str]:
+    assert trained.settings is not None
     hparams = trained.settings.hparams
     names = ["num_train_epochs", "max_steps", "global_batch_size", "learning_rate", "lr_scheduler_type"]
     names += ["warmup_ratio", "num_warmup_steps", "weight_decay", "precision"]
     lines = ["| | |", "| --- | --- |", *(f"| {name} | {getattr(hparams, name)} |" for name in names)]
-    lines.append(f"| max_seq_length | {trained.max_seq_length} |")
-    lines.append(f"| seed | {trained.described.get('seed')} |")
+    lines.append(f"| max_seq_length | {trained.directory.max_seq_length} |")
+    lines.append(f"| seed | {(trained.directory.described or {}).get('seed')} |")
     return [*lines, f"| transformers, of the export | {transformers.__version__} |"]

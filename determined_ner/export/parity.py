@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-import determined_ner.model.onnx_export as ner_onnx
-from determined_ner.data.batches import BatchDataset, EvaluationBatches
-from determined_ner.training.trained import Trained
-from determined_ner.data.corpus import cached_text
-from determined_ner.data.encode import cached_split
-from determined_ner.errors import UserError
+from determined_ner.data.batches import EvaluationBatches
+from determined_ner.data.collate import BatchDataset
+from determined_ner.model.onnx_session import open_session, run_session
 from determined_ner.training.metrics import EvaluationMetrics
-from determined_ner.data.sources import find_labelled
+from determined_ner.training.trained import Trained
 
 LOGIT_TOLERANCE = 1e-4
 """Largest difference of a logit that float32 may bring, where the tags stay the same."""
@@ -44,17 +40,18 @@ class Comparison:
     def points_lost(self) -> float:
         return 100 * (self.trained_scores[self.metric] - self.scores[self.metric])
 
-    def told(self) -> str:
+    def describe(self) -> str:
+        """Differences and scores in words."""
         return (
             f"logits within {self.difference:.1e}, {self.changed:,} of {self.words:,} tags differ, "
             f"{self.metric} {self.scores[self.metric]:.4f} (trained {self.trained_scores[self.metric]:.4f})"
         )
 
-    def same(self) -> bool:
+    def is_same(self) -> bool:
         """The gate of float32; not passed by what is no number."""
         return self.difference <= LOGIT_TOLERANCE and self.changed == 0
 
-    def nearly_as_good(self) -> bool:
+    def loses_little(self) -> bool:
         """The gate of int8."""
         return self.points_lost <= POINTS_TOLERANCE
 
@@ -67,32 +64,19 @@ class Check:
         changed: whether it is no longer what the training validated on.
     """
 
-    def __init__(self, trained: Trained, data: str | None) -> None:
+    def __init__(self, trained: Trained, model: Any, data: str | None) -> None:
         """
         Args:
+            model: the trained one, of transformers, on the CPU.
             data: a labelled file; None: the run's own validation data.
 
         Raises:
             UserError: no data is at hand, or something is wrong with it.
         """
-        self._trained = trained
-        try:
-            source, settings = find_labelled(trained.settings.data, trained.settings.hparams.finetuning_task, data)
-        except UserError as error:
-            if data is not None:
-                raise
-            raise UserError(
-                f"an export checks itself on the run's validation data, which is not at hand ({error}); "
-                f"name a labelled file with --data FILE"
-            ) from error
-        self.files = source.files
-        with tempfile.TemporaryDirectory() as cache:
-            text = cached_text(source, settings, Path(cache))
-            length = trained.max_seq_length
-            self.split = cached_split(
-                source, text, trained.labels, settings, trained.tokenizer, length, Path(cache), overwrite=False
-            )  # what is mapped of its files lasts when they are gone
-        before = trained.described.get("data_fingerprints", {}).get("validation")
+        self._directory, self._model = trained.directory, model
+        with trained.labelled_text(data, "an export checks itself on") as (text, self.split):
+            self.files = text.source.files
+        before = trained.validation_fingerprint
         self.changed = data is None and before not in (None, self.split.fingerprint)
 
     def compare(self, exported: Any, name: str) -> Comparison:
@@ -102,21 +86,21 @@ class Check:
             exported: input_ids and attention_mask, (B, L) int64 tensors each, to logits (B, L, K).
             name: what the progress bar says.
         """
-        trained, split = self._trained, self.split
-        ours, theirs = (EvaluationMetrics(split, trained.labels) for _ in range(2))
+        directory, split = self._directory, self.split
+        ours, theirs = (EvaluationMetrics(split, directory.named_labels()) for _ in range(2))
         difference, changed, words = 0.0, 0, 0
-        dataset = BatchDataset(split, trained.tokenizer)
-        batches = EvaluationBatches(split, trained.tokenizer.specials, slots=1)
+        dataset = BatchDataset(split, directory.tokenizer)
+        batches = EvaluationBatches(split, directory.tokenizer.specials, slots=1)
         with torch.inference_mode():
             for (chosen,) in tqdm(batches, desc=f"checking {name}", unit="batch", disable=None, leave=False):
                 batch = dataset[chosen]
                 ids, mask = batch["input_ids"], batch["attention_mask"]
-                expected = trained.model(input_ids=ids, attention_mask=mask).logits
+                expected = self._model(input_ids=ids, attention_mask=mask).logits
                 got = torch.as_tensor(exported(ids, mask))
                 # Not max(): what is no number must not pass.
                 gap = float((got - expected)[mask.bool()].abs().max())
                 difference = difference if gap <= difference else gap
-                first = batch["first"]
+                first = batch["is_first_piece"]
                 changed += int((got[first].argmax(-1) != expected[first].argmax(-1)).sum())
                 words += int(first.sum())
                 ours.update(expected, batch)
@@ -126,12 +110,12 @@ class Check:
         return Comparison(difference, changed, words, metric, scores, trained_scores)
 
 
-def of_torch(model: Any) -> Any:
+def torch_logits(model: Any) -> Any:
     """A model of transformers as `Check.compare` takes it."""
     return lambda ids, mask: model(input_ids=ids, attention_mask=mask).logits
 
 
-def of_onnx(path: Path) -> Any:
+def onnx_logits(path: Path) -> Any:
     """An ONNX file as `Check.compare` takes it."""
-    session = ner_onnx.open_session(path, torch.get_num_threads())
-    return lambda ids, mask: ner_onnx.run_session(session, ids, mask)
+    session = open_session(path, torch.get_num_threads())
+    return lambda ids, mask: run_session(session, ids, mask)

@@ -14,37 +14,50 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import determined as det
-from determined import core, pytorch
+from determined import core
 from determined.common import storage
 
-from determined_ner.cluster.workarounds import why_unwritable
+from determined_ner import determined_api
 from determined_ner.errors import UserError
-from determined_ner.settings.experiment import Plan
-from determined_ner.training.run_folder import RunFolder, checkpoint_name
+from determined_ner.files.atomic import replacing_directory, why_unwritable
 from determined_ner.local.progress import Progress
+from determined_ner.settings.loop import LoopSettings
+from determined_ner.training.run_folder import RunFolder, checkpoint_name
 
 
 @contextlib.contextmanager
-def local_core_context(folder: RunFolder, plan: Plan, distributed: core.DistributedContext) -> Iterator[core.Context]:
-    # Determined copies the whole current directory into every checkpoint; ours are rebuilt from our modules alone.
-    det.util.write_user_code = _write_own_code
+def local_core_context(
+    folder: RunFolder, loop: LoopSettings, distributed: core.DistributedContext, trial_file: Path
+) -> Iterator[core.Context]:
+    """A core context that writes to a run's folder.
+
+    Args:
+        trial_file: where the trial is defined; the package lies beside it.
+    """
+
+    def write_code(checkpoint: Path, on_cluster: bool) -> None:
+        copy_code(trial_file, Path(checkpoint) / "code")
+
+    # Determined copies the whole current directory into every checkpoint; ours are rebuilt from our code alone.
+    determined_api.replace_code_writer(write_code)
     with core.Context(
         distributed=distributed,
-        checkpoint=LocalCheckpointContext(distributed, folder, plan),
+        checkpoint=LocalCheckpointContext(distributed, folder, loop),
         preempt=core.DummyPreemptContext(distributed, core.PreemptMode.WorkersAskChief),
-        train=LocalTrainContext(folder, plan),
+        train=LocalTrainContext(folder, loop),
         searcher=core.DummySearcherContext(distributed),
         profiler=core.DummyProfilerContext(),
     ) as context:
         yield context
 
 
-def _write_own_code(path: Path, on_cluster: bool) -> None:
-    code = path / "code"
-    code.mkdir()
-    for module in Path(__file__).parent.glob("ner_*.py"):
-        shutil.copyfile(module, code / module.name)
+def copy_code(trial_file: Path, target: Path) -> None:
+    """Copy what a checkpoint is rebuilt from: the trial and the package."""
+    target.mkdir()
+    shutil.copyfile(trial_file, target / trial_file.name)
+    package = "determined_ner"
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+    shutil.copytree(trial_file.parent / package, target / package, ignore=ignored, copy_function=shutil.copyfile)
 
 
 class LocalTrainContext(core.DummyTrainContext):
@@ -52,29 +65,29 @@ class LocalTrainContext(core.DummyTrainContext):
 
     progress: Progress
 
-    def __init__(self, folder: RunFolder, plan: Plan) -> None:
+    def __init__(self, folder: RunFolder, loop: LoopSettings) -> None:
         super().__init__(folder.path / "tensorboard")
         self._folder = folder
-        self._plan = plan
+        self._loop = loop
 
     def set_status(self, status: str) -> None:
         self.progress.show_status(status)
 
     def report_training_metrics(self, steps_completed: int, metrics: dict[str, Any], batch_metrics: Any = None) -> None:
-        self._folder.append({"kind": "training", **_plain_numbers(metrics)})
+        self._folder.metrics.append({"kind": "training", **_plain_numbers(metrics)})
         self.progress.show_training(metrics)
 
     def report_validation_metrics(self, steps_completed: int, metrics: dict[str, Any]) -> None:
         before = self.get_experiment_best_validation()
-        self._folder.append({"kind": "validation", **_plain_numbers(metrics)})
+        self._folder.metrics.append({"kind": "validation", **_plain_numbers(metrics)})
         self.progress.show_validation(metrics, self.get_experiment_best_validation() != before)
 
     def get_experiment_best_validation(self) -> float | None:
-        best = self._folder.best(self._plan.metric, self._plan.smaller_is_better)
-        return best[self._plan.metric] if best else None
+        best = self._folder.best(self._loop.metric, self._loop.smaller_is_better)
+        return best[self._loop.metric] if best else None
 
     def _get_last_validation(self) -> int | None:
-        return max((line["batches"] for line in self._folder.validations()), default=None)
+        return max((line["batches"] for line in self._folder.metrics.validations()), default=None)
 
     def report_progress(self, progress: float) -> None:
         pass  # the bar shows it
@@ -86,51 +99,47 @@ class LocalTrainContext(core.DummyTrainContext):
 class LocalCheckpointContext(core.DummyCheckpointContext):
     """Checkpoints get their names when they are complete; of those, the best and the newest are kept."""
 
-    def __init__(self, distributed: core.DistributedContext, folder: RunFolder, plan: Plan) -> None:
+    def __init__(self, distributed: core.DistributedContext, folder: RunFolder, loop: LoopSettings) -> None:
         super().__init__(distributed, storage.SharedFSStorageManager(str(folder.checkpoints)))
         self._folder = folder
-        self._plan = plan
+        self._loop = loop
 
     @contextlib.contextmanager
     def store_path(self, metadata: dict[str, Any] | None = None, *, shard: bool = False) -> Iterator[tuple[Path, str]]:
         assert metadata is not None and not shard
         name = checkpoint_name(metadata["steps_completed"])
-        partial, final = self._folder.checkpoints / f".{name}.partial", self._folder.checkpoints / name
+        final = self._folder.checkpoints / name
         try:
             for left in self._folder.checkpoints.glob(".*.partial"):  # by a run that was killed
                 shutil.rmtree(left)
-            partial.mkdir()
-            yield partial, name
-            self._write_metadata_file(os.fspath(partial), metadata)
-            if final.exists():
-                shutil.rmtree(final)
-            partial.rename(final)
+            with replacing_directory(final) as partial:
+                yield partial, name
+                self._write_metadata_file(os.fspath(partial), metadata)
         except (OSError, RuntimeError) as error:
-            shutil.rmtree(partial, ignore_errors=True)
             if isinstance(error, RuntimeError) and why_unwritable(error) is None:
                 raise
             raise UserError(
-                f"{final}: the checkpoint cannot be written: {error}; make room or rights, then go on with --resume"
+                final, f"the checkpoint cannot be written: {error}", "make room or rights, then go on with --resume"
             ) from error
         self._prune()
 
     def _prune(self) -> None:
         steps = self._folder.saved_steps()
-        sign = 1 if self._plan.smaller_is_better else -1
-        scores = ((line["batches"], line.get(self._plan.metric)) for line in self._folder.validations())
+        sign = 1 if self._loop.smaller_is_better else -1
+        scores = ((line["batches"], line.get(self._loop.metric)) for line in self._folder.metrics.validations())
         values = {batches: sign * score for batches, score in scores if score is not None}
         ranked = sorted((step for step in steps if step in values), key=lambda step: (values[step], step))
-        kept = {*steps[-self._plan.keep_latest :], *ranked[: self._plan.keep_best]}
+        kept = {*steps[-self._loop.keep_latest :], *ranked[: self._loop.keep_best]}
         for step in set(steps) - kept:
-            shutil.rmtree(self._folder.checkpoints / checkpoint_name(step))
+            shutil.rmtree(self._folder.checkpoint(step))
 
 
-class LocalController(pytorch._PyTorchTrialController):
+class LocalController(determined_api.Controller):
     """Determined's loop, with a progress bar."""
 
     def _train_batch(self, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
         metrics = super()._train_batch(batch, epoch_idx, batch_idx)
-        self.context._core.train.progress.advance()
+        determined_api.core_context(self.context).train.progress.advance()
         return metrics
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-logger = logging.getLogger("ner")
+logger = logging.getLogger("determined_ner")
 
 
 class Progress:
@@ -66,14 +66,3 @@ class Progress:
 
     def close(self) -> None:
         self._bar.close()
-
-
-def log_readably(chief: bool) -> None:
-    """Our lines as they are, others' from warnings on, and nothing twice from other slots."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", force=True)
-    logger.setLevel(logging.INFO if chief else logging.ERROR)
-    logger.propagate = False
-    logger.handlers = [handler := logging.StreamHandler(sys.stderr)]
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("ner.invalid").setLevel(logging.CRITICAL)  # main() tells it
-    logging.getLogger("determined").setLevel(logging.WARNING if chief else logging.ERROR)

@@ -14,129 +14,136 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import inspect
 import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import determined as det
 import torch
-from determined import core, pytorch
+from determined import core
 
-from determined_ner.data.encode import SETTINGS_FILE
-from determined_ner.errors import UserError, read_json
-from determined_ner.settings.experiment import REPORTING_BATCHES, Span, make_plan
+from determined_ner import determined_api
+from determined_ner.errors import UserError
+from determined_ner.files.atomic import read_json
 from determined_ner.finish.run_end import finish
-from determined_ner.training.run_folder import RunFolder, alone_in, discard, open_folder
-from determined_ner.settings.hyperparameters import parse_settings
 from determined_ner.local.core_context import LocalController, local_core_context
-from determined_ner.local.progress import Progress, log_readably
-from ner_trial import NERTrial, check_batch_size
+from determined_ner.local.folder import OpenedFolder, lock_folder, open_folder
+from determined_ner.local.progress import Progress
+from determined_ner.logs import set_up_logging
+from determined_ner.model.directory import SETTINGS_FILE
+from determined_ner.settings.loop import REPORTING_BATCHES, Duration, parse_loop
+from determined_ner.settings.parsing import parse_settings
+from determined_ner.training.run_folder import RunFolder
+from determined_ner.training.setup import Training, check_batch_size
+from determined_ner.training.trial_context import make_trial_context, train_unit
 
-logger = logging.getLogger("ner")
+logger = logging.getLogger("determined_ner")
+T = TypeVar("T")
 
 
-def run_locally(arguments: argparse.Namespace) -> None:
+def run_locally(arguments: argparse.Namespace, trial_class: Any) -> None:
     """Train as the config says; under ``torchrun``, with all its processes.
 
+    Args:
+        arguments: of `add_train_arguments`.
+        trial_class: the ``PyTorchTrial``, with its `Training` as ``training``.
+
     Raises:
-        UserError: whatever the user can mend; what was written is removed again if nothing was trained.
+        UserError: whatever the user can fix; what was written is removed again if nothing was trained.
     """
     chief = int(os.environ.get("RANK", "0")) == 0
-    log_readably(chief)
+    set_up_logging(chief)
+    determined_api.drop_batch_size_message()
     with _distributed() as distributed:
-        folder, config, before = _on_chief(distributed, lambda: open_folder(arguments))
+        opened = _on_chief(distributed, lambda: open_folder(arguments))
+        folder = RunFolder(opened.path)
         try:
             with contextlib.ExitStack() as stack:
-                _on_chief(distributed, lambda: stack.enter_context(alone_in(folder)))
-                _train(RunFolder(folder), config, arguments.resume, distributed)
+                _on_chief(distributed, lambda: stack.enter_context(lock_folder(folder.path)))
+                _train(folder, opened, arguments.resume, distributed, trial_class)
         except UserError:
-            if distributed.rank == 0 and not (folder / "metrics.jsonl").exists():
-                discard(folder, before)
+            if distributed.rank == 0 and not folder.metrics.path.exists():
+                opened.discard()
             raise
 
 
-def _train(folder: RunFolder, config: dict[str, Any], resume: bool, distributed: core.DistributedContext) -> None:
+def _train(
+    folder: RunFolder, opened: OpenedFolder, resume: bool, distributed: core.DistributedContext, trial_class: Any
+) -> None:
     started = time.perf_counter()
+    config = opened.config
     settings = parse_settings(config.get("hyperparameters"), config.get("data"))
     check_batch_size(settings.hparams.global_batch_size, distributed.size)
-    plan = make_plan(config, settings)
-    if plan.profiling and distributed.rank == 0:
+    loop = parse_loop(config, settings)
+    if loop.profiling and distributed.rank == 0:
         logger.warning("profiling.enabled: has no meaning here: the profiler reports to a cluster's master")
     checkpoint = _on_chief(distributed, lambda: folder.begin(resume))
     steps = checkpoint[1] if checkpoint else 0
 
-    NERTrial.cache_dir = folder.path / "cache"
-    # As written, but for the one that Determined computes with.
-    hparams = {**config["hyperparameters"], "global_batch_size": settings.hparams.global_batch_size}
-    with local_core_context(folder, plan, distributed) as core_context:
-        context = pytorch.PyTorchTrialContext(
-            core_context=core_context,
-            trial_seed=plan.seed,
-            hparams=hparams,
-            slots_per_trial=distributed.size,
-            num_gpus=torch.cuda.device_count(),
-            exp_conf={**config, "hyperparameters": hparams},
-            aggregation_frequency=plan.aggregation_frequency,
-            steps_completed=steps,
-            managed_training=True,
-            debug_enabled=False,
-        )
+    trial_file = Path(inspect.getfile(trial_class))
+    with local_core_context(folder, loop, distributed, trial_file) as core_context:
+        context = make_trial_context(core_context, config, settings, loop, steps)
         try:
-            trial = NERTrial(context)
+            trial = trial_class(context, cache_dir=folder.path / "cache")
         except det.InvalidHP as error:
-            raise UserError(str(error)) from error  # without a searcher it is a mistake like any other
+            assert isinstance(error.__cause__, UserError)
+            raise error.__cause__ from None  # without a searcher it is a mistake like any other
+        training: Training = trial.training
         if checkpoint:
-            _on_chief(distributed, lambda: _check_same_data(trial, folder.checkpoints / checkpoint[0]))
-        total = trial.in_batches(plan.length)
-        core_context.train.progress = Progress(total, steps, trial.epoch_batches, distributed.rank == 0)
+            _on_chief(distributed, lambda: _check_same_data(training, folder.checkpoints / checkpoint[0]))
+        total = training.in_batches(loop.length)
+        progress = Progress(total, steps, training.epoch_batches, distributed.rank == 0)
+        core_context.train.progress = progress
+        reporting = Duration(loop.reporting_batches or max(1, min(REPORTING_BATCHES, total // 50)), "batches")
         controller = LocalController(
             trial_inst=trial,
             context=context,
-            checkpoint_period=trial.in_determined_units(plan.checkpoint_period),
-            validation_period=trial.in_determined_units(plan.validation_period),
-            reporting_period=trial.in_determined_units(
-                Span(plan.reporting_batches or max(1, min(REPORTING_BATCHES, total // 50)), "batches")
-            ),
-            smaller_is_better=plan.smaller_is_better,
+            checkpoint_period=train_unit(training, loop.checkpoint_period),
+            validation_period=train_unit(training, loop.validation_period),
+            reporting_period=train_unit(training, reporting),
+            smaller_is_better=loop.smaller_is_better,
             steps_completed=steps,
             latest_checkpoint=checkpoint[0] if checkpoint else None,
             local_training=True,
             test_mode=False,
-            searcher_metric_name=plan.metric,
-            checkpoint_policy=plan.checkpoint_policy,
-            step_zero_validation=plan.perform_initial_validation,
-            max_length=trial.in_determined_units(plan.length),
+            searcher_metric_name=loop.metric,
+            checkpoint_policy=loop.checkpoint_policy,
+            step_zero_validation=loop.perform_initial_validation,
+            max_length=train_unit(training, loop.length),
             global_batch_size=settings.hparams.global_batch_size,
             profiling_enabled=False,
         )
         try:
             controller.run()
         finally:
-            core_context.train.progress.close()
+            progress.close()
         if distributed.rank == 0:
-            finish(folder, trial, plan, time.perf_counter() - started)
+            finish(folder, training, time.perf_counter() - started)
 
 
-def _check_same_data(trial: NERTrial, checkpoint: Path) -> None:
+def _check_same_data(training: Training, checkpoint: Path) -> None:
     """
     Raises:
         UserError: the files hold other text or tags than when the checkpoint was made.
     """
     saved = read_json(checkpoint / SETTINGS_FILE, "the checkpoint")
     if saved is None:
-        raise UserError(f"--resume: {checkpoint} has no {SETTINGS_FILE}: copy the checkpoint again, or start a new run")
-    before, now = saved["data_fingerprints"], trial.data_fingerprints
+        remedy = "copy the checkpoint again, or start a new run"
+        raise UserError("--resume", f"{checkpoint} has no {SETTINGS_FILE}", remedy)
+    before, now = saved["data_fingerprints"], training.data_fingerprints
     changed = [split for split in now if before.get(split) != now[split]]
-    if saved["labels"] != list(trial.labels.names):
-        changed.append(f"labels {' '.join(saved['labels'])} → {' '.join(trial.labels.names)}")
+    if saved["labels"] != list(training.labels.names):
+        changed.append(f"labels {' '.join(saved['labels'])} → {' '.join(training.labels.names)}")
     if changed:
         raise UserError(
-            f"--resume: the data has changed since {checkpoint} was made: {', '.join(changed)}; "
-            f"bring the old files back, or start a new run"
+            "--resume",
+            f"the data has changed since {checkpoint} was made: {', '.join(changed)}",
+            "bring the old files back, or start a new run",
         )
 
 
@@ -175,7 +182,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _on_chief(distributed: core.DistributedContext, action: Any) -> Any:
+def _on_chief(distributed: core.DistributedContext, action: Callable[[], T]) -> T:
     """Run ``action`` on the first slot; all get its result, or its error."""
     result, error = None, None
     if distributed.rank == 0:
@@ -186,4 +193,4 @@ def _on_chief(distributed: core.DistributedContext, action: Any) -> Any:
     result, error = distributed.broadcast((result, error))
     if error is not None:
         raise error
-    return result
+    return result  # type: ignore[return-value]

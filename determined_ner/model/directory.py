@@ -1,30 +1,33 @@
-"""A model directory: what a run leaves, an export, or any Hugging Face directory of a token classifier."""
+"""A model directory: of a run, an export, a checkpoint, or any Hugging Face directory of a token classifier."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
 
-import determined_ner.model.build as ner_model
-from determined_ner.tags.decoding import label_scheme
-from determined_ner.data.encode import SETTINGS_FILE
-from determined_ner.errors import UserError, first_line, read_json
-from determined_ner.settings.hyperparameters import Hyperparameters
 from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
-from determined_ner.tags.entities import Scheme
+from determined_ner.errors import UserError, first_line
+from determined_ner.files.atomic import read_json
+from determined_ner.hub import Pretrained
+from determined_ner.model.build import longest_window, untrained_model, window_size
+from determined_ner.model.weights import STATE_FILE, load_token_classifier, load_weights
+from determined_ner.tags.labels import Labels, label_scheme
+from determined_ner.tags.schemes import Scheme
 
 Backend = Literal["torch", "onnx"]
-Model = Callable[[torch.Tensor, torch.Tensor], NDArray[np.float32]]
+Model: TypeAlias = Callable[[torch.Tensor, torch.Tensor], NDArray[np.float32]]
 """input_ids and attention_mask, (B, L) int64 each, to logits (B, L, K)."""
 
+SETTINGS_FILE = "ner_settings.json"
+"""In every checkpoint and model directory of a training: settings, labels and tag scheme."""
 ONNX_FILE = "model.onnx"
-_REMEDY = "give the directory of a token classifier: runs/NAME/model, or an export of it"
+REMEDY = "give the directory of a token classifier: runs/NAME/model, or an export of it"
 
 
 class ModelDirectory:
@@ -33,100 +36,136 @@ class ModelDirectory:
     Attributes:
         labels: names by id.
         label_scheme: their scheme.
-        scheme: that of the training files, where a run made the directory; else that of the labels.
+        scheme: that of the training files, where a training made the directory; else that of the labels.
         max_seq_length: pieces of a window, special ones included: as in training, else what the model takes.
         stride: pieces by which windows overlap; None: a quarter of that.
         whole_documents: whether a window saw the neighbours of a sentence in training.
+        described: what the training wrote beside the weights, ``ner_settings.json``; None: another trainer made it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, remedy: str = REMEDY, trust_remote_code: bool = False) -> None:
         """
+        Args:
+            remedy: what to do where it is something else.
+            trust_remote_code: run code that the directory brings along.
+
         Raises:
             UserError: the directory is missing, incomplete, or holds a model of another task.
         """
         self.path = path
+        self._remedy = remedy
+        self._source = Pretrained(str(path), trust_remote_code=trust_remote_code)
         self.config = self._load_config()
         self.labels = self._label_map()
-        self.tokenizer = self._load_tokenizer()
-        settings = self._json(SETTINGS_FILE)
+        self.tokenizer: WordTokenizer = load_tokenizer(self._source)
         self.stride: int | None = None
         self.whole_documents = False
-        if settings is None:
-            try:
-                self.label_scheme = label_scheme(self.labels)
-            except ValueError as error:
-                raise UserError(f"{path / 'config.json'}: {error}; correct its id2label") from None
-            self.scheme = self.label_scheme
-            hparams = Hyperparameters(pretrained_model_name_or_path=str(path))
-            limit = ner_model.longest_window(self.config, hparams, self.tokenizer.tokenizer.model_max_length)
-            self.max_seq_length = ner_model.window_size(None, limit)
-            return
+        self.described = self._json(SETTINGS_FILE)
+        if self.described is None:
+            self._take_what_the_model_says()
+        else:
+            self._take_what_the_training_said(self.described)
+
+    def _take_what_the_model_says(self) -> None:
         try:
-            labels, self.scheme = tuple(settings["labels"]), Scheme(settings["scheme"])
-            self.max_seq_length = int(settings["max_seq_length"])
-            self.stride = settings["data"]["stride"]
-            self.whole_documents = settings["data"]["context"] == "document"
+            self.label_scheme = self.scheme = label_scheme(self.labels)
+        except ValueError as error:
+            raise UserError(self.path / "config.json", str(error), "correct its id2label") from None
+        self.max_seq_length = window_size(None, self.longest_window())
+
+    def _take_what_the_training_said(self, described: dict[str, Any]) -> None:
+        try:
+            labels, self.scheme = tuple(map(str, described["labels"])), Scheme(described["scheme"])
+            self.max_seq_length = int(described["max_seq_length"])
+            self.stride = described["data"]["stride"]
+            self.whole_documents = described["data"]["context"] == "document"
         except (LookupError, TypeError, ValueError) as error:
             raise self._broken(SETTINGS_FILE, error) from None
         if labels != self.labels:
             raise UserError(
-                f"{path / SETTINGS_FILE}: its labels {' '.join(labels)} are not those of config.json, "
-                f"{' '.join(self.labels)}: the files are of two models; copy a whole model directory"
+                self.path / SETTINGS_FILE,
+                f"its labels {' '.join(labels)} are not those of config.json, {' '.join(self.labels)}: the files are "
+                f"of two models",
+                "copy a whole model directory",
             )
         self.label_scheme = Scheme.PLAIN if self.scheme is Scheme.PLAIN else Scheme.IOB2
 
     def _broken(self, name: str, error: Exception) -> UserError:
-        return UserError(f"{self.path / name}: not readable ({first_line(error)}): copy the model directory again")
+        return UserError(self.path / name, f"not readable ({first_line(error)})", "copy the model directory again")
 
     def _json(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the directory; None: there is none."""
         return read_json(self.path / name, "the model directory")
 
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether the weights are those of one of Determined's checkpoints."""
+        return (self.path / STATE_FILE).is_file()
+
+    def named_labels(self) -> Labels:
+        """The labels, and the scheme of the training files."""
+        return Labels(self.labels, self.scheme)
+
+    def longest_window(self) -> int:
+        """Pieces that the model takes at most, special ones included."""
+        return longest_window(self.config, self._source, self.tokenizer.tokenizer.model_max_length)
+
     def _load_config(self) -> Any:
         path = self.path
         if not path.is_dir():
-            raise UserError(f"{path}: no such directory; {_REMEDY}")
+            raise UserError(path, "is a file" if path.exists() else "no such directory", self._remedy)
         found = self._json("config.json")
         if found is None or "model_type" not in found:  # a run's folder has a config.json too
             inner = path / "model"
-            hint = f"did you mean {inner}?" if (inner / "config.json").is_file() else _REMEDY
-            raise UserError(f"{path}: no model directory, it has no config.json of a model; {hint}")
+            hint = f"did you mean {inner}?" if (inner / "config.json").is_file() else self._remedy
+            raise UserError(path, "no model directory, it has no config.json of a model", hint)
         architectures = found.get("architectures") or []
-        if architectures and not any("TokenClassification" in str(name) for name in architectures):
-            raise UserError(f"{path}: a {architectures[0]}, which is no token classifier; {_REMEDY}")
+        # (A checkpoint's config still names the class that the encoder came from; there the weights tell.)
+        if architectures and not self.is_checkpoint and not any("TokenClassification" in str(a) for a in architectures):
+            raise UserError(path, f"a {architectures[0]}, which is no token classifier", self._remedy)
         try:
-            return transformers.AutoConfig.from_pretrained(str(path))
+            return transformers.AutoConfig.from_pretrained(self._source.location(), **self._source.options())
         except Exception as error:
             raise self._broken("config.json", error) from error
 
     def _label_map(self) -> tuple[str, ...]:
         id2label = self.config.id2label or {}
         if sorted(id2label) != list(range(len(id2label))) or len(set(id2label.values())) < len(id2label):
-            raise UserError(f"{self.path / 'config.json'}: id2label does not name each label once, from 0: correct it")
+            raise UserError(self.path / "config.json", "id2label does not name each label once, from 0", "correct it")
         return tuple(str(id2label[i]) for i in range(len(id2label)))
 
-    def _load_tokenizer(self) -> WordTokenizer:
-        try:
-            return load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(self.path)))
-        except UserError as error:
-            what = str(error).rsplit("; ", 1)[0].rsplit(f"{str(self.path)!r}: ", 1)[-1]
-            raise UserError(f"{self.path}: {what}; put the tokenizer's files (tokenizer.json …) there") from error
+    def load_model(self) -> Any:
+        """The model in PyTorch: float32, on the CPU, in evaluation mode.
+
+        Raises:
+            UserError: no weights, damaged ones, or those of another task.
+        """
+        if self.is_checkpoint:
+            model = self.untrained_model()
+            load_weights(model, self.path)
+        else:
+            onnx = "take its ONNX file: --backend onnx" if (self.path / ONNX_FILE).is_file() else None
+            model = load_token_classifier(self._source, self.config, onnx or self._remedy)
+        return model.float().eval()
+
+    def untrained_model(self) -> Any:
+        """The model with random weights."""
+        return untrained_model(self.config, self._source)
 
     def torch_model(self) -> Model:
         """The model in PyTorch, fp32, on a GPU where there is one.
 
         Raises:
-            UserError: no weights, or those of another task.
+            UserError: as `load_model`.
         """
-        onnx = "take its ONNX file: --backend onnx" if (self.path / ONNX_FILE).is_file() else None
-        model = load_token_classifier(self.path, self.config, onnx or _REMEDY)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model.float().eval().to(device)
+        model = self.load_model().to(device)
 
         def run(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> NDArray[np.float32]:
             with torch.inference_mode():
                 logits = model(input_ids=input_ids.to(device), attention_mask=attention_mask.to(device)).logits
-            return logits.float().cpu().numpy()
+            array: NDArray[np.float32] = logits.float().cpu().numpy()
+            return array
 
         return run
 
@@ -136,40 +175,20 @@ class ModelDirectory:
         Raises:
             UserError: no such file, ONNX Runtime is not installed, or the file is not of this model.
         """
-        from determined_ner.model.onnx_export import open_session, read_labels, run_session
+        from determined_ner.model.onnx_session import open_session, read_labels, run_session
 
         path = self.path / file_name
         if not path.is_file():
-            raise UserError(f"{path}: no such file; make it with ner_export.py --onnx, or take the backend torch")
+            raise UserError(
+                path, "no such file", "make it with determined-ner export --onnx, or take the backend torch"
+            )
         session = open_session(path, threads)
         labels = read_labels(session, path)
         if labels != self.labels:
             raise UserError(
-                f"{path}: its labels {' '.join(labels)} are not those of config.json, {' '.join(self.labels)}: the "
-                f"files are of two models; export again"
+                path,
+                f"its labels {' '.join(labels)} are not those of config.json, {' '.join(self.labels)}: the files are "
+                f"of two models",
+                "export again",
             )
         return lambda input_ids, attention_mask: run_session(session, input_ids, attention_mask)
-
-
-def load_token_classifier(path: Path, config: Any, remedy: str) -> Any:
-    """The Transformers model whose weights lie in ``path``.
-
-    Args:
-        remedy: the end of a message.
-
-    Raises:
-        UserError: no weights, damaged ones, or those of another task.
-    """
-    try:
-        with ner_model.quiet():
-            model, info = transformers.AutoModelForTokenClassification.from_pretrained(
-                str(path), config=config, output_loading_info=True
-            )
-    except Exception as error:  # of safetensors, of the library, of sizes that do not fit
-        raise UserError(
-            f"{path}: its weights cannot be loaded: {first_line(error)}; copy it again, or {remedy}"
-        ) from error
-    lacking = sorted({*info["missing_keys"], *(str(item[0]) for item in info["mismatched_keys"])})
-    if lacking:
-        raise UserError(f"{path}: its weights lack {lacking[0]}, so it is no trained token classifier; {remedy}")
-    return model

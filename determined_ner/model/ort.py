@@ -1,7 +1,5 @@
 """ONNX Runtime training: whether ORTModule can work here, and a model inside it.
 
-    python3 ner_ort.py     compile what ORTModule needs, once per installation (a minute or two)
-
 Its last release is onnxruntime-training 1.19.2; requirements/cluster.txt is a stack that it works with.
 """
 
@@ -150,16 +148,3 @@ def _package() -> Path:
     spec = importlib.util.find_spec("onnxruntime")
     assert spec is not None and spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0])
-
-
-def main() -> int:
-    try:
-        compile_extensions()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,5 @@
 """Tag text with a trained model, in a stream of any length.
 
-    python3 ner_predict.py MODEL_DIR INPUT [--output FILE] [--backend torch|onnx] [--format text|conll|jsonl]
-
 INPUT is a file (also ``.gz``, ``.xz``, ``.bz2``, ``.zst``) or ``-``. What is written depends on what is read:
 
 text    one text a line → one JSON object a line: its text and ``predicted_entities``, each with type, text, start and
@@ -14,60 +12,21 @@ jsonl   objects → the same with ``predicted_entities`` (where the text is a st
 from __future__ import annotations
 
 import argparse
-import errno
 import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from determined_ner.errors import UserError
+from determined_ner.files.atomic import atomic_file, check_output
+from determined_ner.predict.inputs import open_input
 
 if TYPE_CHECKING:
     from determined_ner.tagging.tagger import Tagger
 
 _REPORT_SECONDS = 30.0
-
-
-def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line of ``ner_predict.py``."""
-    parser = argparse.ArgumentParser(
-        prog="ner_predict.py",
-        description="Tag text with a trained model: plain text (one text a line) to entities with their places, CoNLL "
-        "columns and lists of words to tags.",
-    )
-    parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="runs/NAME/model, or an export of it")
-    parser.add_argument("input", metavar="INPUT", help="file to tag, packed (.gz …) or not; - is standard input")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="written whole or not at all (default: standard output)",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace an --output that exists")
-    parser.add_argument(
-        "--format",
-        choices=("text", "conll", "jsonl"),
-        help="what INPUT is (default: by its name: .txt and standard input are text, .jsonl and .ndjson JSON Lines, "
-        "else CoNLL columns)",
-    )
-    parser.add_argument("--text-column", metavar="NAME", help="key or column of the text or the words (default: found)")
-    parser.add_argument(
-        "--label-column", metavar="NAME", help="column of tags that stand in a CoNLL file already (default: found)"
-    )
-    parser.add_argument("--backend", choices=("torch", "onnx"), default="torch", help="what runs the model")
-    parser.add_argument(
-        "--onnx-file", metavar="NAME", help="ONNX file of MODEL_DIR, such as model_quantized.onnx (default: model.onnx)"
-    )
-    parser.add_argument(
-        "--unconstrained",
-        action="store_true",
-        help="give each word its most probable tag by itself (default: the most probable tags that the scheme allows "
-        "together: no I-PER after O)",
-    )
-    return parser.parse_args(argv)
 
 
 class _Progress:
@@ -86,11 +45,11 @@ class _Progress:
     def add(self, texts: int, words: int) -> None:
         self._texts += texts
         self._words += words
-        self._bar.set_postfix_str(self._told())
+        self._bar.set_postfix_str(self._describe())
         now = time.perf_counter()
         if self._bar.disable and now - self._reported >= _REPORT_SECONDS:
             self._reported = now
-            print(self._told(), file=sys.stderr, flush=True)
+            print(self._describe(), file=sys.stderr, flush=True)
 
     def _told(self) -> str:
         seconds = max(time.perf_counter() - self._started, 1e-9)
@@ -102,32 +61,34 @@ class _Progress:
         self._share = lambda: None
         seconds = time.perf_counter() - self._started
         self._bar.close()
-        print(f"{self._told()}, {seconds:.1f} s: {to}", file=sys.stderr)
+        print(f"{self._describe()}, {seconds:.1f} s: {to}", file=sys.stderr)
 
 
-def predict(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> None:
     """Read, tag, write.
 
     Raises:
         UserError: whatever is wrong with the input, the output or the model directory.
     """
-    from determined_ner.predict.inputs import check_output, open_input, whole_or_nothing
-
+    if hasattr(signal, "SIGPIPE") and not arguments.output:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly, as filters do, when `head` has had enough
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # what is read is UTF-8, whatever the terminal's locale
     if arguments.onnx_file and arguments.backend != "onnx":
-        raise UserError(f"--onnx-file: {arguments.onnx_file!r} is for --backend onnx: add that, or drop it")
+        raise UserError("--onnx-file", f"{arguments.onnx_file!r} is for --backend onnx", "add that, or drop it")
     if arguments.output:
         check_output(arguments.output, arguments.overwrite)  # before the model is loaded, and again when it is written
     columns = (arguments.text_column, arguments.label_column)
     with open_input(arguments.input, arguments.format, *columns) as (format_, items, share):
-        tagger = _load(arguments)
-        from determined_ner.tagging.tagger import in_buffers
+        from determined_ner.tagging.tagger import in_buffers  # takes seconds, and a mistyped path need not wait for it
 
+        tagger = _load(arguments)
         print(
             f"{arguments.input}: read as {format_}; {len(tagger.labels)} labels, {tagger.scheme.value}", file=sys.stderr
         )
         output: AbstractContextManager[IO[str]] = nullcontext(sys.stdout)
         if arguments.output:
-            output = whole_or_nothing(arguments.output, arguments.overwrite)
+            output = atomic_file(arguments.output, arguments.overwrite)
         progress = _Progress(share)
         document = (lambda item: item.document) if tagger.whole_documents else None
         with output as file:
@@ -144,39 +105,9 @@ def _load(arguments: argparse.Namespace) -> Tagger:
 
     onnx_file = {"onnx_file": arguments.onnx_file} if arguments.onnx_file else {}
     return Tagger.from_pretrained(
-        arguments.model_dir, arguments.backend, constrained=not arguments.unconstrained, **onnx_file
+        arguments.model_dir,
+        arguments.backend,
+        constrained=not arguments.unconstrained,
+        trust_remote_code=arguments.trust_remote_code,
+        **onnx_file,
     )
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Tag, as the command line says.
-
-    Returns:
-        exit status: 0; 2 after a mistake of the user, told in one message; 130 when interrupted.
-    """
-    arguments = parse_arguments(argv)
-    try:
-        predict(arguments)
-    except UserError as error:
-        message = str(error)
-        for option in ("text", "label"):
-            message = message.replace(f"data.{option}_column_name", f"--{option}-column")
-        print(f"error: {message}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
-            raise
-        print(f"error: {error}; make room or rights, then run it again", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted" + ("; no output is left" if arguments.output else ""), file=sys.stderr)
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    if hasattr(signal, "SIGPIPE") and "--output" not in sys.argv:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly, as filters do, when `head` has had enough
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # what is read is UTF-8, whatever the terminal's locale
-    sys.exit(main())

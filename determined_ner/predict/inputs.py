@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,9 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
 
 from determined_ner.data.readers.conll import Columns, begins_document, checked_row, ends_sentence, find_columns
-from determined_ner.errors import UserError
 from determined_ner.data.readers.formats import jsonl_table
-from determined_ner.data.readers.open import find_files, format_of
 from determined_ner.data.readers.lines import (
     DOCUMENT_NAMES,
     TEXT_NAMES,
@@ -28,9 +24,12 @@ from determined_ner.data.readers.lines import (
     read_lines,
     shown,
 )
+from determined_ner.data.readers.open import find_files, format_of
+from determined_ner.errors import UserError
 
 if TYPE_CHECKING:  # importing it takes seconds, and a mistyped path need not wait for it
-    from determined_ner.tagging.tagger import RawText, Tagged
+    from determined_ner.tagging.tagged import Tagged
+    from determined_ner.tagging.words import RawText
 
 Format = Literal["text", "conll", "jsonl"]
 STDIN = Path("<standard input>")
@@ -52,7 +51,7 @@ class Item(Protocol):
 
 
 def split_raw(text: str) -> RawText:
-    from determined_ner.tagging.tagger import RawText
+    from determined_ner.tagging.words import RawText
 
     return RawText(text)
 
@@ -248,55 +247,3 @@ def _refuse_columns(head: list[Line], path: Path) -> None:
 
 
 # -- Output ----------------------------------------------------------------------------------------------------
-
-
-def check_output(path: Path, overwrite: bool) -> None:
-    """
-    Raises:
-        UserError: the output cannot be written there.
-    """
-    if path.is_dir():
-        raise UserError(f"{path}: is a directory: name a file in it")
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path}: is a pipe or a device: leave --output out and redirect standard output to it")
-    if path.exists() and not overwrite:
-        raise UserError(f"{path}: exists: name another file, or replace it with --overwrite")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"{path}: there is no directory {path.absolute().parent}: make it, or name another file")
-
-
-@contextmanager
-def whole_or_nothing(path: Path, overwrite: bool) -> Iterator[IO[str]]:
-    """A file to write that takes its name when it is complete; whatever ends it before leaves none.
-
-    What a killed process leaves, ``.NAME.partial``, is written anew by the next.
-
-    Raises:
-        UserError: the output cannot be written there, or another process is writing it.
-    """
-    check_output(path, overwrite)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        file = partial.open("a", encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error}): name a file that you may write") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            alone = partial.exists() and os.path.samestat(
-                partial.stat(), os.fstat(file.fileno())
-            )  # else it has just been renamed
-        except BlockingIOError:
-            alone = False
-        if not alone:
-            raise UserError(f"{path}: another process is writing it: wait for it, or name another file")
-        file.truncate(0)
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            check_output(path, overwrite)  # again: it may have come up meanwhile
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-import determined_ner.report.statistics as statistics
-from determined_ner.report.mistakes import Kind, Matching, sentence_of, unit_counts
+from determined_ner.report import statistics
 from determined_ner.report.facts import SHOWN, Ints, Marked, TaggedText, headline_counts, least_confidence, mark
+from determined_ner.report.mistakes import Matching, MistakeKind, sentence_of, unit_counts
 from determined_ner.report.statistics import Interval
 
 
@@ -37,9 +37,9 @@ class Changes:
     """Tagged otherwise by the two."""
     changed_sentences: int
     """With such a word in them."""
-    mended: list[Marked]
+    fixed: list[Marked]
     """Entities right with this model, and not with the other."""
-    mended_count: int
+    fixed_count: int
     broken: list[Marked]
     """Entities right with the other model, and not with this."""
     broken_count: int
@@ -61,7 +61,7 @@ def find_changes(this: TaggedText, other: TaggedText) -> Changes:
 
     a, b = wholly(this), wholly(other)
     changed = np.flatnonzero(this.tags != other.tags)
-    mended, broken = _turned(this, other, *matchings), _turned(this, other, *matchings, broken=True)
+    fixed, broken = _turned(this, other, *matchings), _turned(this, other, *matchings, broken=True)
     return Changes(
         other=other.name,
         headline=headline,
@@ -74,8 +74,8 @@ def find_changes(this: TaggedText, other: TaggedText) -> Changes:
         },
         changed_words=len(changed),
         changed_sentences=len(np.unique(sentence_of(changed, this.sentences))),
-        mended=mended[0],
-        mended_count=mended[1],
+        fixed=fixed[0],
+        fixed_count=fixed[1],
         broken=broken[0],
         broken_count=broken[1],
     )
@@ -98,7 +98,7 @@ def _turned(
     """Gold entities that one model finds and the other does not, those first of which this model is surest."""
     found = [np.zeros(len(mine.gold.begin), bool) for _ in range(2)]
     for right, matching in zip(found, (mine, theirs), strict=True):
-        right[matching.gold_index[matching.kind == Kind.RIGHT]] = True
+        right[matching.gold_index[matching.kind == MistakeKind.RIGHT]] = True
     turned = np.flatnonzero(found[1] & ~found[0] if broken else found[0] & ~found[1])
     begin, end = mine.gold.begin[turned], mine.gold.end[turned]
     sure = least_confidence(this.confidence, begin, end)

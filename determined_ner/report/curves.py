@@ -1,15 +1,26 @@
-"""Learning curves of a run, drawn from its ``metrics.jsonl``."""
+"""Learning curves of a run, drawn from its reports."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from determined_ner.errors import UserError
-from determined_ner.report.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, new_figure, plain, save, shortened, style
+from determined_ner.report.plots import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    new_figure,
+    plain,
+    save,
+    shortened,
+    style,
+)
 
 MAX_TYPES = 12
 TYPE_STYLES = [(colour, style) for style in ("-", "--", ":") for colour in (ORANGE, SKY, GREEN, PURPLE)]
@@ -18,14 +29,16 @@ NOT_TYPES = {"f1_strict"}  # keys that begin as a type's F1 does, but are none
 Points = list[tuple[float, float]]  # (batches, value), by batches
 
 
-def plot_curves(metrics_file: Path, output_dir: Path) -> list[Path]:
-    """Draws ``loss.png`` and ``f1.png`` from a run's metrics, and returns the paths written.
+def plot_curves(records: Sequence[dict[str, Any]], output_dir: Path) -> list[Path]:
+    """Draw ``loss.png`` and ``f1.png`` from a run's reports.
 
     ``f1.png`` shows the validations' F1, precision and recall, and the F1 of every type; without an F1, as for plain
     tags, their accuracy. A picture that would have no point in it is not written. Values that are missing or not
-    finite leave a gap, and where a batch occurs twice, as after a restart, the later line counts.
+    finite leave a gap, and where a batch occurs twice, as after a restart, the later report counts.
+
+    Returns:
+        the paths written.
     """
-    records = read_metrics(metrics_file)
     output_dir.mkdir(parents=True, exist_ok=True)
     written = []
     for name, figure in (("loss.png", _loss_figure(records)), ("f1.png", _score_figure(records))):
@@ -33,27 +46,6 @@ def plot_curves(metrics_file: Path, output_dir: Path) -> list[Path]:
             written.append(output_dir / name)
             save(figure, written[-1])
     return written
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file; give the metrics.jsonl of a run") from None
-    records = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            if number == len(lines):  # a run that was killed, or is still writing
-                break
-            raise UserError(f"{path}:{number}: this is not JSON: {line[:80]!r}; remove the line") from None
-        if not isinstance(record, dict):
-            raise UserError(f"{path}:{number}: this is not a JSON object: {line[:80]!r}; remove the line")
-        records.append(record)
-    return records
 
 
 def _number(value: Any) -> float | None:

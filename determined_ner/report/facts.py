@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import determined_ner.report.statistics as statistics
+from determined_ner.report import statistics
 from determined_ner.report.mistakes import (
-    Kind,
     Matching,
+    MistakeKind,
     confusion,
     match,
     overlap_counts,
@@ -22,7 +22,9 @@ from determined_ner.report.mistakes import (
     word_spans,
 )
 from determined_ner.report.statistics import Interval, Reliability
-from determined_ner.tags.entities import EntityCounts, Scheme, Spans, TagTable, count_entities, entity_spans, evaluate
+from determined_ner.tags.entities import Spans, TagTable, entity_spans
+from determined_ner.tags.schemes import Scheme
+from determined_ner.tags.scores import EntityCounts, count_entities, evaluate
 
 Ints = NDArray[np.int64]
 SHOWN = 25
@@ -190,7 +192,7 @@ def find_facts(tagged: TaggedText) -> Facts:
         headline_decoded=find_headline(tagged, tagged.decoded),
         decoding_changes=int(np.count_nonzero(tagged.tags != tagged.decoded)),
         per_type=_type_rows(tagged, matching, counts),
-        kinds={kind.name.lower(): int(np.count_nonzero(matching.kind == kind)) for kind in Kind},
+        kinds={kind.name.lower(): int(np.count_nonzero(matching.kind == kind)) for kind in MistakeKind},
         kinds_per_type=kinds_per_type,
         confusion=confusion(matching, len(types)),
         calibration=statistics.reliability(tagged.confidence, right),
@@ -215,7 +217,7 @@ def headline_counts(tagged: TaggedText, tags: NDArray[Any]) -> dict[str, tuple[I
     exact = unit_counts(matching, starts, len(tagged.types)).sum(axis=1)
     strict = unit_counts(match(*(_strict(tagged, t) for t in (tagged.gold, tags))), starts, len(tagged.types))
     overlap = exact.copy()
-    near = matching.begin()[matching.kind == Kind.BOUNDARY]
+    near = matching.begin()[matching.kind == MistakeKind.BOUNDARY]
     overlap[:, 0] += np.bincount(sentence_of(near, starts), minlength=len(starts) - 1)
     return {
         "f1": (exact, statistics.f1),
@@ -275,7 +277,9 @@ def _f1s(counts: EntityCounts) -> list[float]:
 def _kinds_per_type(matching: Matching, types: int) -> Ints:
     gold, predicted = matching.gold_type(), matching.predicted_type()
     of = np.where(gold >= 0, gold, predicted)
-    return np.bincount(of * len(Kind) + matching.kind, minlength=types * len(Kind)).reshape(types, len(Kind))
+    return np.bincount(of * len(MistakeKind) + matching.kind, minlength=types * len(MistakeKind)).reshape(
+        types, len(MistakeKind)
+    )
 
 
 def _length_rows(tagged: TaggedText, matching: Matching) -> list[LengthRow]:
@@ -308,8 +312,8 @@ def _examples(tagged: TaggedText, matching: Matching) -> dict[str, list[Marked]]
     begin, end = matching.begin(), matching.end()
     sure = least_confidence(tagged.confidence, begin, end)
     found = {}
-    for kind in Kind:
-        if kind is Kind.RIGHT:
+    for kind in MistakeKind:
+        if kind is MistakeKind.RIGHT:
             continue
         which = np.flatnonzero(matching.kind == kind)
         chosen = which[np.argsort(-sure[which], kind="stable")[:SHOWN]]
@@ -357,8 +361,8 @@ def _frequent(tagged: TaggedText, matching: Matching, shown: int = 15) -> dict[s
     """The texts most often missed and invented."""
     result = {}
     sides = (
-        (Kind.MISSED, matching.gold, matching.gold_index),
-        (Kind.INVENTED, matching.predicted, matching.predicted_index),
+        (MistakeKind.MISSED, matching.gold, matching.gold_index),
+        (MistakeKind.SPURIOUS, matching.predicted, matching.predicted_index),
     )
     for kind, spans, index in sides:
         counter: Counter[tuple[str, str]] = Counter()

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from determined_ner.report.curves import draw_progress, plot_curves, points_of, read_metrics
-from determined_ner.report.mistakes import Kind
+from determined_ner.report.changes import Changes
+from determined_ner.report.curves import draw_progress, plot_curves, points_of
+from determined_ner.report.facts import Facts, LengthRow
+from determined_ner.report.mistakes import MistakeKind
 from determined_ner.report.plots import (
     BLACK,
     BLUE,
@@ -28,8 +30,6 @@ from determined_ner.report.plots import (
     shortened,
     style,
 )
-from determined_ner.report.changes import Changes
-from determined_ner.report.facts import Facts, LengthRow
 from determined_ner.report.statistics import Reliability
 
 MOST_TYPES = 20
@@ -42,7 +42,7 @@ KINDS = {
     "missed": ("missed", VERMILION),
     "invented": ("invented", BLUE),
 }
-"""Of `Kind`: its name in the pictures, and its colour."""
+"""Of `MistakeKind`: its name in the pictures, and its colour."""
 SCORE_NAMES = {
     "f1": "F1",
     "precision": "precision",
@@ -54,18 +54,17 @@ SCORE_NAMES = {
 """Of the headline's scores."""
 
 
-def draw_report(facts: Facts, changes: Changes | None, metrics_file: Path | None, folder: Path) -> list[str]:
+def draw_report(facts: Facts, changes: Changes | None, records: Sequence[dict[str, Any]], folder: Path) -> list[str]:
     """Draw all pictures that the facts have something for.
 
     Args:
-        metrics_file: ``metrics.jsonl`` of the run; None: there is no run, or it has none.
+        records: the reports of the run; none: there is no run.
         folder: where they go; made if need be.
 
     Returns:
         names of the files, in the order of the page.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    records = [] if metrics_file is None else read_metrics(metrics_file)
     drawn = []
     with warnings.catch_warnings():  # a type's name in a script that the font lacks; the tables have it
         warnings.filterwarnings("ignore", message="Glyph")
@@ -76,8 +75,8 @@ def draw_report(facts: Facts, changes: Changes | None, metrics_file: Path | None
 
         keep("summary.png", _summary(facts, records))
         keep("types.png", _alone(_draw_types, facts, height=_rows_height(facts)))
-        if metrics_file is not None:
-            drawn.extend(path.name for path in plot_curves(metrics_file, folder))
+        if records:
+            drawn.extend(path.name for path in plot_curves(records, folder))
         if not facts.plain:
             keep("mistakes.png", _alone(_draw_mistakes, facts, height=_rows_height(facts) + 0.5))
         keep("confusion.png", _confusion(facts))
@@ -150,11 +149,11 @@ def _draw_mistakes(axes: Any, facts: Facts) -> None:
     positions = [float(len(shown) - i) for i in range(len(shown))]
     counts = facts.kinds_per_type[shown]
     left = np.zeros(len(shown))
-    for kind in Kind:
+    for kind in MistakeKind:
         name, colour = KINDS[kind.name.lower()]
         total = facts.kinds[kind.name.lower()]
         label = f"{name} {total:,}"
-        if kind is Kind.INVENTED:
+        if kind is MistakeKind.SPURIOUS:
             axes.barh(positions, -counts[:, kind], color=colour, height=0.66, label=label)
         else:
             axes.barh(positions, counts[:, kind], left=left, color=colour, height=0.66, label=label)
@@ -233,7 +232,7 @@ def _draw_lengths(axes: Any, facts: Facts) -> None:
             axes.plot([i, i], [row.f1.interval.low, row.f1.interval.high], color=BLUE, linewidth=3, alpha=0.45)
             axes.plot(i, row.f1.value, "o", color=BLUE, markersize=8)
     axes.set_ylim(0, 1.03)
-    axes.set_xticks(range(len(facts.lengths)), [told_length(row) for row in facts.lengths])
+    axes.set_xticks(range(len(facts.lengths)), [describe_length(row) for row in facts.lengths])
 
 
 # -- Whole figures ---------------------------------------------------------------------------------------------
@@ -319,7 +318,7 @@ def _lengths(facts: Facts) -> Any:
     return figure
 
 
-def told_length(row: LengthRow) -> str:
+def describe_length(row: LengthRow) -> str:
     """``1 to 5`` words, ``more than 160``."""
     return f"> {row.low}" if row.high is None else f"{row.low + 1} to {row.high}"
 

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from determined_ner.tags.entities import EntityCounts, IntArray, Spans
+from determined_ner.tags.entities import IntArray, Spans
+from determined_ner.tags.scores import EntityCounts
 
 Ints = NDArray[np.int64]
 
 
-class Kind(IntEnum):
+class MistakeKind(IntEnum):
     """Of a pair of a gold and a predicted entity, one of which may be absent."""
 
     RIGHT = 0
@@ -31,7 +32,7 @@ class Kind(IntEnum):
     """Some words in common, another type."""
     MISSED = 4
     """A gold entity to which no predicted one belongs."""
-    INVENTED = 5
+    SPURIOUS = 5
     """A predicted entity to which no gold one belongs."""
 
 
@@ -46,7 +47,7 @@ class Matching:
     predicted_index: Ints
     """(M,) entity of `predicted`; -1: none."""
     kind: NDArray[np.int8]
-    """(M,) a `Kind`."""
+    """(M,) a `MistakeKind`."""
 
     def begin(self) -> Ints:
         """(M,) first word of either entity."""
@@ -108,10 +109,10 @@ def match(gold: Spans, predicted: Spans) -> Matching:
                 left.append(g)
                 right.append(p)
 
-    missed, invented = np.flatnonzero(gold_free), np.flatnonzero(predicted_free)
+    missed, spurious = np.flatnonzero(gold_free), np.flatnonzero(predicted_free)
     none = np.full(1, -1, np.int64)
-    gold_index = np.concatenate([np.array(left, np.int64), missed, np.repeat(none, len(invented))])
-    predicted_index = np.concatenate([np.array(right, np.int64), np.repeat(none, len(missed)), invented])
+    gold_index = np.concatenate([np.array(left, np.int64), missed, np.repeat(none, len(spurious))])
+    predicted_index = np.concatenate([np.array(right, np.int64), np.repeat(none, len(missed)), spurious])
     pairs = Matching(gold, predicted, gold_index, predicted_index, np.zeros(len(gold_index), np.int8))
     order = np.lexsort((predicted_index, pairs.begin()))
     return Matching(gold, predicted, gold_index[order], predicted_index[order], _kinds(pairs)[order])
@@ -126,13 +127,13 @@ def _kinds(pairs: Matching) -> NDArray[np.int8]:
         pairs.gold.end[g[paired]] == pairs.predicted.end[p[paired]]
     )
     chosen = [p < 0, g < 0, same_words & same_type, same_words, same_type]
-    kinds = [Kind.MISSED, Kind.INVENTED, Kind.RIGHT, Kind.TYPE, Kind.BOUNDARY]
-    return np.select(chosen, [np.int8(kind) for kind in kinds], np.int8(Kind.BOTH)).astype(np.int8)
+    kinds = [MistakeKind.MISSED, MistakeKind.SPURIOUS, MistakeKind.RIGHT, MistakeKind.TYPE, MistakeKind.BOUNDARY]
+    return np.select(chosen, [np.int8(kind) for kind in kinds], np.int8(MistakeKind.BOTH)).astype(np.int8)
 
 
 def overlap_counts(matching: Matching, types: int) -> EntityCounts:
     """Entities of the same type with a word in common as right ones, each counted once."""
-    near = (matching.kind == Kind.RIGHT) | (matching.kind == Kind.BOUNDARY)
+    near = (matching.kind == MistakeKind.RIGHT) | (matching.kind == MistakeKind.BOUNDARY)
 
     def per_type(type_id: Any) -> Ints:
         return np.bincount(type_id, minlength=types).astype(np.int64)
@@ -156,7 +157,7 @@ def unit_counts(matching: Matching, starts: IntArray, types: int) -> Ints:
     units = len(starts) - 1
     result = np.zeros((units, types, 3), np.int64)
     parts = (
-        (matching.begin()[right := matching.kind == Kind.RIGHT], matching.gold_type()[right]),
+        (matching.begin()[right := matching.kind == MistakeKind.RIGHT], matching.gold_type()[right]),
         (matching.gold.begin, matching.gold.type_id),
         (matching.predicted.begin, matching.predicted.type_id),
     )

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from determined_ner.report.mistakes import Kind
+from determined_ner.report.figures import SCORE_NAMES, describe_length
+from determined_ner.report.mistakes import MistakeKind
 from determined_ner.report.plots import shortened
-from determined_ner.report.figures import SCORE_NAMES, told_length
 
 if TYPE_CHECKING:
     from determined_ner.report.changes import Changes, Difference
     from determined_ner.report.facts import Facts, Marked, Score
-    from determined_ner.report.subject import LabelledText, Speed, Subject
     from determined_ner.report.statistics import Reliability
+    from determined_ner.report.text import LabelledText, Speed
+    from determined_ner.training.trained import Trained
 
 GENERATOR = '<meta name="generator" content="ner_report.py">'
 """Stands in every report, so that a later one may replace it."""
@@ -41,11 +42,11 @@ _SCORES = {
     "accuracy": "the share of words with the right tag",
 }
 _KINDS = {
-    Kind.MISSED: ("Missed", "a gold entity to which nothing belongs"),
-    Kind.INVENTED: ("Invented", "an entity where people marked none"),
-    Kind.TYPE: ("Wrong type", "the same words, another type"),
-    Kind.BOUNDARY: ("Wrong boundary", "some words in common, the same type"),
-    Kind.BOTH: ("Wrong boundary and type", "some words in common, another type"),
+    MistakeKind.MISSED: ("Missed", "a gold entity to which nothing belongs"),
+    MistakeKind.SPURIOUS: ("Invented", "an entity where people marked none"),
+    MistakeKind.TYPE: ("Wrong type", "the same words, another type"),
+    MistakeKind.BOUNDARY: ("Wrong boundary", "some words in common, the same type"),
+    MistakeKind.BOTH: ("Wrong boundary and type", "some words in common, another type"),
 }
 _STYLE = """
 :root { color-scheme: light; --line: #d8dce0; --soft: #f4f6f8; --blue: #0072b2; }
@@ -97,7 +98,7 @@ class Contents:
 
     facts: Facts
     changes: Changes | None
-    subject: Subject
+    trained: Trained
     text: LabelledText
     speeds: list[tuple[str, Speed]]
     """By model."""
@@ -182,7 +183,7 @@ def _scores(contents: Contents) -> str:
 
 def _reported(contents: Contents) -> str:
     """Whether the score is the one that the run reported, where both are of the same text and weights."""
-    text, summary, facts = contents.text, contents.subject.summary, contents.facts
+    text, summary, facts = contents.text, contents.trained.summary, contents.facts
     notes = []
     if text.as_trained is False:
         notes.append("This is not the text that the training validated on.")
@@ -313,7 +314,7 @@ def _lengths(contents: Contents) -> str:
     score = "accuracy" if facts.plain else "F1"
     rows = [
         [
-            told_length(row),
+            describe_length(row),
             f"{row.sentences:,}",
             f"{row.words:,}",
             f"{row.entities:,}",
@@ -322,7 +323,7 @@ def _lengths(contents: Contents) -> str:
         for row in facts.lengths
     ]
     windows = text.windows
-    limit = contents.subject.directory.max_seq_length
+    limit = contents.trained.directory.max_seq_length
     told = (
         f"<p>The model reads {len(windows):,} windows of at most {limit:,} pieces: half of them have "
         f"{np.median(windows):,.0f} or fewer, 95 % have {np.quantile(windows, 0.95):,.0f} or fewer, the longest "
@@ -341,7 +342,7 @@ def _speed(contents: Contents) -> str:
         [f"tagging, {_name(name)}", f"{speed.words_per_second:,.0f} words/s", f"{speed.seconds:,.1f} s", speed.device]
         for name, speed in contents.speeds
     ]
-    summary = contents.subject.summary or {}
+    summary = contents.trained.summary or {}
     if summary.get("samples_per_second"):
         slots = summary.get("slots", 1)
         where = f"{slots} slot{'s' if slots != 1 else ''}, of the run"
@@ -354,12 +355,12 @@ def _speed(contents: Contents) -> str:
 
 
 def _about(contents: Contents) -> str:
-    subject = contents.subject
-    directory = subject.directory
+    trained = contents.trained
+    directory = trained.directory
     rows = [["labels", ", ".join(_name(label) for label in directory.labels)], ["scheme", directory.scheme.value]]
     rows.append(["architecture", _e(str(directory.config.model_type))])
-    if subject.settings is not None:
-        hparams, data = subject.settings.hparams, subject.settings.data
+    if trained.settings is not None:
+        hparams, data = trained.settings.hparams, trained.settings.data
         rows.append(["encoder", _e(Path(hparams.pretrained_model_name_or_path).name)])
         rows.append(["training text", _e(Path(data.train_file or data.dataset_name or "").name)])
         names = ("num_train_epochs", "max_steps", "global_batch_size", "learning_rate", "lr_scheduler_type")
@@ -393,7 +394,7 @@ def _comparison(contents: Contents) -> str:
     ]
     what = "words" if facts.plain else "entities"
     turned = (
-        (f"Right with {this} alone", changes.mended, changes.mended_count),
+        (f"Right with {this} alone", changes.fixed, changes.fixed_count),
         (f"Right with {other} alone", changes.broken, changes.broken_count),
     )
     for told, examples, number in turned:

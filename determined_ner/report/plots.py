@@ -6,9 +6,10 @@ global.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
+
+from determined_ner.files.atomic import replacing
 
 # Okabe and Ito's palette, which readers with any of the common colour-blindnesses can tell apart
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
@@ -63,10 +64,6 @@ def shortened(name: str, length: int = 22) -> str:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write the picture beside its place and then move it there, so that nobody sees half a picture."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    """Write the picture atomically."""
+    with replacing(path) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

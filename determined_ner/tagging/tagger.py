@@ -12,106 +12,28 @@ length gets as many tags as it has words. The same object serves the command `ne
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Regex, pre_tokenizers
 
-from determined_ner.data.batches import BatchDataset, EvaluationBatches
-from determined_ner.tags.decoding import allowed_transitions, best_tags
-from determined_ner.data.encode import IGNORED, CutTexts, Split, cut_windows, window_room
-from determined_ner.model.directory import ONNX_FILE, Backend, Model, ModelDirectory
+from determined_ner.data.batches import EvaluationBatches
+from determined_ner.data.collate import BatchDataset
+from determined_ner.data.split import IGNORED, Split
 from determined_ner.data.tokenizer import WordTokenizer
-from determined_ner.tags.entities import Scheme, from_iob2, split_tag, to_iob2
+from determined_ner.data.windows import CutTexts, cut_windows, window_room
+from determined_ner.model.directory import ONNX_FILE, Backend, Model, ModelDirectory
+from determined_ner.tagging.tagged import Entity, Tagged
+from determined_ner.tagging.words import RawText
+from determined_ner.tags.decoding import allowed_transitions, best_tags
+from determined_ner.tags.schemes import Scheme
 
 T = TypeVar("T")
 
 BUFFER_WORDS = 1 << 15
 """Words whose windows are sorted by length and held at a time; one longer text is too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entity:
-    """What was found in a text. Of a model with plain labels (parts of speech) every word is one."""
-
-    type: str
-    text: str
-    """The characters from start to end."""
-    start: int
-    """Its first character in the text, from 0."""
-    end: int
-    """One past its last character."""
-    score: float
-    """The mean, over its words, of the softmax probability of the word's tag."""
-
-
-@dataclass(frozen=True)
-class Tagged:
-    """What a model says of the N words of S texts, end to end, K labels each."""
-
-    labels: tuple[str, ...]
-    """(K,) names by id, of the model."""
-    label_scheme: Scheme
-    """Scheme of these labels."""
-    scheme: Scheme
-    """Scheme of ``tags``: that of the training files."""
-    logits: NDArray[np.float32]
-    """(N, K), of the first piece of each word."""
-    ids: NDArray[np.int64]
-    """(N,) chosen labels."""
-    starts: NDArray[np.int64]
-    """(S + 1,) first word of each text."""
-
-    @cached_property
-    def probabilities(self) -> NDArray[np.float64]:
-        """(N, K), softmax of the logits."""
-        shifted = self.logits.astype(np.float64)
-        shifted -= shifted.max(1, keepdims=True)
-        exponentials = np.exp(shifted)
-        return exponentials / exponentials.sum(1, keepdims=True)
-
-    @cached_property
-    def scores(self) -> NDArray[np.float64]:
-        """(N,) probability of each word's chosen label."""
-        return np.take_along_axis(self.probabilities, self.ids[:, None], 1)[:, 0]
-
-    @cached_property
-    def tags(self) -> list[list[str]]:
-        """Tags of each text, as many as it has words."""
-        spelled = []
-        for names in self._names():
-            same = self.scheme is self.label_scheme
-            spelled.append(names if same else from_iob2(to_iob2(names, self.label_scheme)[0], self.scheme))
-        return spelled
-
-    @cached_property
-    def spans(self) -> list[list[tuple[str, int, int]]]:
-        """Entities of each text as (type, first word, one past the last), broken tags read as seqeval reads them."""
-        found: list[list[tuple[str, int, int]]] = []
-        for names in self._names():
-            spans: list[tuple[str, int, int]] = []
-            if self.label_scheme is Scheme.PLAIN:
-                spans.extend((name, i, i + 1) for i, name in enumerate(names))
-            elif any(name != "O" for name in names):
-                for i, tag in enumerate(to_iob2(names, self.label_scheme)[0]):
-                    prefix, entity_type = split_tag(tag) or ("O", "")
-                    if prefix == "B":
-                        spans.append((entity_type, i, i + 1))
-                    elif prefix == "I":
-                        spans[-1] = (entity_type, spans[-1][1], i + 1)
-            found.append(spans)
-        return found
-
-    def _names(self) -> Iterator[list[str]]:
-        names = [self.labels[i] for i in self.ids.tolist()]
-        for begin, end in itertools.pairwise(self.starts.tolist()):
-            yield names[begin:end]
 
 
 class Tagger:
@@ -164,6 +86,7 @@ class Tagger:
         onnx_file: str = ONNX_FILE,
         threads: int | None = None,
         constrained: bool = True,
+        trust_remote_code: bool = False,
     ) -> Tagger:
         """Load a model directory: ``runs/NAME/model``, an export, or any Hugging Face token classifier.
 
@@ -173,6 +96,7 @@ class Tagger:
             threads: of ONNX Runtime; None: one a core. (Those of torch: ``torch.set_num_threads``.)
             constrained: give the most probable tags among the sequences that the scheme allows (no I-PER after O),
                 not the most probable tag of each word by itself.
+            trust_remote_code: run code that the directory brings along.
 
         Raises:
             UserError: what is missing in the directory or wrong with it.
@@ -180,10 +104,22 @@ class Tagger:
         """
         if backend not in get_args(Backend):
             raise ValueError(f"backend {backend!r}: torch and onnx are what there is")
-        directory = ModelDirectory(Path(model_dir).expanduser())
-        model = directory.torch_model() if backend == "torch" else directory.onnx_model(onnx_file, threads)
+        directory = ModelDirectory(Path(model_dir).expanduser(), trust_remote_code=trust_remote_code)
+        model = None if backend == "torch" else directory.onnx_model(onnx_file, threads)
+        return cls.from_directory(directory, model, constrained)
+
+    @classmethod
+    def from_directory(cls, directory: ModelDirectory, model: Model | None = None, constrained: bool = True) -> Tagger:
+        """A tagger of a model directory that was read already.
+
+        Args:
+            model: what computes it; None: its weights in PyTorch.
+
+        Raises:
+            UserError: the weights are missing or damaged.
+        """
         return cls(
-            model,
+            model or directory.torch_model(),
             directory.tokenizer,
             directory.labels,
             directory.label_scheme,
@@ -195,7 +131,7 @@ class Tagger:
         )
 
     def __call__(self, texts: Sequence[str]) -> list[list[Entity]]:
-        """The entities of each text, in order; texts are cut into words by `split_words`.
+        """The entities of each text, in order; texts are cut into words by `word_offsets`.
 
         Raises:
             TypeError: a string instead of a list of them.
@@ -233,11 +169,11 @@ class Tagger:
             return logits
         unlabelled = np.full(len(cut.ids), IGNORED, np.int16)
         no_tags = np.zeros(0, np.int16)
-        split = Split("", cut.ids, unlabelled, cut.first, cut.windows, cut.words, no_tags, cut.sentences, {})
+        split = Split("", cut.ids, unlabelled, cut.is_first_piece, cut.windows, cut.words, no_tags, cut.sentences, {})
         batches = BatchDataset(split, self._tokenizer)
         for (chosen,) in EvaluationBatches(split, self._tokenizer.specials, slots=1):
             batch = batches[chosen]
-            of_words = self._model(batch["input_ids"], batch["attention_mask"])[batch["first"].numpy()]
+            of_words = self._model(batch["input_ids"], batch["attention_mask"])[batch["is_first_piece"].numpy()]
             windows = np.array(chosen.windows)
             sizes = cut.words[windows + 1] - cut.words[windows]
             offset = np.cumsum(sizes) - sizes
@@ -246,47 +182,6 @@ class Tagger:
 
 
 # -- Raw text --------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=1)
-def _splitter() -> Any:
-    # In Oniguruma \w is Unicode's letters, marks, decimal digits and connectors (_); the joiners are added to them.
-    run = r"[\w\x{200c}\x{200d}&&[^\p{Han}]]+"
-    clitic = r"['’](?:[sStTdDmM]|re|ve|ll|RE|VE|LL)(?!\w)"
-    return pre_tokenizers.Split(Regex(rf"\p{{Han}}|{run}(?:[-.]{run})*|{clitic}|[^\s\w]"), "removed", invert=True)
-
-
-def split_words(text: str) -> list[tuple[int, int]]:
-    """Cut a text into words, (start, end) in characters each; white space parts them and is in none.
-
-    A word is a run of letters, combining marks, digits and ``_`` of any script, held together across single hyphens and
-    full stops inside it (``e-mail``, ``3.5``, ``U.S`` of ``U.S.``); a Chinese character; an English clitic (``'s``,
-    ``'ll``); or any one other character. Most corpora are cut much like this (README, «Tag text», has figures). Whoever
-    wants other words gives them to `Tagger.tag`.
-    """
-    return [span for _, span in _splitter().pre_tokenize_str(text)]
-
-
-class RawText:
-    """A raw text and its words."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.spans = split_words(text)
-
-    @property
-    def words(self) -> list[str]:
-        return [self.text[start:end] for start, end in self.spans]
-
-    def entities(self, tagged: Tagged, index: int) -> list[Entity]:
-        """The entities of this text, which is number ``index`` of those tagged."""
-        found = []
-        begin = int(tagged.starts[index])
-        for entity_type, first, end in tagged.spans[index]:
-            start, stop = self.spans[first][0], self.spans[end - 1][1]
-            score = float(tagged.scores[begin + first : begin + end].mean())
-            found.append(Entity(entity_type, self.text[start:stop], start, stop, score))
-        return found
 
 
 def in_buffers(

@@ -14,30 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from determined_ner.tags.entities import BoolArray, IntArray, Scheme, TagTable, split_tag
+from determined_ner.tags.entities import BoolArray, IntArray, TagTable
+from determined_ner.tags.schemes import Scheme
 
 Floats = NDArray[np.floating[Any]]
 _CELLS = 1 << 22  # sums of a step that are held at a time, 32 MiB
-
-
-def label_scheme(labels: Sequence[str]) -> Scheme:
-    """Tell from a model's labels alone which scheme they are of.
-
-    IOB1 is known by a type that has an I and no B; labels that have both for every type are read as IOB2.
-
-    Raises:
-        ValueError: labels of BIOES and of BILOU both occur.
-    """
-    parts = [split_tag(label) for label in labels]
-    prefixes = {part[0] for part in parts if part is not None}
-    if None in parts or prefixes <= {"O"}:
-        return Scheme.PLAIN
-    if prefixes & set("ES") and prefixes & set("LU"):
-        raise ValueError(f"the labels mix BIOES (E, S) and BILOU (L, U): {' '.join(labels)}")
-    if prefixes & set("ESLU"):
-        return Scheme.BIOES if prefixes & set("ES") else Scheme.BILOU
-    begun = {part[1] for part in parts if part is not None and part[0] == "B"}
-    return Scheme.IOB1 if any(part[0] == "I" and part[1] not in begun for part in parts if part) else Scheme.IOB2
 
 
 def allowed_transitions(labels: Sequence[str], scheme: Scheme) -> BoolArray:

@@ -1,4 +1,4 @@
-"""Metric reducers: counts kept on each slot, brought together once a report. No logits are kept."""
+"""Metrics as counts, kept on each slot and brought together once a report. No logits are kept."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from determined import pytorch
 
-from determined_ner.data.encode import IGNORED, Labels, Split
-from determined_ner.tags.entities import Scheme, TagTable, evaluate
+from determined_ner.data.split import IGNORED, Split
+from determined_ner.tags.entities import TagTable
+from determined_ner.tags.labels import Labels
+from determined_ner.tags.schemes import Scheme
+from determined_ner.tags.scores import evaluate
 
 
-class TrainingMetrics(pytorch.MetricReducer):
+class TrainingMetrics:
     """Mean loss of a word and speed since the last report; sums stay on the device until then.
 
     Speed leaves out the batches in which a backend compiled: 0 where there was no other.
@@ -26,10 +28,10 @@ class TrainingMetrics(pytorch.MetricReducer):
     def reset(self) -> None:
         self._sums: torch.Tensor | None = None
         self._samples = 0
-        self._warm_up = 0.0
+        self._compile_seconds = 0.0
         self._started = time.perf_counter()
 
-    def update(self, loss_sum: torch.Tensor, batch: dict[str, torch.Tensor], warm_up: float = 0.0) -> None:
+    def update(self, loss_sum: torch.Tensor, batch: dict[str, torch.Tensor], compile_seconds: float = 0.0) -> None:
         """Count one micro-batch.
 
         Args:
@@ -37,8 +39,8 @@ class TrainingMetrics(pytorch.MetricReducer):
             warm_up: seconds that it took, if a backend compiled in it.
         """
         words, pieces = (batch["labels"] != IGNORED).sum(), batch["attention_mask"].sum()
-        if warm_up:
-            self._warm_up += warm_up
+        if compile_seconds:
+            self._compile_seconds += compile_seconds
             pieces = torch.zeros_like(pieces)
         else:
             self._samples += len(batch["windows"])
@@ -47,12 +49,14 @@ class TrainingMetrics(pytorch.MetricReducer):
 
     def per_slot_reduce(self) -> tuple[list[float], int, float, float]:
         sums = [0.0, 0.0, 0.0] if self._sums is None else self._sums.tolist()
-        return sums, self._samples, time.perf_counter() - self._started, self._warm_up
+        return sums, self._samples, time.perf_counter() - self._started, self._compile_seconds
 
     def cross_slot_reduce(self, per_slot_metrics: Sequence[Any]) -> dict[str, float]:
         loss, words, pieces = np.sum([sums for sums, *_ in per_slot_metrics], axis=0)
         # While one slot compiles, the others wait for it.
-        seconds = max(seconds for *_, seconds, _ in per_slot_metrics) - max(warm_up for *_, warm_up in per_slot_metrics)
+        seconds = max(seconds for *_, seconds, _ in per_slot_metrics) - max(
+            compile_seconds for *_, compile_seconds in per_slot_metrics
+        )
         return {
             "loss": float(loss / max(words, 1)),
             "samples_per_second": sum(samples for _, samples, *_ in per_slot_metrics) / seconds,
@@ -60,7 +64,7 @@ class TrainingMetrics(pytorch.MetricReducer):
         }
 
 
-class EvaluationMetrics(pytorch.MetricReducer):
+class EvaluationMetrics:
     """Scores over the words of a split: 2 bytes a word and 4 a window until the report."""
 
     def __init__(self, split: Split, labels: Labels, aliases: dict[str, str] | None = None) -> None:
@@ -86,8 +90,8 @@ class EvaluationMetrics(pytorch.MetricReducer):
         """
         if len(batch["windows"]) == 0:
             return
-        chosen = logits[batch["first"]].float()  # (words, K), in reading order of each window
-        gold = batch["labels"][batch["first"]]
+        chosen = logits[batch["is_first_piece"]].float()  # (words, K), in reading order of each window
+        gold = batch["labels"][batch["is_first_piece"]]
         loss = torch.nn.functional.cross_entropy(chosen, gold, reduction="sum").double()
         self._loss = loss if self._loss is None else self._loss + loss
         self._tags.append(chosen.argmax(-1).to(torch.int16))

@@ -89,7 +89,7 @@ def test_parts_hold_whole_sentences_and_every_window_once() -> None:
     import numpy as np
 
     from determined_ner.cluster.batch_inference import _cut
-    from determined_ner.data.encode import Split
+    from determined_ner.data.split import Split
 
     rng = np.random.default_rng(0)
     sizes = rng.integers(1, 30, 400)
@@ -125,14 +125,14 @@ def test_what_cannot_be_is_told(
 ) -> None:
     from types import SimpleNamespace
 
-    import determined_ner.cluster.batch_inference as ner_batch_inference
+    from determined_ner.cluster.batch_inference import run
 
     monkeypatch.chdir(tmp_path)
     Path("input.txt").write_text("Ada\n", encoding="utf-8")
     files = {"input_file": "input.txt", "output_file": "out.jsonl", "cache_dir": "cache"}
     trial = SimpleNamespace(_config={"data": {**files, **data}}, hparams=hyperparameters)
     with pytest.raises(UserError) as error:
-        ner_batch_inference.run(SimpleNamespace(trial=trial, latest_checkpoint=None))
+        run(SimpleNamespace(trial=trial, latest_checkpoint=None))
     assert message in str(error.value)
     assert {path.name for path in tmp_path.iterdir()} <= {"input.txt", "cache"}
 

@@ -84,12 +84,12 @@ def test_a_trial_that_the_searcher_stops_ends_at_once(experiments: Experiments) 
 
 
 def test_a_second_trial_of_a_node_does_not_tokenize(experiments: Experiments) -> None:
-    def cached() -> dict[str, tuple[int, int]]:
+    def build_once() -> dict[str, tuple[int, int]]:
         cache = experiments.inputs / "agent" / "determined-ner"
         return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in cache.iterdir() if path.is_dir()}
 
     assert experiments.trials["search_random"].master.checkpoints
-    before = cached()
+    before = build_once()
     assert sum(name.startswith("windows-") for name in before) == 2
     config = experiments.small(ROOT / "configs/search_grid.yaml")
     assert config["data"] == experiments.small(ROOT / "configs/search_random.yaml")["data"]
@@ -97,7 +97,7 @@ def test_a_second_trial_of_a_node_does_not_tokenize(experiments: Experiments) ->
     with experiments.trial("search_grid", config) as trial:
         trial.run_well()
     assert_trained(trial)
-    assert cached() == before
+    assert build_once() == before
 
 
 # ----- going on from a checkpoint

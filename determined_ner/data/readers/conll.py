@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from determined_ner.errors import UserError
 from determined_ner.data.readers.lines import (
     BLANK,
     DOCUMENT_NAMES,
@@ -22,11 +21,12 @@ from determined_ner.data.readers.lines import (
     Layout,
     Line,
     Sentence,
-    counted,
-    is_empty,
+    count_noun,
+    empty_file_error,
     known_name,
     shown,
 )
+from determined_ner.errors import UserError
 
 _TAG = re.compile(r"O|[BIESLU]-\S.*")
 _DOCSTART = re.compile(r"-DOCSTART-(?:\s|$)")
@@ -70,7 +70,7 @@ class Columns:
         if text[0] == "#" and not self._is_data(line, cells, path):
             return None
         if len(cells) != len(self.names):
-            found, separator = counted(len(cells), "column"), "a tab" if self.separator == "\t" else "spaces"
+            found, separator = count_noun(len(cells), "column"), "a tab" if self.separator == "\t" else "spaces"
             raise UserError(
                 f"{path}:{number}: {found} in {shown(text)} but {len(self.names)} in line {self.first}: give every line"
                 f" the same columns, separated by {separator}, and a blank line between sentences"
@@ -161,7 +161,7 @@ class _Detection:
         self.head, self.choice, self.path = head, choice, path
         data = _data_lines(head)
         if not data:
-            raise is_empty(path)
+            raise empty_file_error(path)
         _refuse_other_formats(len(head), data[0], path)
         self.separator = "\t" if 2 * sum("\t" in text for _, text in data) >= len(data) else " "
         table = [(number, _split(text, self.separator)) for number, text in data]
@@ -191,7 +191,7 @@ class _Detection:
             if match := _COLUMN_NAMES.match(text):
                 names = match[1].split()
                 if len(names) != len(titles):
-                    counts = f"{counted(len(names), 'column')} but line {self.first} has {len(titles)}"
+                    counts = f"{count_noun(len(names), 'column')} but line {self.first} has {len(titles)}"
                     raise UserError(f"{self.path}:{line}: {shown(text)} names {counts}: make them agree")
                 return names, 0
         return [""] * len(titles), 0
@@ -330,7 +330,7 @@ class _Detection:
             return self._chosen(name, "data.label_column_name", columns)
         raise UserError(
             f"{self.path}:{self.first}: the tags may be in column {typed + 1} or, O alone in the first"
-            f" {counted(len(self.rows), 'word')}, in column {outside[0] + 1} of {self._listing()}: choose with"
+            f" {count_noun(len(self.rows), 'word')}, in column {outside[0] + 1} of {self._listing()}: choose with"
             " data.label_column_name, by name or number"
         )
 

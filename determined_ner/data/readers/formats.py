@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from determined_ner.errors import UserError
-from determined_ner.data.readers.tables import SENTENCE_NAMES, Row, Table, choose_columns, holds_several
 from determined_ner.data.readers.lines import (
     BLANK,
     BROKEN,
@@ -19,12 +17,14 @@ from determined_ner.data.readers.lines import (
     TEXT_NAMES,
     Choice,
     Line,
-    counted,
-    imported,
-    is_empty,
+    count_noun,
+    empty_file_error,
+    import_for,
     known_name,
     shown,
 )
+from determined_ner.data.readers.tables import SENTENCE_NAMES, Row, Table, choose_columns, holds_several
+from determined_ner.errors import UserError
 
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
@@ -60,7 +60,7 @@ def csv_table(head: list[Line], lines: Iterator[Line], format_: str, path: Path)
     def rows() -> Iterator[Row]:
         for number, cells in records:
             if len(cells) != len(names):
-                counts = f"{counted(len(cells), 'cell')} in {shown(cells)} but {counted(len(names), 'column')}"
+                counts = f"{count_noun(len(cells), 'cell')} in {shown(cells)} but {count_noun(len(names), 'column')}"
                 raise UserError(f"{path}:{number}: {counts}: put cells that hold {separator!r} or a line end in quotes")
             yield number, dict(zip(names, cells, strict=True))
 
@@ -126,7 +126,7 @@ def is_json_lines(head: list[Line]) -> bool:
 def json_table(lines: Iterator[Line], choice: Choice, path: Path) -> Table:
     text = "\n".join(text for _, text in lines)
     if not text.strip(BLANK + "\n"):
-        raise is_empty(path)
+        raise empty_file_error(path)
     rows = _rows(_json(text, path, 1), choice, path)
     return Table("json", [], (_object(row, path, number) for number, row in enumerate(rows, 1)))
 
@@ -160,7 +160,7 @@ def _rows(value: object, choice: Choice, path: Path) -> list[Any]:
 
 def parquet_table(stream: IO[bytes], choice: Choice, path: Path) -> Table:
     """Read by record batches, and of the columns those alone that are used."""
-    pa, pq = imported("pyarrow", path), imported("pyarrow.parquet", path)
+    pa, pq = import_for("pyarrow", path), import_for("pyarrow.parquet", path)
 
     def failed(error: Exception, row: int) -> UserError:
         text = " ".join(str(error).split())[:200]

@@ -131,18 +131,18 @@ def known_name(names: Sequence[str], known: Sequence[str]) -> str | None:
     return next((folded[name] for name in known if name in folded), None)
 
 
-def is_empty(path: Path) -> UserError:
+def empty_file_error(path: Path) -> UserError:
     return UserError(f"{path}: is empty: no line or row of it holds a sentence; is it the right file?")
 
 
-def counted(number: int, noun: str) -> str:
+def count_noun(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 # --- files, packed or not ---
 
 
-def imported(module: str, path: Path) -> Any:
+def import_for(module: str, path: Path) -> Any:
     """A module that few files need, and that takes a while to import."""
     try:
         return importlib.import_module(module)
@@ -151,7 +151,7 @@ def imported(module: str, path: Path) -> Any:
 
 
 def _open_zstd(path: Path) -> IO[bytes]:
-    pa = imported("pyarrow", path)
+    pa = import_for("pyarrow", path)
     return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
 
 

@@ -23,10 +23,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from determined_ner.data.readers.conll import find_columns, read_conll
-from determined_ner.errors import UserError
-from determined_ner.data.readers.formats import csv_table, is_json_lines, is_table, json_table, jsonl_table, parquet_table
+from determined_ner.data.readers.formats import (
+    csv_table,
+    is_json_lines,
+    is_table,
+    json_table,
+    jsonl_table,
+    parquet_table,
+)
+from determined_ner.data.readers.lines import (
+    MAX_LINE,
+    OPENERS,
+    Choice,
+    Layout,
+    Sentence,
+    empty_file_error,
+    open_unpacked,
+    peek,
+    read_lines,
+    shown,
+)
 from determined_ner.data.readers.tables import read_table
-from determined_ner.data.readers.lines import MAX_LINE, OPENERS, Choice, Layout, Sentence, is_empty, open_unpacked, peek, read_lines, shown
+from determined_ner.errors import UserError
 
 __all__ = ["Choice", "Layout", "Sentence", "describe", "find_files", "format_of", "read_file"]
 
@@ -61,7 +79,7 @@ def read_file(
         for sentence in sentences:
             yield sentence
     if sentence is None:
-        raise is_empty(Path(path))
+        raise empty_file_error(Path(path))
 
 
 def describe(

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from determined_ner.errors import UserError
 from determined_ner.data.readers.lines import (
     BLANK,
     DOCUMENT_NAMES,
@@ -23,11 +22,12 @@ from determined_ner.data.readers.lines import (
     DocumentCounter,
     Layout,
     Sentence,
-    counted,
-    is_empty,
+    count_noun,
+    empty_file_error,
     known_name,
     shown,
 )
+from determined_ner.errors import UserError
 
 Row = tuple[int, dict[str, Any]]  # 1-based line or row number, cells by column name
 
@@ -80,7 +80,7 @@ def read_table(table: Table, choice: Choice, path: Path) -> tuple[Layout, Iterat
     """The layout of a table, by its names and first rows, and its sentences."""
     sample = list(itertools.islice(table.rows, SAMPLE_ROWS))
     if not sample:
-        raise is_empty(path)
+        raise empty_file_error(path)
     names = table.names or list(dict.fromkeys(name for _, row in sample for name in row))
     layout = replace(choose_columns(names, choice, path), format=table.format, separator=table.separator)
     if not _one_row_a_token([row for _, row in sample], layout):
@@ -151,7 +151,7 @@ def _from_sentences(rows: Iterator[Row], layout: Layout, path: Path) -> Iterator
             place = _Place(path, number, layout.tag_column)
             tags = [_tag(item, place, i, layout) for i, item in enumerate(_items(row, place, layout), 1)]
             if len(tags) != len(words):
-                counts = f"{counted(len(words), 'word')} but {counted(len(tags), 'tag')}"
+                counts = f"{count_noun(len(words), 'word')} but {count_noun(len(tags), 'tag')}"
                 raise UserError(
                     f"{path}:{number}: {counts}, {shown(words)} in column {layout.text_column!r} and {shown(tags)} in"
                     f" {layout.tag_column!r}: give every word one tag"

@@ -16,7 +16,7 @@ from torch import nn
 from determined_ner.data.batches import Ints
 
 
-class PartlyTrained(nn.Module):
+class PartlyTrainedEmbedding(nn.Module):
     """An embedding of V rows of which only R train. Its state dict is that of the ``nn.Embedding`` it stands for.
 
     Looking up any of the V rows works in training and evaluation alike.
@@ -97,7 +97,7 @@ def train_only_rows(model: Any, ids: Ints) -> None:
     holders = [m for m in model.modules() if any(p is embedding.weight for p in m.parameters(recurse=False))]
     if len(holders) > 1 or len(rows) >= embedding.num_embeddings:
         return
-    partly = PartlyTrained(embedding, rows)
+    partly = PartlyTrainedEmbedding(embedding, rows)
     model.set_input_embeddings(partly)
     # DistributedDataParallel would broadcast the table at every step.
     name = next(name for name, module in model.named_modules() if module is partly)

@@ -1,0 +1,67 @@
+"""A training as a task of a cluster."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import determined as det
+from determined import pytorch
+
+from determined_ner import determined_api
+from determined_ner.cluster.workarounds import wait_for_master
+from determined_ner.errors import HyperparameterError
+from determined_ner.settings.loop import REPORTING_BATCHES, Duration, LoopSettings, parse_loop
+from determined_ner.settings.parsing import parse_settings
+from determined_ner.training.setup import Training, check_batch_size
+from determined_ner.training.trial_context import train_unit
+
+logger = logging.getLogger("determined_ner")
+
+
+def run_on_cluster(info: det.ClusterInfo, trial_class: Any) -> None:
+    """Train as the experiment config says, from the latest checkpoint if there is one.
+
+    Args:
+        trial_class: the ``PyTorchTrial``, with its `Training` as ``training``.
+
+    Raises:
+        UserError: the config asks for what cannot be.
+    """
+    logging.basicConfig(level=logging.INFO, format=det.LOG_FORMAT)
+    wait_for_master()
+    determined_api.drop_batch_size_message()
+    config = determined_api.experiment_config(info)
+    try:
+        settings = parse_settings(info.trial.hparams, config.get("data"))
+        check_batch_size(settings.hparams.global_batch_size, len(info.container_addrs) * len(info.slot_ids))
+    except HyperparameterError as error:
+        logger.error(str(error))
+        with pytorch.init():  # tells the searcher, and ends with exit status 0
+            raise det.InvalidHP(str(error)) from error
+    loop = parse_loop(config, settings)
+    with pytorch.init(
+        hparams=info.trial.hparams, exp_conf=config, aggregation_frequency=loop.aggregation_frequency
+    ) as context:
+        trial = trial_class(context)
+        _fit(trial, trial.training, context, loop, info.latest_checkpoint)
+
+
+def _fit(
+    trial: Any,
+    training: Training,
+    context: pytorch.PyTorchTrialContext,
+    loop: LoopSettings,
+    latest_checkpoint: str | None,
+) -> None:
+    reporting = Duration(loop.reporting_batches or REPORTING_BATCHES, "batches")
+    pytorch.Trainer(trial, context).fit(
+        max_length=train_unit(training, loop.length),
+        validation_period=train_unit(training, loop.validation_period),
+        checkpoint_period=train_unit(training, loop.checkpoint_period),
+        reporting_period=train_unit(training, reporting),
+        checkpoint_policy=loop.checkpoint_policy,
+        latest_checkpoint=latest_checkpoint,
+        step_zero_validation=loop.perform_initial_validation,
+        profiling_enabled=loop.profiling,
+    )

@@ -1,0 +1,69 @@
+"""Windows of a split as the padded tensors of a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from determined_ner.data.batches import MicroBatch
+from determined_ner.data.padding import Padding
+from determined_ner.data.split import IGNORED, Split
+from determined_ner.data.tokenizer import WordTokenizer
+
+
+class BatchDataset(torch.utils.data.Dataset):
+    """A split whose items are whole collated batches."""
+
+    def __init__(self, split: Split, tokenizer: WordTokenizer, padding: Padding | None = None) -> None:
+        self._split = split
+        self._tokenizer = tokenizer
+        self._padding = padding or Padding()
+
+    def __getitem__(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
+        """Pad the windows of a micro-batch to one length L.
+
+        An empty micro-batch becomes one window without words: every slot has to take part in every step.
+
+        Returns:
+            input_ids, attention_mask, labels: (B, L) int64; is_first_piece: (B, L) bool, of owned words;
+            windows: (B,) int64, empty for an empty micro-batch; loss_weight: () float32.
+        """
+        windows = np.array(batch.windows or (0,), np.int64)
+        begins, ends = self._split.windows[windows], self._split.windows[windows + 1]
+        sizes = ends - begins
+        prefix, suffix = self._tokenizer.prefix, self._tokenizer.suffix
+        length = int(self._padding(sizes.max() + len(prefix) + len(suffix)))
+        rows = np.repeat(np.arange(len(windows)), sizes)
+        columns = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes) + len(prefix)
+        pieces = columns - len(prefix) + np.repeat(begins, sizes)
+
+        ids = np.full((len(windows), length), self._tokenizer.pad_id, np.int64)
+        labels = np.full((len(windows), length), IGNORED, np.int64)
+        is_first_piece = np.zeros((len(windows), length), np.bool_)
+        ids[:, : len(prefix)] = prefix
+        ids[rows, columns] = self._split.ids[pieces]
+        ends_at = sizes + len(prefix)
+        for i, piece in enumerate(suffix):
+            ids[np.arange(len(windows)), ends_at + i] = piece
+        if batch.windows:
+            labels[rows, columns] = self._split.labels[pieces]
+            is_first_piece[rows, columns] = self._split.is_first_piece[pieces]
+        else:
+            windows = windows[:0]
+        mask = np.arange(length) < (ends_at + len(suffix))[:, None]
+        return {
+            "input_ids": torch.from_numpy(ids),
+            "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+            "labels": torch.from_numpy(labels),
+            "is_first_piece": torch.from_numpy(is_first_piece),
+            "windows": torch.from_numpy(windows),
+            "loss_weight": torch.tensor(batch.loss_weight),
+        }
+
+
+def only_item(items: list[Any]) -> Any:
+    """``collate_fn`` for a dataset whose items are batches already."""
+    (item,) = items
+    return item

@@ -1,0 +1,127 @@
+"""Data sets of the datasets library, from the hub or a directory, as sources of sentences."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from determined_ner.data.readers.lines import Choice, Layout, Sentence
+from determined_ner.data.readers.tables import SAMPLE_ROWS, Row, Table, choose_columns, read_table
+from determined_ner.data.source import Numbered, Source, hold_out, take_first
+from determined_ner.errors import UserError
+from determined_ner.files.cache import FORMAT, hash_parts
+from determined_ner.settings.data import DataSettings
+
+
+def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
+    parts = _load_dataset(settings)
+    wanted = [("train", "train", settings.max_train_samples), ("validation", "validation", settings.max_eval_samples)]
+    if "test" in parts:
+        wanted.append(("test", "test", settings.max_predict_samples))
+    share = settings.validation_split_percentage
+    if share:
+        wanted[1] = ("validation", "train", settings.max_eval_samples)
+    choice = Choice(settings.text_column_name, settings.label_column_name, settings.document_column_name, task=task)
+    for split, part, limit in wanted:
+        if part not in parts:
+            raise UserError(
+                f"data.dataset_name: {settings.dataset_name!r} has no {part} split (it has {', '.join(parts)}); "
+                f"set data.validation_split_percentage, or use data.train_file and data.validation_file"
+            )
+        rows = _DatasetRows(parts[part], f"{settings.dataset_name} ({part})")
+        if split == "test" and (reason := rows.without_labels(choice)):
+            logging.getLogger("determined_ner").warning(f"{rows.where}: left out, there is nothing to score: {reason}")
+            continue
+        layout = rows.choose(choice)
+        choice = replace(choice, text=layout.text_column, label=layout.tag_column)  # of train, for all splits
+        held = share if split != "test" else None
+        how = [layout.text_column, layout.tag_column, layout.document_column]
+        key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task, limit, held and [split, held]])
+
+        def sentences(rows: _DatasetRows = rows, choice: Choice = choice) -> Iterator[Numbered]:
+            return ((0, sentence) for sentence in rows.sentences(choice))
+
+        chosen = take_first(hold_out(sentences, split, held) if held else sentences, limit)
+        yield Source(split, key, chosen, (rows.where,), rows.names.get(layout.tag_column or ""))
+
+
+class _DatasetRows:
+    """One part of a data set of the datasets library, as a table whose rows are read and checked like a file's."""
+
+    def __init__(self, dataset: Any, where: str) -> None:
+        self.dataset = dataset
+        self.where = where
+        self.names: dict[str, tuple[str, ...]] = {}
+        """By column, where the data set declares them: what its integers mean."""
+        for column, feature in dataset.features.items():
+            inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", feature)  # datasets 3: [x]
+            names = getattr(inner, "names", None)
+            if names:
+                self.names[column] = tuple(names)
+        self._told_empty = False
+
+    def choose(self, choice: Choice) -> Layout:
+        return choose_columns(list(self.dataset.column_names), choice, Path(self.where))
+
+    def without_labels(self, choice: Choice) -> str | None:
+        """Why nothing can be scored on these rows, if so: many a hub data set keeps the labels of its test part."""
+        column = self.choose(replace(choice, need_tags=False)).tag_column
+        if column is None:
+            return f"no column {choice.label!r} among {', '.join(self.dataset.column_names)}"
+        tags = self.dataset.select(range(min(SAMPLE_ROWS, len(self.dataset))))[column]
+        if all(_hidden(row) for row in tags):
+            return f"column {column!r} has null, -1 or no labels at all"
+        return None
+
+    def sentences(self, choice: Choice) -> Iterator[Sentence]:
+        layout = self.choose(choice)
+        table = Table("dataset", list(self.dataset.column_names), self._rows(layout), tag_names=self.names)
+        return read_table(table, choice, Path(self.where))[1]
+
+    def _rows(self, layout: Layout) -> Iterator[Row]:
+        """Rows less those with neither words nor tags, of which the user, who cannot edit a data set, is told once."""
+        empty = 0
+        columns = (layout.text_column, layout.tag_column, layout.sentence_column, layout.document_column)
+        dataset = self.dataset.select_columns([column for column in columns if column is not None])
+        for number, row in enumerate(dataset, 1):
+            if row[layout.text_column] == [] and row[layout.tag_column] == []:
+                empty += 1
+            else:
+                yield number, row
+        if empty and not self._told_empty:
+            self._told_empty = True
+            logging.getLogger("determined_ner").warning(f"{self.where}: {empty} rows without a word were skipped")
+
+
+def _hidden(tags: object) -> bool:
+    """Whether a row's tags are withheld: null, or a list of nothing but -1 or null."""
+    return tags is None or tags == -1 or (isinstance(tags, list) and all(tag in (None, -1) for tag in tags))
+
+
+def _load_dataset(settings: DataSettings) -> Any:
+    import datasets
+
+    name = settings.dataset_name
+    assert name is not None
+    try:
+        directory = Path(name).expanduser()
+        if (directory / "dataset_dict.json").is_file():
+            return datasets.load_from_disk(str(directory))
+        options: dict[str, Any] = {"name": settings.dataset_config_name, "revision": settings.dataset_revision}
+        if settings.cache_dir:
+            options["cache_dir"] = settings.cache_dir
+        try:
+            return datasets.load_dataset(name, **options)
+        except RuntimeError as error:
+            if settings.dataset_revision is not None or "script" not in str(error).lower():
+                raise
+            # Data sets that were scripts live on as the hub's own conversion.
+            return datasets.load_dataset(name, **{**options, "revision": "refs/convert/parquet"})
+    except Exception as error:  # the library raises a dozen kinds, from connection to parsing; none is ours to handle
+        raise UserError(
+            f"data.dataset_name: {name!r} cannot be loaded: {type(error).__name__}: {str(error).strip()[:300]}; "
+            f"check the name and the connection, or use data.train_file"
+        ) from error

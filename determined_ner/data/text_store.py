@@ -1,0 +1,133 @@
+"""The first stage of the cache: words and tags as they stand in the files, in Arrow, and what labels they come to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from determined_ner.data.source import Numbered, Source
+from determined_ner.errors import UserError
+from determined_ner.files.cache import build_once
+from determined_ner.settings.data import DataSettings
+from determined_ner.tags.labels import Labels, TagInventory, with_declared
+from determined_ner.tags.schemes import Scheme
+
+_CHUNK_WORDS = 1 << 16  # in memory at a time; a longer document, where documents are kept whole, is too
+
+SCHEMA = pa.schema(
+    {
+        "words": pa.list_(pa.string()),
+        "tags": pa.list_(pa.string()),
+        "file": pa.int32(),
+        "line": pa.int64(),
+        "document": pa.int64(),
+    }
+)
+"""A sentence in the cache: ``file`` is a position in its source's list, ``line`` where it begins there."""
+
+
+@dataclass(frozen=True)
+class StoredText:
+    """A split's sentences in the cache."""
+
+    source: Source
+    key: str
+    """Names its content."""
+    directory: Path
+
+    @property
+    def file(self) -> Path:
+        return self.directory / "text.arrow"
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Its record batches, one at a time."""
+        with pa.OSFile(str(self.file)) as source:  # a memory map would stay resident to its end
+            reader = pa.ipc.open_file(source)
+            for i in range(reader.num_record_batches):
+                yield reader.get_batch(i)
+
+    def labels(self) -> Labels:
+        """What its tags come to, after those that its data set declares.
+
+        Raises:
+            UserError: the tags mix two schemes.
+        """
+        found = json.loads((self.directory / "labels.json").read_text(encoding="utf-8"))
+        if "problem" in found:
+            raise UserError(self.source.title, found["problem"])
+        return with_declared(Labels(tuple(found["names"]), Scheme(found["scheme"])), self.source.names)
+
+
+def store_text(
+    source: Source, settings: DataSettings, cache_dir: Path, overwrite: bool = False, chunk_words: int = _CHUNK_WORDS
+) -> StoredText:
+    """Write a split's sentences to Arrow, or find them in the cache.
+
+    Args:
+        chunk_words: of a record batch, about.
+
+    Raises:
+        UserError: what the readers find, no sentence at all, or no documents where they are asked for.
+    """
+    whole = settings.context == "document"
+    key = f"{source.key}{'-documents' if whole else ''}"
+
+    def build(directory: Path) -> None:
+        rows, documents, inventory = 0, set(), TagInventory()
+        with pa.OSFile(str(directory / "text.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+            for chunk in _chunks(source.sentences(), whole, chunk_words):
+                rows += len(chunk)
+                documents |= {s.document for _, s in chunk[:: max(1, len(chunk) - 1)]}  # non-decreasing
+                for _, sentence in chunk:
+                    inventory.add(sentence.tags or [])
+                columns = [
+                    [s.words for _, s in chunk],
+                    [s.tags for _, s in chunk],
+                    [file for file, _ in chunk],
+                    [s.line for _, s in chunk],
+                    [s.document for _, s in chunk],
+                ]
+                arrays = [pa.array(c, t) for c, t in zip(columns, SCHEMA.types, strict=True)]
+                writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
+        if rows == 0:
+            raise UserError(
+                source.title,
+                f"no sentence is left for {source.split}",
+                "give more text or change data.validation_split_percentage",
+            )
+        if whole and len(documents) == 1 and rows > 1:
+            raise UserError(
+                source.title,
+                "data.context is document, but no documents are marked",
+                "mark them by -DOCSTART- or # newdoc lines or by a column (data.document_column_name), or drop "
+                "data.context",
+            )
+        (directory / "labels.json").write_text(json.dumps(_described(inventory)), encoding="utf-8")
+
+    return StoredText(source, f"text-{key}", build_once(cache_dir, f"sentences-{key}", build, overwrite))
+
+
+def _described(inventory: TagInventory) -> dict[str, object]:
+    try:
+        labels = inventory.labels()
+    except ValueError as error:  # told where the labels are asked for: those of validation are not
+        return {"problem": str(error)}
+    return {"names": labels.names, "scheme": labels.scheme.value}
+
+
+def _chunks(sentences: Iterable[Numbered], whole_documents: bool, chunk_words: int) -> Iterator[list[Numbered]]:
+    """Runs of about ``chunk_words`` words; where asked to, a document is not cut."""
+    chunk: list[Numbered] = []
+    words = 0
+    for file, sentence in sentences:
+        if words >= chunk_words and not (whole_documents and sentence.document == chunk[-1][1].document):
+            yield chunk
+            chunk, words = [], 0
+        chunk.append((file, sentence))
+        words += len(sentence.words)
+    if chunk:
+        yield chunk

@@ -1,0 +1,86 @@
+"""Every undocumented name of Determined 0.38.1 that we use, with the reason; it is the last release.
+
+Whatever has a public name is used by that. `tests/test_determined_api.py` checks that each name here still exists.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import determined as det
+from determined import core, pytorch
+
+Controller: TypeAlias = pytorch._PyTorchTrialController
+"""The training loop. ``Trainer.fit`` drives it too, but begins at batch 0 wherever there is no master."""
+
+
+def experiment_config(info: det.ClusterInfo) -> dict[str, Any]:
+    """The experiment config as the master completed it; a script entry point has to read its periods by itself."""
+    config: dict[str, Any] = info.trial._config
+    return config
+
+
+def is_managed(context: pytorch.PyTorchTrialContext) -> bool:
+    """Whether the trial is built to train; else only weights are loaded into it."""
+    return bool(context._managed_training)
+
+
+def trial_seed(context: pytorch.PyTorchTrialContext) -> int | None:
+    """The seed; None in det's local test mode, where the public name raises."""
+    return context._trial_seed
+
+
+def accumulation_steps(context: pytorch.PyTorchTrialContext) -> int:
+    """Micro-batches of an optimizer step; det's local test mode does not pass the config's value on."""
+    return int(context._aggregation_frequency)
+
+
+def core_context(context: pytorch.PyTorchTrialContext) -> core.Context:
+    """Metrics, checkpoints, preemption: what the loop reports to."""
+    return context._core
+
+
+def begin_batch(context: pytorch.PyTorchTrialContext, index: int) -> None:
+    """Tell the context which micro-batch comes, as the loop does: it decides whether an optimizer step ends there."""
+    context._current_batch_idx = index
+
+
+def write_events(context: pytorch.PyTorchTrialContext) -> None:
+    """Have the TensorBoard writer write what it holds back."""
+    context._maybe_reset_tbd_writer()
+
+
+def replace_code_writer(write: Callable[[Path, bool], None]) -> None:
+    """Have ``write(checkpoint, on_cluster)`` copy the code into checkpoints: the default copies the whole directory."""
+    det.util.write_user_code = write
+
+
+def set_retries(context: core.Context, retries: Any) -> None:
+    """Give the connection to the master other retries.
+
+    Where ``ner_trial:NERTrial`` is the entry point, Determined opens it before our class is built.
+    """
+    session = getattr(context.train, "_session", None)
+    if session is not None:
+        session._max_retries = retries
+        if session._http_session is not None:
+            session._persist_http_session()
+
+
+def drop_batch_size_message() -> None:
+    """Determined says that it rounds the batch size to a multiple of the slots; our plan keeps it as it is."""
+    logging.getLogger("determined").addFilter(_is_true)
+
+
+def _is_true(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("`global_batch_size` changed")
+
+
+def receiving_socket(slots: core.DistributedContext) -> tuple[Any, str]:
+    """What a slot hears others by, beside the gradients: the object that holds the socket, and its name there."""
+    if slots.rank == 0:
+        return slots._chief_zmq, "_pull_socket"
+    return slots._worker_zmq, "_sub_socket"

@@ -1,0 +1,58 @@
+"""The metrics log of a run, ``metrics.jsonl``: one JSON object a report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from determined_ner.errors import UserError
+from determined_ner.files.atomic import write_text
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class MetricsLog:
+    """Reports in the order in which they were made.
+
+    A report has ``kind`` (training or validation), ``batches`` (calls of ``train_batch`` so far), ``epochs`` (whole
+    ones completed) and the metrics; null where one is no number.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, report: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(report) + "\n")
+
+    def rewrite(self, reports: Iterable[dict[str, Any]]) -> None:
+        """Keep these reports alone."""
+        write_text(self.path, "".join(json.dumps(report) + "\n" for report in reports))
+
+    def reports(self) -> list[dict[str, Any]]:
+        """All of them; a last line that a stop cut short is none, and no file holds none.
+
+        Raises:
+            UserError: a line is no report.
+        """
+        try:
+            lines = self.path.read_text(encoding="utf-8").split("\n")
+        except FileNotFoundError:
+            return []
+        reports = []
+        for number, line in enumerate(lines, 1):
+            try:
+                report = json.loads(line)
+            except json.JSONDecodeError:
+                if number == len(lines):
+                    break
+                report = None
+            if not isinstance(report, dict):
+                raise UserError(f"{self.path}:{number}", f"{line[:60]!r} is no report of a run", "remove the line")
+            reports.append(report)
+        return reports
+
+    def validations(self) -> list[dict[str, Any]]:
+        return [report for report in self.reports() if report.get("kind") == "validation"]

@@ -1,0 +1,109 @@
+"""Loading from the Hugging Face hub or a directory, and what is said where that fails."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from determined_ner.errors import HyperparameterError, UserError, first_line
+
+if TYPE_CHECKING:
+    from determined_ner.settings.hyperparameters import Hyperparameters
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model, config or tokenizer as ``from_pretrained`` of the library takes it."""
+
+    name: str
+    """On the hub, or a directory."""
+    setting: str | None = None
+    """The hyperparameter that names it; None: the user named the directory itself."""
+    revision: str = "main"
+    cache_dir: str | None = None
+    trust_remote_code: bool = False
+
+    @classmethod
+    def of_setting(cls, hparams: Hyperparameters, setting: str) -> Pretrained:
+        """What one of the hyperparameters names, or else the encoder."""
+        if getattr(hparams, setting) is None:
+            setting = "pretrained_model_name_or_path"
+        name = getattr(hparams, setting)
+        return cls(name, setting, hparams.revision, hparams.cache_dir, hparams.trust_remote_code)
+
+    @property
+    def where(self) -> str:
+        """How a message begins that is about it."""
+        return f"hyperparameters.{self.setting}: {self.name!r}" if self.setting else self.name
+
+    def refused(self, problem: str, remedy: str) -> UserError:
+        """The error to raise where it is what it must not be: a point of a search, or a directory, that cannot work."""
+        return (HyperparameterError if self.setting else UserError)(self.where, problem, remedy)
+
+    def location(self) -> str:
+        """The name as the library takes it: a directory with its ``~`` expanded, or a name of the hub as it is.
+
+        Raises:
+            HyperparameterError: the name can only mean a directory, and is none; it must not be looked up on the hub.
+        """
+        expanded = os.path.expanduser(self.name)  # noqa: PTH111  (Path would make ./model of the hub's name model)
+        if self.name.startswith((".", "/", "~")) and not Path(expanded).is_dir():
+            raise self.refused(
+                "is not a directory",
+                "write the path of a model directory or the name of a hub model such as bert-base-cased",
+            )
+        return expanded
+
+    def options(self) -> dict[str, Any]:
+        """What every ``from_pretrained`` is told."""
+        return {
+            "revision": self.revision,
+            "cache_dir": str(Path(self.cache_dir).expanduser()) if self.cache_dir else None,
+            "trust_remote_code": self.trust_remote_code,
+        }
+
+    @contextlib.contextmanager
+    def loading(self, failure: str, remedy: str) -> Iterator[None]:
+        """Around the library's loading: whatever it raises (dozens of kinds) is a mistake in what it was told to load.
+
+        Args:
+            failure: such as ``no weights can be loaded``.
+            remedy: what to do where it is a directory, or where the hub is not to blame.
+
+        Raises:
+            UserError: in place of any other exception, which is its cause.
+        """
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and not Path(self.name).expanduser().is_dir():
+                failure = (
+                    f"{failure}, as it is not a directory here and the Hugging Face hub does not give it "
+                    f"(no such model or file, or no connection)"
+                )
+                remedy = (
+                    "write the path of a local model directory, or check the name of the hub model, "
+                    "hyperparameters.revision and the connection to the hub"
+                )
+            raise UserError(self.where, f"{failure}: {first_line(error)}", remedy) from error
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without the library's table of new weights (that the head is new is the point) and its bar (a second long)."""
+    import transformers
+
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)
+        transformers.logging.enable_progress_bar()

@@ -1,0 +1,65 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import transformers
+from packaging.version import Version
+
+from determined_ner.errors import HyperparameterError
+from determined_ner.settings.hyperparameters import Hyperparameters
+
+
+def build_optimizer(model: torch.nn.Module, hparams: Hyperparameters) -> torch.optim.AdamW:
+    """AdamW as ``run_ner.py`` sets it up: no decay of biases and layer norms."""
+    decayed: list[torch.nn.Parameter] = []
+    plain: list[torch.nn.Parameter] = []
+    layers = [m for m in model.modules() if type(m).__name__.endswith("Norm")]  # LayerNorm, RMSNorm, T5LayerNorm …
+    norms = {id(p) for layer in layers for p in layer.parameters()}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (plain if id(parameter) in norms or name.endswith("bias") else decayed).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": hparams.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=hparams.learning_rate,
+        betas=(hparams.adam_beta1, hparams.adam_beta2),
+        eps=hparams.adam_epsilon,
+        fused=(fused := _fused(decayed)),
+        foreach=not fused,
+    )
+
+
+def _fused(parameters: list[torch.nn.Parameter]) -> bool:
+    """One kernel for the whole update: on CUDA, and on the CPU since torch 2.4."""
+    return parameters[0].is_cuda or Version(torch.__version__).release >= (2, 4)
+
+
+def build_schedule(optimizer: torch.optim.Optimizer, hparams: Hyperparameters, optimizer_steps: int) -> Any:
+    """The learning rate over ``optimizer_steps`` steps.
+
+    Raises:
+        HyperparameterError: warm-up longer than the training.
+    """
+    warmup = hparams.num_warmup_steps or math.ceil(hparams.warmup_ratio * optimizer_steps)
+    if warmup > optimizer_steps:
+        raise HyperparameterError(
+            f"hyperparameters.num_warmup_steps: {warmup} is more than the {optimizer_steps} steps of the training"
+        )
+    return transformers.get_scheduler(
+        hparams.lr_scheduler_type, optimizer, num_warmup_steps=warmup, num_training_steps=optimizer_steps
+    )
+
+
+def clipping_divisor(gradients: list[torch.Tensor], max_norm: float) -> torch.Tensor:
+    """What gradients are divided by so that their norm is at most ``max_norm``, as ``clip_grad_norm_`` has it.
+
+    A dot product runs at the speed of memory on a CPU, where PyTorch's norm takes twice as long and loses two digits.
+
+    Returns:
+        () at least 1.
+    """
+    squares = [torch.dot(flat, flat) for flat in (gradient.reshape(-1) for gradient in gradients)]
+    return ((torch.stack(squares).sum().sqrt() + 1e-6) / max_norm).clamp_(min=1)

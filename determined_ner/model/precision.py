@@ -1,0 +1,36 @@
+"""Mixed precision: which types matrix products have, and what that asks of a batch's length."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+
+from determined_ner.settings.hyperparameters import Hyperparameters
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def make_scaler() -> Any:
+    """Keeps fp16's small gradients from vanishing."""
+    return torch.amp.GradScaler("cuda")
+
+
+def autocast(hparams: Hyperparameters, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Around every forward pass."""
+    if hparams.precision in DTYPES:
+        return torch.autocast(device.type, DTYPES[hparams.precision])
+    return contextlib.nullcontext()
+
+
+def length_multiple(hparams: Hyperparameters, device: torch.device) -> int:
+    """What the length of a batch is best a multiple of.
+
+    GPUs multiply half-precision matrices fastest by eights. A CPU's library makes a kernel for each shape of bf16
+    matrices: a quarter of the shapes save a tenth of a first epoch and a quarter of the memory.
+    """
+    if device.type == "cuda":
+        half = hparams.precision in DTYPES or (hparams.use_apex_amp and hparams.apex_opt_level != "O0")
+        return 8 if half else 1
+    return 4 if hparams.precision == "bf16" else 1

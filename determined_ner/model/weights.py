@@ -1,0 +1,57 @@
+"""Weights from files: a Hugging Face directory's, or those of one of Determined's checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from determined_ner.errors import UserError, first_line
+from determined_ner.hub import Pretrained, quiet_transformers
+
+STATE_FILE = "state_dict.pth"
+"""Of a checkpoint: weights, optimizer, schedule and random state."""
+
+
+def load_token_classifier(source: Pretrained, config: Any, remedy: str) -> Any:
+    """The model whose weights lie in a Hugging Face directory.
+
+    Args:
+        remedy: what to do where there are none.
+
+    Raises:
+        UserError: no weights, damaged ones, or those of another task.
+    """
+    try:
+        with quiet_transformers():
+            model, info = transformers.AutoModelForTokenClassification.from_pretrained(
+                source.location(), config=config, output_loading_info=True, **source.options()
+            )
+    except Exception as error:  # of safetensors, of the library, of sizes that do not fit
+        raise UserError(
+            source.where, f"its weights cannot be loaded: {first_line(error)}", f"copy it again, or {remedy}"
+        ) from error
+    lacking = sorted({*info["missing_keys"], *(str(item[0]) for item in info["mismatched_keys"])})
+    if lacking:
+        raise UserError(source.where, f"its weights lack {lacking[0]}, so it is no trained token classifier", remedy)
+    return model
+
+
+def load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
+    """Load a checkpoint's weights, whatever backend or number of slots they were written by.
+
+    Raises:
+        UserError: the file is damaged, or of another model.
+    """
+    file = checkpoint / STATE_FILE
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        weights = state["models_state_dict"][0]
+        torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(weights, "module.")
+        model.load_state_dict(weights)
+    except Exception as error:  # of zip files, of pickles, of tensors that do not fit
+        raise UserError(
+            file, f"is damaged, or of another model: {first_line(error)}", "copy the checkpoint again"
+        ) from error

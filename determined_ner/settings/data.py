@@ -1,0 +1,79 @@
+"""The ``data:`` section: where the text comes from and how it is cut into pieces."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from determined_ner.settings.hyperparameters import Positive
+from determined_ner.settings.sections import Section
+
+
+def _column_name(value: Any) -> Any:
+    """A CoNLL column may be given by number, which YAML makes one."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+ColumnName = Annotated[str, pydantic.BeforeValidator(_column_name)]
+
+
+class DataSettings(Section):
+    """Where the text comes from and how it is cut into pieces."""
+
+    dataset_name: str | None = None
+    """A hub dataset, or a local directory of one (as written by ``save_to_disk``, or of data files)."""
+    dataset_config_name: str | None = None
+    dataset_revision: str | None = None
+    """Branch, tag or commit of a hub dataset; ``refs/convert/parquet`` for datasets that were scripts."""
+    train_file: str | None = None
+    """CoNLL columns, CSV, TSV, JSON, JSON Lines or Parquet; a glob takes several files."""
+    validation_file: str | None = None
+    validation_split_percentage: Annotated[float, Field(gt=0, lt=100)] | None = None
+    """Without validation data: per cent of the training documents that are held out, the same ones each time."""
+    test_file: str | None = None
+    """Scored once with the best model, at the end of a local run."""
+    text_column_name: ColumnName | None = None
+    """Column of the words, by name or (CoNLL) number; default: found."""
+    label_column_name: ColumnName | None = None
+    """Column of the tags, by name or (CoNLL) number; default: found."""
+    document_column_name: ColumnName | None = None
+    """Column that tells which document a sentence belongs to; default: found (-DOCSTART- and # newdoc tell it too)."""
+    on_bad_tags: Literal["repair", "error"] = "repair"
+    """Tags that their scheme does not allow, such as an I- that continues nothing: read them as seqeval's default mode
+    does (it begins an entity) and say how many, or refuse the data."""
+    context: Literal["sentence", "document"] = "sentence"
+    """What a window may see around a sentence: nothing, or its neighbours in the document, up to max_seq_length."""
+    max_seq_length: Annotated[int, Field(ge=4)] | None = None
+    """Pieces per window, special ones included; default: what the model takes, at most 512."""
+    stride: Annotated[int, Field(ge=0)] | None = None
+    """Pieces by which the windows of a longer text overlap; default: a quarter of max_seq_length."""
+    label_all_tokens: bool = False
+    """Train on all pieces of a word, the later ones labelled I-, not on its first piece alone."""
+    pad_to_max_length: bool = False
+    """Pad every batch to max_seq_length (for hardware that wants one shape)."""
+    max_train_samples: Positive | None = None
+    """Use the first sentences only."""
+    max_eval_samples: Positive | None = None
+    max_predict_samples: Positive | None = None
+    preprocessing_num_workers: Positive | None = None
+    """Threads that tokenize; default: one a core."""
+    cache_dir: str | None = None
+    """Where tokenized data is kept (default: the run's folder; on a cluster ``~/.cache/determined_ner``)."""
+    overwrite_cache: bool = False
+    """Read and tokenize again even if the cache holds the same data."""
+
+    @pydantic.model_validator(mode="after")
+    def _one_source(self) -> DataSettings:
+        if not self.dataset_name and not self.train_file:
+            raise ValueError("give either dataset_name or train_file (and validation_file); got neither")
+        if self.train_file and not self.validation_file and not self.validation_split_percentage:
+            raise ValueError("train_file needs a validation_file, or validation_split_percentage to hold some out")
+        if self.validation_file and self.validation_split_percentage:
+            raise ValueError("validation_file and validation_split_percentage exclude each other: drop one")
+        if self.dataset_name and (self.validation_file or self.test_file):
+            raise ValueError(
+                "dataset_name has splits of its own: drop validation_file and test_file, or use train_file"
+            )
+        return self

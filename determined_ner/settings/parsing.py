@@ -1,0 +1,124 @@
+"""Both sections of an experiment config as typed, validated settings.
+
+Nothing is ignored in silence: an unknown key is an error with a suggestion, a key that earlier examples had and
+that means nothing any more is named in a warning, and all mistakes of a config are reported together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from determined_ner.errors import HyperparameterError, UserError
+from determined_ner.settings.data import DataSettings
+from determined_ner.settings.hyperparameters import Hyperparameters
+from determined_ner.settings.sections import check_section
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Both sections, and the warnings that reading them gave."""
+
+    hparams: Hyperparameters
+    data: DataSettings
+    given: frozenset[str]
+    """Names of the hyperparameters that the config sets itself."""
+    warnings: tuple[str, ...] = ()
+
+
+# Keys of Determined's earlier example (and of its model_hub library) that mean nothing here:
+# the values at which leaving them out changes nothing, and what stands in their place.
+_OBSOLETE: dict[str, dict[str, tuple[tuple[Any, ...], str]]] = {
+    "hyperparameters": {
+        "model_mode": (("token-classification",), "this trial does token classification only"),
+        "num_labels": ((), "labels are counted in the training data"),
+        "num_training_steps": ((), "the length of the training is max_steps or num_train_epochs"),
+        "use_auth_token": ((True, False), "set HF_TOKEN in the environment for private models"),
+        "use_fast": ((True,), "word boundaries need a fast tokenizer"),
+        "adafactor": ((False,), "the optimizer is AdamW"),
+        "scale_parameter": ((False,), "the optimizer is AdamW"),
+        "relative_step": ((False,), "the optimizer is AdamW"),
+        "model_name": ((), "write pretrained_model_name_or_path"),
+    },
+    "data": {
+        "task_name": ((), "write hyperparameters.finetuning_task"),
+        "return_entity_level_metrics": ((True, False), "scores per entity type are always reported"),
+        "validation_split": ((), "write validation_split_percentage"),
+    },
+}
+
+
+def parse_settings(hyperparameters: dict[str, Any] | None, data: dict[str, Any] | None) -> Settings:
+    """Check both sections of an experiment config.
+
+    Raises:
+        HyperparameterError: some hyperparameter is wrong (and nothing in ``data:`` is).
+        UserError: something in ``data:`` is wrong. Both list every mistake found.
+    """
+    warnings: list[str] = []
+    problems: list[UserError] = []
+    hparams_section = _plain_values(hyperparameters or {}, problems)
+    data_section = dict(data or {})
+    if data_section.get("train_file") and data_section.get("dataset_name"):
+        # So that --config data.train_file=… suffices to bring one's own files to a config that names a data set.
+        warnings.append(
+            f"data.dataset_name: {data_section['dataset_name']!r} is not used, "
+            f"data.train_file {data_section['train_file']!r} is"
+        )
+        data_section |= {"dataset_name": None, "dataset_config_name": None, "dataset_revision": None}
+    hparams = check_section(
+        "hyperparameters",
+        Hyperparameters,
+        _without_obsolete("hyperparameters", hparams_section, problems, warnings),
+        problems,
+    )
+    hparams_only = len(problems)
+    parsed_data = check_section(
+        "data", DataSettings, _without_obsolete("data", data_section, problems, warnings), problems
+    )
+    if problems:
+        error = HyperparameterError if hparams_only == len(problems) else UserError
+        raise error.several(problems)
+    assert hparams is not None and parsed_data is not None
+    return Settings(hparams, parsed_data, frozenset(hparams_section), tuple(warnings))
+
+
+def _plain_values(section: dict[str, Any], problems: list[UserError]) -> dict[str, Any]:
+    """Off the cluster hyperparameters arrive as written: ``{type: const, val: x}`` is x, a range has no value yet."""
+    plain = {}
+    for name, value in section.items():
+        where = f"hyperparameters.{name}"
+        if isinstance(value, dict) and "type" in value:
+            if value["type"] == "const" and "val" in value:
+                plain[name] = value["val"]
+            elif value["type"] == "const":
+                problems.append(UserError(where, f"{value!r} has no val", "write its value"))
+            else:
+                problems.append(
+                    UserError(
+                        where,
+                        f"{value['type']!r} is a search range, and a local run trains one point",
+                        f"give it a value with --config {where}=…",
+                    )
+                )
+        else:
+            plain[name] = value
+    return plain
+
+
+def _without_obsolete(
+    title: str, section: dict[str, Any], problems: list[UserError], warnings: list[str]
+) -> dict[str, Any]:
+    """A section less the keys of earlier examples, each of which is warned of or, where it would matter, refused."""
+    kept = {}
+    for name, value in section.items():
+        if name not in _OBSOLETE[title] or value is None:
+            kept[name] = value
+            continue
+        harmless, instead = _OBSOLETE[title][name]
+        where = f"{title}.{name}"
+        if not harmless or value in harmless:
+            warnings.append(f"{where}: {value!r} has no meaning here and is ignored: {instead}")
+        else:
+            problems.append(UserError(where, f"{value!r} is not offered", instead))
+    return kept

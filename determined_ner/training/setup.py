@@ -1,0 +1,343 @@
+"""A training: everything that it needs, built from settings, and what a loop calls step by step.
+
+No loop is here. Determined's drives it on a cluster and off it; whatever else calls the same methods in the same order
+trains the same bits.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from determined_ner.data.batches import EvaluationBatches, TrainingBatches
+from determined_ner.data.collate import BatchDataset
+from determined_ner.data.corpus import Corpus, load_corpus
+from determined_ner.data.padding import Padding
+from determined_ner.data.remote import fetch_files
+from determined_ner.data.sources import check_files
+from determined_ner.data.tokenizer import load_tokenizer
+from determined_ner.errors import HyperparameterError, UserError
+from determined_ner.files.atomic import write_json
+from determined_ner.hub import Pretrained
+from determined_ner.model.build import build_model, check_vocabulary, load_config, longest_window, window_size
+from determined_ner.model.conditions import check_architecture, check_conditions
+from determined_ner.model.cpu.embedding import train_only_rows
+from determined_ner.model.directory import SETTINGS_FILE
+from determined_ner.model.engine import Engine, LoopContext
+from determined_ner.model.optimizer import build_schedule
+from determined_ner.model.precision import length_multiple
+from determined_ner.settings.data import DataSettings
+from determined_ner.settings.loop import LEGACY_METRICS, Duration, LoopSettings
+from determined_ner.settings.parsing import Settings
+from determined_ner.settings.urls import without_secrets
+from determined_ner.tags.schemes import Scheme, split_tag
+from determined_ner.training.metrics import EvaluationMetrics
+
+logger = logging.getLogger("determined_ner")
+T = TypeVar("T")
+
+DEFAULT_CACHE = Path("~/.cache/determined_ner")
+"""Where tokenized data is kept unless ``data.cache_dir`` says otherwise; a local run keeps it in its folder."""
+
+
+class Slots(Protocol):
+    """The processes that train one model; Determined's ``DistributedContext`` is one."""
+
+    rank: int
+    size: int
+    local_rank: int
+
+    def allgather(self, stuff: Any) -> list[Any]:
+        """What each of them gave, by rank."""
+
+
+class Training:
+    """All that a training needs, the same on every slot.
+
+    Attributes:
+        seed: of everything random.
+        accumulation_steps: micro-batches of an optimizer step on each slot.
+        data: the settings of the data, with local copies in the place of remote files.
+        tokenizer, max_seq_length: how text becomes pieces; pieces of a window, special ones included.
+        corpus: labels and splits.
+        labels: what the model predicts.
+        model: of transformers, in fp32; `engine` wraps it.
+        parameters: numbers in it.
+        padding: to which lengths training pads.
+        train_batches: the batch plan, epoch after epoch.
+        epoch_batches: calls of `train_step` of an epoch, on each slot.
+        optimizer_steps: of the whole training.
+        engine, schedule: from `begin` on.
+    """
+
+    engine: Engine
+    schedule: Any
+
+    def __init__(
+        self,
+        settings: Settings,
+        loop: LoopSettings,
+        device: torch.device,
+        slots: Slots,
+        accumulation_steps: int,
+        seed: int,
+        cache_dir: Path | None = None,
+    ) -> None:
+        """Check, read, tokenize, load; nothing is computed yet.
+
+        Args:
+            cache_dir: where tokenized data is kept unless ``data.cache_dir`` says otherwise.
+
+        Raises:
+            HyperparameterError: a hyperparameter point that cannot work; a search goes on with its other points.
+            UserError: anything else that the user can fix.
+        """
+        hparams = settings.hparams
+        self.settings, self.loop, self.seed = settings, loop, seed
+        self.device, self.slots, self.accumulation_steps = device, slots, accumulation_steps
+        self._cache_dir = Path(settings.data.cache_dir or cache_dir or DEFAULT_CACHE).expanduser()
+        check_batch_size(hparams.global_batch_size, slots.size)
+        check_conditions(hparams, device, slots.size, accumulation_steps)
+
+        check_files(settings.data)  # a mistyped path is told before a hub is asked for anything
+        self.data = self._one_slot_first(self._fetch_files)
+        source = Pretrained.of_setting(hparams, "config_name")
+        config = load_config(source)
+        check_architecture(hparams, config.model_type, device)
+        self.tokenizer = load_tokenizer(Pretrained.of_setting(hparams, "tokenizer_name"))
+        self.model_limit = longest_window(config, source, self.tokenizer.tokenizer.model_max_length)
+        self.max_seq_length = window_size(settings.data.max_seq_length, self.model_limit)
+        self.corpus = self._one_slot_first(self._load_corpus)
+        self.labels = self.corpus.labels
+        self._check_searcher_metric()
+        pieces = max(int(split.ids.max()) for split in self.corpus.splits.values())
+        check_vocabulary(config, hparams, max([pieces, *self.tokenizer.prefix, *self.tokenizer.suffix]))
+
+        self.model = build_model(config, hparams, self.labels.names, seed)
+        self.parameters = sum(p.numel() for p in self.model.parameters())
+        if hparams.weight_decay == 0:  # which would move rows without a gradient, too
+            train_only_rows(self.model, self._training_pieces())
+        self.padding = Padding(
+            multiple=length_multiple(hparams, device),
+            least=self.max_seq_length if settings.data.pad_to_max_length else 0,
+            most=self.max_seq_length,
+        )
+        self.train_batches = TrainingBatches(
+            self.corpus.splits["train"],
+            self.tokenizer.specials,
+            hparams.global_batch_size,
+            slots.size * accumulation_steps,
+            seed,
+            hparams.group_by_length,
+        )
+        self.epoch_batches = len(self.train_batches) // slots.size
+        self.optimizer_steps = self.in_batches(loop.length) // accumulation_steps
+
+    # -- Building --------------------------------------------------------------------------------------------------
+
+    def _fetch_files(self, first: bool) -> DataSettings:
+        return fetch_files(self.settings.data, self._cache_dir, ask=first)
+
+    def _load_corpus(self, first: bool) -> Corpus:
+        task = self.settings.hparams.finetuning_task
+        overwrite = self.data.overwrite_cache and first
+        return load_corpus(self.data, task, self.tokenizer, self.max_seq_length, self._cache_dir, overwrite)
+
+    def _one_slot_first(self, action: Callable[[bool], T]) -> T:
+        """Run ``action(True)`` on one slot of each machine, then ``action(False)`` on the others: the cache is there.
+
+        An error of one slot is raised on all: none waits for another that has ended.
+        """
+        result, error = None, None
+        for turn in (True, False):
+            if (self.slots.local_rank == 0) == turn:
+                try:
+                    result = action(turn)
+                except UserError as mistake:
+                    error = mistake
+            for other in self.slots.allgather(error):
+                if other is not None:
+                    raise other
+        assert result is not None
+        return result
+
+    def _training_pieces(self) -> NDArray[np.int64]:
+        """(N,) all that a training batch may hold."""
+        specials = [*self.tokenizer.prefix, *self.tokenizer.suffix, self.tokenizer.pad_id]
+        ids = self.corpus.splits["train"].ids
+        seen = np.zeros(int(ids.max()) + 1, np.bool_)
+        for begin in range(0, len(ids), 1 << 20):  # sorting them all would take seconds and their size in memory
+            seen[ids[begin : begin + (1 << 20)]] = True
+        return np.union1d(np.flatnonzero(seen), specials)
+
+    def _check_searcher_metric(self) -> None:
+        names = self.make_metrics("validation").names()
+        if self.loop.metric not in names:
+            reason = ""
+            if self.labels.scheme is Scheme.PLAIN:
+                odd = next((name for name in self.labels.names if split_tag(name) is None), self.labels.names[0])
+                reason = f", whose tags are plain, not entities (there is {odd!r}, which is neither O nor like B-PER)"
+            raise UserError(
+                "searcher.metric",
+                f"{self.loop.metric!r} is not reported for this data{reason}",
+                f"it reports {', '.join(names)}",
+            )
+
+    # -- Lengths ---------------------------------------------------------------------------------------------------
+
+    def in_batches(self, duration: Duration) -> int:
+        """A duration of the experiment config in calls of `train_step`, up to the end of an optimizer step.
+
+        A checkpoint holds no gradients: one within a step would lose those of its first micro-batches.
+        """
+        steps = self.accumulation_steps
+        batches = duration.batches(self.epoch_batches, self.settings.hparams.global_batch_size, steps)
+        return -(-batches // steps) * steps
+
+    # -- The loop calls --------------------------------------------------------------------------------------------
+
+    def begin(self, context: LoopContext) -> None:
+        """Make ready to train: the model is wrapped, optimizer and schedule are made.
+
+        Raises:
+            HyperparameterError: warm-up longer than the training.
+        """
+        hparams = self.settings.hparams
+        self.engine = Engine(context, self.model, hparams)
+        self.schedule = build_schedule(self.engine.optimizer, hparams, max(1, self.optimizer_steps))
+
+    def dataset(self, split: str) -> BatchDataset:
+        """A split whose items are whole batches; its indices are those of `train_batches` or `evaluation_batches`."""
+        return BatchDataset(self.corpus.splits[split], self.tokenizer, self.padding)
+
+    def evaluation_batches(self, split: str, slots: int) -> EvaluationBatches:
+        """All windows of a split once, in batches that do not depend on the number of slots."""
+        return EvaluationBatches(self.corpus.splits[split], self.tokenizer.specials, slots)
+
+    def train_step(self, batch: Any, index: int) -> torch.Tensor:
+        """One micro-batch; with the last of an optimizer step, the step.
+
+        Dropout is a function of (seed, micro-batch): a resumed run draws the same masks without having to restore a
+        generator on each slot, and N slots draw those of N accumulation steps.
+
+        Args:
+            batch: of `dataset`, on the device.
+            index: calls before this one since the training began.
+
+        Returns:
+            () the loss summed over its words, detached.
+        """
+        seed = _mixed_seed(self.seed, index * self.slots.size + self.slots.rank)
+        return self.engine.train_step(batch, seed, ends_step=(index + 1) % self.accumulation_steps == 0)
+
+    def make_metrics(self, split: str, kind: Callable[..., Any] = EvaluationMetrics) -> Any:
+        """Scores of one split, also under the name of earlier examples if the searcher asks for it.
+
+        Args:
+            kind: the class, or one made of it.
+        """
+        metric = self.loop.metric
+        aliases = {metric: LEGACY_METRICS[metric]} if metric in LEGACY_METRICS else {}
+        return kind(self.corpus.splits[split], self.labels, aliases)
+
+    def score_batch(self, batch: Any, metrics: EvaluationMetrics) -> None:
+        """Take a batch of `evaluation_batches`, on the device, into the scores."""
+        if len(batch["windows"]):
+            metrics.update(self.engine.logits(batch), batch)
+
+    @torch.no_grad()
+    def score(self, split: str) -> dict[str, float]:
+        """Scores of a whole split, by this process alone, with the weights that the model has."""
+        metrics = self.make_metrics(split)
+        self.model.eval()
+        self.engine.begin_evaluation()
+        dataset = self.dataset(split)
+        for (chosen,) in self.evaluation_batches(split, slots=1):
+            self.score_batch({name: tensor.to(self.device) for name, tensor in dataset[chosen].items()}, metrics)
+        scores: dict[str, float] = metrics.cross_slot_reduce([metrics.per_slot_reduce()])
+        return scores
+
+    # -- What is said and kept -------------------------------------------------------------------------------------
+
+    @property
+    def data_fingerprints(self) -> dict[str, str]:
+        """By split; equal for the same text and tags, read in the same way."""
+        return {name: split.fingerprint for name, split in self.corpus.splits.items()}
+
+    def describe(self) -> dict[str, Any]:
+        """What a reader of the weights needs: settings, labels and tag scheme."""
+        return {
+            "hyperparameters": self.settings.hparams.model_dump(),
+            "data": without_secrets(self.settings.data),
+            "labels": list(self.labels.names),
+            "scheme": self.labels.scheme.value,
+            "max_seq_length": self.max_seq_length,
+            "seed": self.seed,
+            "data_fingerprints": self.data_fingerprints,
+        }
+
+    def write_description(self, folder: Path) -> None:
+        """Write beside weights what their reader needs: config, label map, tokenizer, settings."""
+        self.model.config.save_pretrained(folder)
+        self.tokenizer.tokenizer.save_pretrained(folder)
+        write_json(folder / SETTINGS_FILE, self.describe())
+
+    def log_summary(self) -> None:
+        """Say what was found and what is going to happen."""
+        for warning in (*self.settings.warnings, *self.loop.warnings):
+            logger.warning(warning)
+        for line in self._data_warnings():
+            logger.warning(line)
+        for split in self.corpus.splits.values():
+            logger.info(
+                f"{split.name}: {len(split.sentences) - 1:,} sentences, {len(split.tags):,} words, "
+                f"{len(split.windows) - 1:,} windows of at most {self.max_seq_length} pieces"
+            )
+        logger.info(f"tags: {self.labels.scheme.value}, {len(self.labels.names)} labels: {' '.join(self.labels.names)}")
+        hparams, slots, loop = self.settings.hparams, self.slots.size, self.loop
+        logger.info(
+            f"model: {hparams.pretrained_model_name_or_path}, {self.parameters / 1e6:.1f} M parameters, "
+            f"{self.engine.description} on {slots} × {self.device.type}"
+        )
+        split_up = f" ({slots} slots × {self.accumulation_steps} accumulation steps)"
+        logger.info(
+            f"training: {loop.length.value} {loop.length.unit} = {self.optimizer_steps:,} optimizer steps of "
+            f"{hparams.global_batch_size} windows"
+            f"{split_up if slots * self.accumulation_steps > 1 else ''}, seed {self.seed}"
+        )
+
+    def _data_warnings(self) -> Iterator[str]:
+        for split in self.corpus.splits.values():
+            for count, what in (
+                ("unknown_words", f"words without a piece of their own are read as {self.tokenizer.unknown}"),
+                ("cut_words", "words longer than a window are read by their beginning"),
+                ("repaired_tags", f"tags not allowed in {self.labels.scheme.value} were repaired, the first"),
+            ):
+                if split.counts[count]:
+                    yield f"{split.name}: {what}: {split.counts[count]:,}"
+            for described in split.bad_tags[:5]:
+                yield f"  {described}"
+
+
+def check_batch_size(global_batch_size: int, slots: int) -> None:
+    """
+    Raises:
+        HyperparameterError: fewer sentences in a step than slots to share them.
+    """
+    if global_batch_size < slots:
+        raise HyperparameterError(
+            "hyperparameters.global_batch_size",
+            f"{global_batch_size} is less than the {slots} slots that share it",
+            f"write at least {slots}, or take fewer slots (resources.slots_per_trial)",
+        )
+
+
+def _mixed_seed(seed: int, index: int) -> int:
+    """A seed for each micro-batch."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0])
