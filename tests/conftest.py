@@ -99,8 +99,8 @@ def make_sentences(count: int, offset: int = 0) -> list[list[tuple[str, str]]]:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """For the tests in ``cluster/``, whose modules are found only from there."""
-    import chain
-    from trials import Cluster
+    from tests.cluster import chain
+    from tests.cluster.trials import Cluster
 
     if reason := chain.why_not():
         pytest.skip(reason)
@@ -110,8 +110,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="session")
 def experiments(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The shipped experiments, for the tests in ``cluster/``."""
-    import chain
-    from experiments import Experiments
+    from tests.cluster import chain
+    from tests.cluster.experiments import Experiments
 
     if reason := chain.why_not():
         pytest.skip(reason)

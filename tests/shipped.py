@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from conftest import ROOT
+from tests.conftest import ROOT
 
 SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
 

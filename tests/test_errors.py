@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import make_sentences, run_command, write_config, write_conll
 
 import ner_trial
+from tests.conftest import make_sentences, run_command, write_config, write_conll
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
 from seqeval.metrics.sequence_labeling import get_entities
 
 from determined_ner.data.readers.open import read_file
 from determined_ner.tags.schemes import Scheme, bad_tags, detect_scheme
+from tests.conftest import ROOT
 
 FOLDER = ROOT / "quickstart"
 SPLITS = ("train", "validation", "test")

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from packaging.requirements import Requirement
+
+from tests.conftest import ROOT
 
 HOOK = ROOT / "startup-hook.sh"
 CURRENT = {

@@ -15,7 +15,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import (
+from transformers import BertConfig, PreTrainedModel
+
+from determined_ner.errors import UserError
+from determined_ner.model.engine import Engine
+from tests.conftest import (
     ROOT,
     assert_equal_states,
     command,
@@ -27,10 +31,6 @@ from conftest import (
     write_config,
     write_conll,
 )
-from transformers import BertConfig, PreTrainedModel
-
-from determined_ner.errors import UserError
-from determined_ner.model.engine import Engine
 
 # ----- closed form: one layer, every loss and weight predicted by formula
 

@@ -51,7 +51,7 @@ class _Progress:
             self._reported = now
             print(self._describe(), file=sys.stderr, flush=True)
 
-    def _told(self) -> str:
+    def _describe(self) -> str:
         seconds = max(time.perf_counter() - self._started, 1e-9)
         share = self._share()
         done = "" if share is None else f"{share:.0%}, "

@@ -28,8 +28,9 @@ from types import TracebackType
 from typing import Any
 
 from determined.common import context
-from master import Master, Request
-from nodes import peer_ip
+
+from tests.cluster.master import Master, Request
+from tests.cluster.nodes import peer_ip
 
 UNSHARE = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
 NODES = Path(__file__).with_name("nodes.py")

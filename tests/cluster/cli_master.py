@@ -16,11 +16,12 @@ from types import TracebackType
 from typing import Any
 
 import determined
-from conftest import ROOT
 from determined.common import util
 from determined.common.api import bindings
-from experiments import USER_TOKEN, stored_checkpoint
-from master import _answer, _handler, _refusal, _route
+
+from tests.cluster.experiments import USER_TOKEN, stored_checkpoint
+from tests.cluster.master import _answer, _handler, _refusal, _route
+from tests.conftest import ROOT
 
 NAME, PASSWORD = "jane", "Rather-1-long"
 EXPERIMENT, UUID = 3, "0b0b8f5c-6b2f-4a59-8c0e-5c8a1f0f8f11"

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import chain
 import yaml
-from conftest import ROOT, make_encoder, make_sentences, write_conll
 from determined.common.api import bindings
-from master import EXPERIMENT, TRIAL, Answer, Master, _route
-from nodes import MASTER_IP, MASTER_PORT
-from shipped import SHIPPED, a_point, why_not_offered
-from trials import Trial
+
+from tests.cluster import chain
+from tests.cluster.master import EXPERIMENT, TRIAL, Answer, Master, _route
+from tests.cluster.nodes import MASTER_IP, MASTER_PORT
+from tests.cluster.trials import Trial
+from tests.conftest import ROOT, make_encoder, make_sentences, write_conll
+from tests.shipped import SHIPPED, a_point, why_not_offered
 
 TRAINED = [path for path in SHIPPED if "ner_trial.py" in path.read_text(encoding="utf-8")]
 BY_THEMSELVES = [path for path in TRAINED if path.stem not in ("search_grid", "continue")]

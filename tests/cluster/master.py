@@ -22,7 +22,8 @@ from types import TracebackType
 from typing import Any
 
 from determined.common.api import bindings
-from nodes import MASTER_IP, MASTER_PORT, peer_ip
+
+from tests.cluster.nodes import MASTER_IP, MASTER_PORT, peer_ip
 
 TRIAL, EXPERIMENT, STORAGE = 7, 3, 5
 TASK, TOKEN = f"{TRIAL}.task", "token-of-the-task"

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, make_sentences
-from experiments import Experiments
-from trials import Trial
 
 from determined_ner.errors import UserError
+from tests.cluster.experiments import Experiments
+from tests.cluster.trials import Trial
+from tests.conftest import ROOT, make_sentences
 
 SENTENCES = [[word for word, _ in sentence] for sentence in make_sentences(60, 300)]
 LONG = [[*(word for sentence in SENTENCES for word in sentence)] * 2]
@@ -140,9 +140,9 @@ def test_what_cannot_be_is_told(
 @pytest.mark.parametrize("context", ["sentence", "document"])
 def test_tags_are_those_that_validation_scored(context: str, train: Any, tmp_path: Path) -> None:
     import torch
-    from conftest import read_metrics, write_conll
 
     from determined_ner.cluster.batch_inference import InferenceData, InferenceHyperparameters, prepare
+    from tests.conftest import read_metrics, write_conll
 
     mark = [[("-DOCSTART-", "O")]]
     gold = make_sentences(40, 100)

@@ -8,13 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import chain
 import pytest
 import torch
 import yaml
-from conftest import ROOT, assert_equal_states
-from master import TOKEN, TRIAL_SEED
-from trials import DISTRIBUTED, EPOCHS, LEGACY, SCRIPT, STEPS, TOTAL, Cluster, Trial
+
+from tests.cluster import chain
+from tests.cluster.master import TOKEN, TRIAL_SEED
+from tests.cluster.trials import DISTRIBUTED, EPOCHS, LEGACY, SCRIPT, STEPS, TOTAL, Cluster, Trial
+from tests.conftest import ROOT, assert_equal_states
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import ROOT
-from experiments import BY_THEMSELVES, STEPS, Experiments, of_another_trial, refused_here
-from shipped import SHIPPED, why_not_offered
-from trials import Trial
 
 from determined_ner.errors import UserError
+from tests.cluster.experiments import BY_THEMSELVES, STEPS, Experiments, of_another_trial, refused_here
+from tests.cluster.trials import Trial
+from tests.conftest import ROOT
+from tests.shipped import SHIPPED, why_not_offered
 
 
 @pytest.mark.parametrize("path", BY_THEMSELVES, ids=lambda path: path.stem)

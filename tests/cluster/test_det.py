@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cli_master import EXPERIMENT, NAME, PASSWORD, UUID, CliMaster
-from conftest import ROOT, make_sentences, write_conll
 from determined.common import util
+
+from tests.cluster.cli_master import EXPERIMENT, NAME, PASSWORD, UUID, CliMaster
+from tests.conftest import ROOT, make_sentences, write_conll
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OF_README = [

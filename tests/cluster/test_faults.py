@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import assert_equal_states
-from trials import DISTRIBUTED_WITNESS, STEPS, TOTAL, UNEVEN, WITNESS, Cluster, Trial
+
+from tests.cluster.trials import DISTRIBUTED_WITNESS, STEPS, TOTAL, UNEVEN, WITNESS, Cluster, Trial
+from tests.conftest import assert_equal_states
 
 
 def assert_resumed(trial: Trial, expected: Trial, checkpoint: int) -> None:

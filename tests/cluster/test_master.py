@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import chain
 import pytest
 from determined.common.api import bindings
-from master import TOKEN, TRIAL, Master
+
+from tests.cluster import chain
+from tests.cluster.master import TOKEN, TRIAL, Master
 
 CONFIG = {"name": "test", "hyperparameters": {"x": 1}, "searcher": {"name": "single", "metric": "f1"}}
 

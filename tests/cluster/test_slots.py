@@ -7,11 +7,12 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-import chain
 import pytest
 import torch
-from conftest import assert_equal_states
-from trials import DISTRIBUTED, DISTRIBUTED_WITNESS, EPOCHS, SCRIPT, UNEVEN, Cluster, Trial
+
+from tests.cluster import chain
+from tests.cluster.trials import DISTRIBUTED, DISTRIBUTED_WITNESS, EPOCHS, SCRIPT, UNEVEN, Cluster, Trial
+from tests.conftest import assert_equal_states
 
 
 def assert_close(trial: Trial, expected: Trial) -> None:

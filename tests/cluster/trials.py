@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import chain
 import torch
-from chain import Outcome, Task
-from conftest import ROOT, make_encoder, make_sentences, write_config, write_conll
-from master import Master
+
+from tests.cluster import chain
+from tests.cluster.chain import Outcome, Task
+from tests.cluster.master import Master
+from tests.conftest import ROOT, make_encoder, make_sentences, write_config, write_conll
 
 EPOCHS, STEPS = 3, 6  # 44 sentences in batches of 8
 TOTAL = EPOCHS * STEPS

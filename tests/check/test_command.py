@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, write_config, write_conll
 from seqeval.metrics.sequence_labeling import get_entities
 
 from determined_ner.check.command import check, main
 from determined_ner.check.cost import _line
 from determined_ner.check.table import show
 from determined_ner.data.padding import Padding, _share
+from tests.conftest import ROOT, write_config, write_conll
 
 Sentences = list[list[tuple[str, str]]]
 

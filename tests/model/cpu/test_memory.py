@@ -4,9 +4,10 @@ import ctypes
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from tests.conftest import ROOT
 
 FAULTS = """
 import resource, sys
@@ -27,7 +28,7 @@ PAGES = 10 * (40 << 20) // 4096
 
 
 def faults(how: str, **environment: str) -> int:
-    root = str(Path(__file__).parent.parent)
+    root = str(ROOT)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_", "LD_"))}
     done = subprocess.run(
         [sys.executable, "-c", FAULTS, root, how],

@@ -11,12 +11,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, make_encoder, make_sentences, write_config, write_conll
 
 from determined_ner.export.command import main
 from determined_ner.model.onnx_export import fuse, quantize
 from determined_ner.model.onnx_session import open_session, read_labels
 from determined_ner.training.trained import load_trained
+from tests.conftest import ROOT, make_encoder, make_sentences, write_config, write_conll
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

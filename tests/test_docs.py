@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
-from shipped import a_point, why_not_offered
+
+from tests.conftest import ROOT
+from tests.shipped import a_point, why_not_offered
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [

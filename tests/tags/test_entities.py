@@ -9,7 +9,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from determined_ner.tags.entities import TagTable, entity_spans
 from determined_ner.tags.labels import label_list
 from determined_ner.tags.schemes import Scheme, detect_scheme, from_iob2, split_tag, to_iob2
 from determined_ner.tags.scores import count_entities, evaluate, scores
+from tests.conftest import ROOT
 
 Document = list[str]
 Entity = tuple[str, int, int]
@@ -498,6 +498,6 @@ def test_entities_of_plain_labels_are_refused(labels: list[str], strict: Scheme 
 
 def test_the_module_imports_neither_seqeval_nor_sklearn_nor_determined() -> None:
     code = "import sys, ner_utils; print({'seqeval', 'sklearn', 'determined', 'torch'} & set(sys.modules))"
-    root = Path(__file__).parent.parent
+    root = ROOT
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

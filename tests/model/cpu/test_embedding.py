@@ -5,12 +5,12 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import final_state, make_encoder, read_metrics, without_times
 from transformers import AutoConfig, AutoModelForTokenClassification
 
 import ner_trial
 from determined_ner.model.cpu.dropout import FastDropout
 from determined_ner.model.cpu.embedding import PartlyTrainedEmbedding, train_only_rows
+from tests.conftest import final_state, make_encoder, read_metrics, without_times
 
 USED = np.array([0, 2, 3, 7, 8, 9, 20])
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NAMES, PLACES, make_sentences, write_config, write_conll
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from determined_ner.tagging.words import RawText, word_offsets
 from determined_ner.tags.entities import TagTable
 from determined_ner.tags.schemes import Scheme, bad_tags
 from determined_ner.tags.scores import evaluate
+from tests.conftest import NAMES, PLACES, make_sentences, write_config, write_conll
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,9 @@ import pytest
 
 from determined_ner.data.readers.open import Layout, Sentence, describe, find_files, read_file
 from determined_ner.errors import UserError
+from tests.conftest import SHARED_DATA
 
-CORPORA = Path(__file__).parent.parent.parent / "shared" / "data"
+CORPORA = SHARED_DATA
 
 TWO = [(["EU", "rejects", "."], ["B-ORG", "O", "O"]), (["Peter", "Blackburn"], ["B-PER", "I-PER"])]
 TWO_CONLL = "EU\tB-ORG\nrejects\tO\n.\tO\n\nPeter\tB-PER\nBlackburn\tI-PER\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tokenizer_families import FAMILIES, bert, roberta
 from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import Sequence
 
@@ -12,6 +11,7 @@ from determined_ner.data.tokenizer import from_fast_tokenizer, load_tokenizer
 from determined_ner.errors import UserError, first_line
 from determined_ner.hub import hub_options, local_or_hub
 from determined_ner.settings.hyperparameters import Hyperparameters
+from tests.data.tokenizer_families import FAMILIES, bert, roberta
 
 WORDS = [["Ada", "word", "word", "São"], ["x"], ["state-of-the-art", ",", "Ölüdeniz", "2024"]]
 ODD = ["\u200b", "\u200d\u200b", "\x01", "\ufeff", "\u00ad", "\u3000", "日本", "👍🏽", "a\u0301", "\u202e"]

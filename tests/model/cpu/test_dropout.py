@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from conftest import make_encoder
 from torch.nn import functional
 
 from determined_ner.model.cpu.dropout import LEVELS, FastDropout, fast_dropout
+from tests.conftest import make_encoder
 
 
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.5])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, make_encoder, make_sentences, write_config, write_conll
+from determined_ner.report.subject import find_subject, read_labelled, tag_text
 from seqeval.metrics import f1_score
 from seqeval.scheme import IOB2
 
@@ -21,8 +21,8 @@ from determined_ner.report.changes import find_changes
 from determined_ner.report.command import main
 from determined_ner.report.facts import find_facts
 from determined_ner.report.page import GENERATOR
-from determined_ner.report.subject import find_subject, read_labelled, tag_text
 from determined_ner.tagging.tagger import Tagger
+from tests.conftest import ROOT, make_encoder, make_sentences, write_config, write_conll
 
 HOSTILE = [
     "<script>alert(1)</script>",

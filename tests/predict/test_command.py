@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import NAMES, PLACES, ROOT, make_sentences, write_config, write_conll
 
 from determined_ner.data.readers.conll import find_columns
 from determined_ner.predict.command import main
 from determined_ner.tagging.tagger import Tagger
+from tests.conftest import NAMES, PLACES, ROOT, make_sentences, write_config, write_conll
 
 
 @pytest.fixture(scope="module")

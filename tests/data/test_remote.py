@@ -10,12 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import make_sentences, read_metrics, write_conll
 
 from determined_ner.data.remote import fetch_files
 from determined_ner.errors import UserError
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.urls import shown_url
+from tests.conftest import make_sentences, read_metrics, write_conll
 
 TEXT = b"Ada\tB-PER\nwent\tO\n\n"
 

@@ -26,7 +26,7 @@ def settings(encoder: Path | str = "x", **others) -> Hyperparameters:
 
 def build(encoder: Path | str, seed: int | None = 7, labels: tuple[str, ...] = LABELS, **others):
     hparams = settings(encoder, **others)
-    config = load_config(hparams)
+    config = load_config(Pretrained.of_setting(hparams, "config_name"))
     longest_window(config, hparams, NO_LIMIT)
     return build_model(config, hparams, labels, seed)
 

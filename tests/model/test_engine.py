@@ -18,7 +18,6 @@ import determined.pytorch._pytorch_trial
 import pytest
 import torch
 import transformers
-from conftest import ROOT, final_state, read_metrics, without_times, write_config
 from determined import pytorch
 from packaging.version import Version
 
@@ -33,6 +32,7 @@ from determined_ner.model.precision import length_multiple
 from determined_ner.settings.hyperparameters import Hyperparameters
 from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.metrics import TrainingMetrics
+from tests.conftest import ROOT, final_state, read_metrics, without_times, write_config
 
 pytestmark = pytest.mark.backend
 if Version(torch.__version__) >= Version("2.4"):  # before, it hands out graphs of other shapes
@@ -104,7 +104,7 @@ def test_every_backend_trains_the_same_and_goes_on_with_the_checkpoint_of_anothe
     if processes > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     done = subprocess.run(
-        [*launcher, str(ROOT / "tests" / "backend_runs.py"), str(tmp_path / "runs.json")],
+        [*launcher, str(ROOT / "tests" / "model" / "backend_runs.py"), str(tmp_path / "runs.json")],
         capture_output=True,
         text=True,
         check=False,

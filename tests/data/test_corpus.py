@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NAMES, make_sentences, run_command, write_config, write_conll
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizer_families import FAMILIES
 
 from determined_ner.data.corpus import load_corpus
 from determined_ner.data.sources import find_sources
@@ -24,6 +22,8 @@ from determined_ner.settings.hyperparameters import Hyperparameters
 from determined_ner.tags.labels import Labels
 from determined_ner.tags.schemes import Scheme, to_iob2
 from determined_ner.training.metrics import EvaluationMetrics
+from tests.conftest import NAMES, make_sentences, run_command, write_config, write_conll
+from tests.data.tokenizer_families import FAMILIES
 
 
 @pytest.fixture(scope="module")
