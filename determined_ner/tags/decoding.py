@@ -3,7 +3,7 @@
 A tagger scores each word by itself, and its best tags may contradict each other (``I-PER`` after ``O``). Here the best
 *sequence* is found among those that the scheme allows. Nothing is learnt: a transition is allowed or it is not.
 
-Texts lie end to end, as in `ner_utils`: ``starts`` (S + 1,) holds the first word of each, and last the number of words.
+Texts lie end to end, as in `entities`: ``starts`` (S + 1,) holds the first word of each, and last the number of words.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from determined_ner.tags.entities import BoolArray, IntArray, TagTable
 from determined_ner.tags.schemes import Scheme
 
 Floats = NDArray[np.floating[Any]]
-_CELLS = 1 << 22  # sums of a step that are held at a time, 32 MiB
+CELLS = 1 << 22
+"""Sums of a step that are held at a time: 32 MiB."""
 
 
 def allowed_transitions(labels: Sequence[str], scheme: Scheme) -> BoolArray:
@@ -30,19 +31,22 @@ def allowed_transitions(labels: Sequence[str], scheme: Scheme) -> BoolArray:
     """
     table = TagTable(labels, plain=scheme is Scheme.PLAIN)
     same_type = table.type_id[:, None] == table.type_id
-    in_entity = np.isin(table.prefix, ["B", "I"])[:, None] & same_type
+    in_entity: BoolArray = np.isin(table.prefix, ["B", "I"])[:, None] & same_type
+    allowed: BoolArray
     if scheme is Scheme.PLAIN:
-        return np.ones_like(same_type)
-    if scheme is Scheme.IOB2:  # I goes on
-        return in_entity | (table.prefix != "I")
-    if scheme is Scheme.IOB1:  # B parts neighbours of one type
-        return in_entity | (table.prefix != "B")
-    unfinished = np.isin(table.prefix, ["B", "I"])[:, None]  # BIOES and BILOU: such an entity must go on
-    goes_on = np.isin(table.prefix, ["I", "E", "L"])
-    return np.where(goes_on, in_entity, ~unfinished)
+        allowed = np.ones_like(same_type)
+    elif scheme is Scheme.IOB2:  # I goes on
+        allowed = in_entity | (table.prefix != "I")
+    elif scheme is Scheme.IOB1:  # B parts neighbours of one type
+        allowed = in_entity | (table.prefix != "B")
+    else:  # BIOES and BILOU: an entity that B or I has begun must go on
+        unfinished = np.isin(table.prefix, ["B", "I"])[:, None]
+        goes_on = np.isin(table.prefix, ["I", "E", "L"])
+        allowed = np.where(goes_on, in_entity, ~unfinished)
+    return allowed
 
 
-def best_tags(scores: Floats, starts: IntArray, allowed: BoolArray) -> NDArray[np.int64]:
+def best_tags(scores: Floats, starts: IntArray, allowed: BoolArray, cells: int = CELLS) -> NDArray[np.int64]:
     """The allowed label sequence of each text whose scores have the greatest sum.
 
     The arg-max of every word where that is allowed, for then nothing is better; else by Viterbi's algorithm (Forney
@@ -53,6 +57,7 @@ def best_tags(scores: Floats, starts: IntArray, allowed: BoolArray) -> NDArray[n
         scores: (N, K), log-probabilities of the labels, or logits: they differ by a constant of each word.
         starts: (S + 1,).
         allowed: (K + 1, K + 1), of `allowed_transitions`.
+        cells: sums of a step that are held at a time.
 
     Returns:
         (N,) label ids.
@@ -71,7 +76,7 @@ def best_tags(scores: Floats, starts: IntArray, allowed: BoolArray) -> NDArray[n
         return tags
     repaired = filled[np.logical_or.reduceat(broken, firsts)]
     repaired = repaired[np.argsort(-lengths[repaired], kind="stable")]
-    group = max(1, _CELLS // labels**2)
+    group = max(1, cells // labels**2)
     for begin in range(0, len(repaired), group):
         some = repaired[begin : begin + group]
         _viterbi(scores, starts[some], lengths[some], allowed, tags)

@@ -1,14 +1,9 @@
-"""Label schemes, entities, counts and scores of token classification.
-
-Pure functions on tag strings and NumPy arrays: no files, no Determined, and neither seqeval nor scikit-learn,
-whose rules are restated here (and compared with the originals in ``tests/test_utils.py``).
-
-A *tag* is ``O`` or ``<prefix>-<type>`` with a prefix of ``BIESLU``; the type may itself contain dashes. A *label*
-is a tag or any other word class (``ADJ``) that a model predicts; a *tag id* is its index in the label list. Inside
-the trial every entity tag is IOB2; other schemes are converted on the way in and back on the way out.
+"""Entities found in tag ids, by arithmetic on whole arrays.
 
 Documents lie end to end in one array of ``n`` words. ``starts`` of shape ``(d + 1,)`` holds the offset of each of
 the ``d`` documents and, last, ``n``; a document may be empty. No entity reaches across a document's border.
+
+seqeval's rules are restated here, and compared with the original in ``tests/tags/test_entities.py``.
 """
 
 from __future__ import annotations
@@ -23,12 +18,6 @@ from determined_ner.tags.schemes import UNNAMED_TYPE, Scheme, split_tag
 
 IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
-
-
-# -- Tags ------------------------------------------------------------------------------------------------------
-
-
-# -- Entities --------------------------------------------------------------------------------------------------
 
 
 class TagTable:
@@ -68,10 +57,14 @@ class _Reading(NamedTuple):
     types are equal (``=``) or differ (``!``); with neither sign, types do not matter.
     """
 
-    prefixes: str  # that may occur
-    opens: str  # an entity begins after the boundary
-    closes: str  # an entity ends before it
-    continues: str  # an entity goes on across it; only strict readings ask
+    prefixes: str
+    """That may occur."""
+    opens: str
+    """An entity begins after the boundary."""
+    closes: str
+    """An entity ends before it."""
+    continues: str
+    """An entity goes on across it; only strict readings ask."""
 
 
 # seqeval 1.2.2, metrics/sequence_labeling.py: start_of_chunk and end_of_chunk, which are conlleval's. They know no
@@ -102,7 +95,7 @@ def _compile(table: TagTable, strict: Scheme | None) -> tuple[BoolArray, BoolArr
     same_type = table.type_id[:, None] == table.type_id
 
     def matrix(rules: str) -> BoolArray:
-        result = np.zeros_like(same_type)
+        result: BoolArray = np.zeros_like(same_type)
         for rule in rules.split():
             before, after = rule.rstrip("=!").split(">")
             pairs = np.isin(table.prefix, list(before))[:, None] & np.isin(table.prefix, list(after))
@@ -117,9 +110,12 @@ def _compile(table: TagTable, strict: Scheme | None) -> tuple[BoolArray, BoolArr
 class Spans(NamedTuple):
     """Entities in the order of their ends, no two of which are equal."""
 
-    begin: npt.NDArray[np.int64]  # (m,) first word
-    end: npt.NDArray[np.int64]  # (m,) one past the last word
-    type_id: npt.NDArray[np.int32]  # (m,) index in TagTable.types
+    begin: npt.NDArray[np.int64]
+    """(m,) first word."""
+    end: npt.NDArray[np.int64]
+    """(m,) one past the last word."""
+    type_id: npt.NDArray[np.int32]
+    """(m,) index in `TagTable.types`."""
 
 
 def entity_spans(tags: IntArray, starts: IntArray, table: TagTable, strict: Scheme | None = None) -> Spans:
@@ -127,7 +123,7 @@ def entity_spans(tags: IntArray, starts: IntArray, table: TagTable, strict: Sche
 
     Args:
         tags: int ``(n,)``, tag ids of `table`.
-        starts: int ``(d + 1,)``, see the module.
+        starts: int ``(d + 1,)``, see above.
         table: the labels.
         strict: None reads like seqeval's default mode (conlleval), in which broken tags still make entities; a
             scheme reads like its ``mode="strict"`` under that scheme, in which they make none. Unlike there, dashes

@@ -10,17 +10,23 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from functools import lru_cache
 
-UNNAMED_TYPE = "_"  # seqeval's name for the type of `B-`, and of `O`
+UNNAMED_TYPE = "_"
+"""seqeval's name for the type of ``B-``, and of ``O``."""
 
 
 class Scheme(str, Enum):
     """How tags spell entities; PLAIN tags (part of speech, say) spell none."""
 
-    IOB1 = "IOB1"  # I everywhere; B only to part two touching entities of one type
-    IOB2 = "IOB2"  # B begins every entity
-    BIOES = "BIOES"  # IOB2 with E for the last word and S for an only one; also called IOBES
-    BILOU = "BILOU"  # BIOES with L for E and U for S
+    IOB1 = "IOB1"
+    """I everywhere; B only to part two touching entities of one type."""
+    IOB2 = "IOB2"
+    """B begins every entity."""
+    BIOES = "BIOES"
+    """IOB2 with E for the last word and S for an only one; also called IOBES."""
+    BILOU = "BILOU"
+    """BIOES with L for E and U for S."""
     PLAIN = "PLAIN"
+    """No entities."""
 
 
 @lru_cache(maxsize=4096)
@@ -121,7 +127,7 @@ def to_iob2(tags: Sequence[str], scheme: Scheme) -> tuple[list[str], int]:
     """
     if scheme is Scheme.PLAIN:
         return list(tags), 0
-    iob2 = [_join(prefix, entity_type) for prefix, entity_type in read_tags(tags)]
+    iob2 = [_join(prefix, entity_type) for prefix, entity_type in _read_tags(tags)]
     return iob2, len(_differing(tags, iob2, scheme))
 
 
@@ -150,7 +156,7 @@ def from_iob2(tags: Sequence[str], scheme: Scheme) -> list[str]:
     """
     if scheme in (Scheme.IOB2, Scheme.PLAIN):
         return list(tags)
-    words = [("O", UNNAMED_TYPE), *read_tags(tags), ("O", UNNAMED_TYPE)]
+    words = [("O", UNNAMED_TYPE), *_read_tags(tags), ("O", UNNAMED_TYPE)]
     spelled = []
     for before, (prefix, entity_type), (next_prefix, _) in zip(words, words[1:], words[2:], strict=False):
         if prefix != "O":
@@ -164,7 +170,7 @@ def from_iob2(tags: Sequence[str], scheme: Scheme) -> list[str]:
     return spelled
 
 
-def read_tags(tags: Iterable[str]) -> list[tuple[str, str]]:
+def _read_tags(tags: Iterable[str]) -> list[tuple[str, str]]:
     """Read tags of any scheme as valid IOB2 pairs of prefix and type, by the rule that `to_iob2` states."""
     words = []
     open_type = None

@@ -1,4 +1,7 @@
-"""TODO."""
+"""Counts of entities as integers, and the scores made of them.
+
+seqeval's rules are restated here, and compared with the original in ``tests/tags/test_scores.py``.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ class EntityCounts:
     """Exact counts of entities, int64 ``(len(table.types),)`` each; sums over parts are counts of the whole."""
 
     true_positive: npt.NDArray[np.int64]
+    """Predicted entities that are correct."""
     gold: npt.NDArray[np.int64]
     predicted: npt.NDArray[np.int64]
 
@@ -23,38 +27,38 @@ class EntityCounts:
 def count_entities(
     gold: IntArray, pred: IntArray, starts: IntArray, table: TagTable, strict: Scheme | None = None
 ) -> EntityCounts:
-    """Count entities per type; a predicted one is right if begin, end and type all are.
+    """Count entities per type; a predicted one is correct if begin, end and type all are.
 
     Arguments and errors are those of `entity_spans`, for `gold` and `pred` alike.
     """
     true, guess = entity_spans(gold, starts, table, strict), entity_spans(pred, starts, table, strict)
     # No two entities of one reading share an end, so equal ends pair the candidates.
     _, i, j = np.intersect1d(true.end, guess.end, assume_unique=True, return_indices=True)
-    right = (true.begin[i] == guess.begin[j]) & (true.type_id[i] == guess.type_id[j])
+    correct = (true.begin[i] == guess.begin[j]) & (true.type_id[i] == guess.type_id[j])
 
     def per_type(type_id: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
         return np.bincount(type_id, minlength=len(table.types)).astype(np.int64)
 
-    return EntityCounts(per_type(true.type_id[i[right]]), per_type(true.type_id), per_type(guess.type_id))
+    return EntityCounts(per_type(true.type_id[i[correct]]), per_type(true.type_id), per_type(guess.type_id))
 
 
 def scores(counts: EntityCounts, table: TagTable) -> dict[str, float]:
-    """Return ``precision``, ``recall`` and ``f1`` over all entities, and ``f1_<type>`` for every type of `table`.
+    """``precision``, ``recall`` and ``f1`` over all entities, and ``f1_<type>`` for every type of `table`.
 
     The keys depend on the table alone; a score without entities to divide by is 0.0. So that no type can take the
     name of ``f1_strict`` (see `evaluate`), the type ``strict`` reports as ``f1__strict``, and each type that is
     ``strict`` behind underscores likewise gets one more.
     """
-    right, gold, predicted = (int(count.sum()) for count in (counts.true_positive, counts.gold, counts.predicted))
+    correct, gold, predicted = (int(count.sum()) for count in (counts.true_positive, counts.gold, counts.predicted))
     result = {
-        "precision": _ratio(right, predicted),
-        "recall": _ratio(right, gold),
-        "f1": _ratio(2 * right, gold + predicted),
+        "precision": _ratio(correct, predicted),
+        "recall": _ratio(correct, gold),
+        "f1": _ratio(2 * correct, gold + predicted),
     }
     for name, *row in zip(table.types, counts.true_positive, counts.gold, counts.predicted, strict=True):
-        right, gold, predicted = map(int, row)
+        correct, gold, predicted = map(int, row)
         key = f"f1__{name}" if name.lstrip("_") == "strict" else f"f1_{name}"
-        result[key] = _ratio(2 * right, gold + predicted)
+        result[key] = _ratio(2 * correct, gold + predicted)
     return result
 
 
@@ -62,7 +66,7 @@ def evaluate(gold: IntArray, pred: IntArray, starts: IntArray, table: TagTable) 
     """Score predicted against true IOB2 (or PLAIN) tag ids, both int ``(n,)``.
 
     Returns:
-        ``accuracy``, the share of words whose tag is right. Unless the table is plain, also the `scores` of
+        ``accuracy``, the share of words with the gold tag. Unless the table is plain, also the `scores` of
         seqeval's default mode, and ``f1_strict``, the F1 of its strict mode under IOB2.
 
     Raises:

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from determined_ner.tags.decoding import allowed_transitions, best_tags
-from determined_ner.tags.labels import label_scheme
 from determined_ner.tags.schemes import Scheme, bad_tags
 
 LABELS = {
@@ -24,7 +23,7 @@ SCHEMES = sorted(LABELS)
 
 
 def brute_force(scores: np.ndarray, labels: list[str], scheme: Scheme) -> float:
-    """The greatest sum of any sequence in which `ner_utils.bad_tags` finds nothing; -inf: there is none."""
+    """The greatest sum of any sequence in which `bad_tags` finds nothing; -inf: there is none."""
     sequences = itertools.product(range(len(labels)), repeat=len(scores))
     allowed = (s for s in sequences if not bad_tags([labels[i] for i in s], scheme))
     return max((sum(scores[i, label] for i, label in enumerate(s)) for s in allowed), default=-np.inf)
@@ -60,7 +59,7 @@ def test_no_allowed_sequence_scores_better(example):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_texts_do_not_touch_each_other(scheme, monkeypatch):
+def test_texts_do_not_touch_each_other(scheme):
     """A text alone has the tags that it has among others, in groups of any size."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(0, 40, 60)
@@ -70,8 +69,7 @@ def test_texts_do_not_touch_each_other(scheme, monkeypatch):
     together = best_tags(scores, starts, allowed)
     alone = [best_tags(scores[a:b], np.array([0, b - a]), allowed) for a, b in itertools.pairwise(starts)]
     np.testing.assert_array_equal(together, np.concatenate(alone))
-    monkeypatch.setattr("determined_ner.tags.decoding._CELLS", 7 * len(LABELS[scheme]) ** 2)
-    np.testing.assert_array_equal(together, best_tags(scores, starts, allowed))
+    np.testing.assert_array_equal(together, best_tags(scores, starts, allowed, cells=7 * len(LABELS[scheme]) ** 2))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -91,26 +89,3 @@ def test_valid_tags_are_left_as_they_are():
     scores[:, 4] = 1.0
     scores[2, 0] = 1.0  # a tie of B-A and O
     assert best_tags(scores, np.array([0, 5]), allowed_transitions(labels, Scheme.IOB2)).tolist() == [4, 4, 0, 4, 4]
-
-
-@pytest.mark.parametrize(
-    ("labels", "scheme"),
-    [
-        ("O B-PER I-PER", Scheme.IOB2),
-        ("O B-PER I-PER B-LOC", Scheme.IOB2),
-        ("B-LOC B-PER I-LOC I-ORG I-PER O", Scheme.IOB1),
-        ("O I-PER", Scheme.IOB1),
-        ("O B-PER E-PER S-PER", Scheme.BIOES),
-        ("O B-PER U-PER", Scheme.BILOU),
-        ("ADJ NOUN", Scheme.PLAIN),
-        ("LABEL_0 LABEL_1", Scheme.PLAIN),
-        ("O", Scheme.PLAIN),
-    ],
-)
-def test_the_scheme_of_labels(labels, scheme):
-    assert label_scheme(labels.split()) is scheme
-
-
-def test_labels_of_two_schemes_are_refused():
-    with pytest.raises(ValueError, match=r"BIOES.*BILOU.*E-PER U-PER"):
-        label_scheme(["O", "E-PER", "U-PER"])
