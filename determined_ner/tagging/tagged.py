@@ -54,7 +54,8 @@ class Tagged:
         shifted = self.logits.astype(np.float64)
         shifted -= shifted.max(1, keepdims=True)
         exponentials = np.exp(shifted)
-        return exponentials / exponentials.sum(1, keepdims=True)
+        probabilities: NDArray[np.float64] = exponentials / exponentials.sum(1, keepdims=True)
+        return probabilities
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
