@@ -1,8 +1,8 @@
-"""The data check: finds trouble before a GPU is paid for, and trains nothing.
+"""The command ``determined-ner check``: find trouble before a GPU is paid for, and train nothing.
 
-It builds what training builds (settings, data, model, schedule), by the same code, so that it fails where training
-would, with the same message and exit status 2; then it tells what is in the data, what looks wrong, and what the
-training will cost. It leaves nothing behind but ``data.cache_dir``, where that is set.
+It builds what training builds (settings, data, model, schedule) by the same code, so that it fails where training
+would, with the same message and exit status 2. Then it says what is in the data, what looks wrong, and what the
+training will cost. It leaves nothing behind except ``data.cache_dir``, if that is set.
 
 Its parts: `facts`, what is found, which is what ``--json`` prints; `counts`, which reads text and windows; `cost`,
 which looks at the batch plan and times steps; `remarks`, what to look at; `table`, what the terminal shows.
@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from determined_ner.check.counts import SplitCounter, WordKinds, find_repeats
 from determined_ner.check.facts import AmbiguousWord, Remark, Report, SplitFacts
-from determined_ner.check.table import find_warnings, show
+from determined_ner.check.remarks import find_remarks
+from determined_ner.check.table import format_report
 from determined_ner.data.source import Source
 from determined_ner.errors import UserError
 from determined_ner.logs import set_up_logging
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 def run(arguments: argparse.Namespace) -> None:
     """Check, and print what was found.
 
+    Args:
+        arguments: as `determined_ner.cli` parses them.
+
     Raises:
         UserError: where training would fail.
     """
@@ -49,30 +53,42 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a word that the terminal cannot show must not end the check
-    print(show(report))
+    print(format_report(report))
 
 
 def check(config_file: Path | None, overrides: list[str], timing: bool) -> Report:
-    """Everything that there is to tell.
+    """Build the training, and look at it and at its data.
+
+    Args:
+        config_file: the experiment config; None: the default one.
+        overrides: ``KEY=VALUE`` each.
+        timing: also time some training steps.
 
     Raises:
         UserError: where training would fail.
     """
-    load = _load()
+    load = _system_load()
     config = read_config(config_file, overrides)
     settings = parse_settings(config.get("hyperparameters"), config.get("data"))
     loop = parse_loop(config, settings)
     slots = _slots(config)
 
-    # Torch is imported from here on: it takes seconds, and a slip in the settings need not wait for it.
+    # These import torch, which takes seconds: a mistake in the settings need not wait for it.
     from determined_ner.check.cost import count_padding, find_cost
     from determined_ner.training.setup import check_batch_size
 
     check_batch_size(settings.hparams.global_batch_size, slots)
-    set_up_logging(chief=False)  # the report tells what the training would
+    set_up_logging(chief=False)  # the report has what the training would log
     with (
         tempfile.TemporaryDirectory(prefix="ner-check-") as directory,
-        tqdm(total=1, bar_format="{desc} {percentage:3.0f} %", leave=False, disable=None, file=sys.stderr) as bar,
+        tqdm(
+            desc="reading, tokenizing, loading the model",
+            total=1,
+            bar_format="{desc} {percentage:3.0f} %",
+            leave=False,
+            disable=None,
+            file=sys.stderr,
+        ) as bar,
         _training(config, settings, loop, Path(directory)) as (training, begin_batch),
     ):
         splits, ambiguous = _count(training, bar)
@@ -90,30 +106,43 @@ def check(config_file: Path | None, overrides: list[str], timing: bool) -> Repor
             cost=find_cost(training, slots, load, bar if timing else None, begin_batch),
             warnings=[Remark(note) for note in (*settings.warnings, *loop.warnings)],
         )
-    report.warnings += find_warnings(report)
+    report.warnings += find_remarks(report)
     return report
 
 
-def _load() -> float:
-    """Load average of the last minute, per core; 0 where the system tells none."""
+def _system_load() -> float:
+    """Load average of the last minute, per core; 0 where the system has none."""
     return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
 
 
 def _slots(config: dict[str, Any]) -> int:
+    """The slots that the experiment asks for.
+
+    Raises:
+        UserError: no number of slots.
+    """
     resources = config.get("resources") or {}
     slots = resources.get("slots_per_trial") if isinstance(resources, dict) else resources
     if slots is None:
         return 1
     if not isinstance(slots, int) or isinstance(slots, bool) or slots < 0:
-        raise UserError(f"resources.slots_per_trial: {slots!r} must be a whole number of at least 0")
-    return max(1, slots)  # 0 is Determined's word for one slot without a GPU
+        raise UserError("resources.slots_per_trial", f"{slots!r} is no number of slots", "write a whole number from 0")
+    return max(1, slots)  # 0 means one slot without a GPU
 
 
 @contextlib.contextmanager
 def _training(
     config: dict[str, Any], settings: Settings, loop: LoopSettings, directory: Path
 ) -> Iterator[tuple[Training, Callable[[int], None]]]:
-    """The training as a run on this machine with one process builds it; and what says which micro-batch comes."""
+    """Build the training as a run of one process on this machine does, with nothing that writes or reports.
+
+    Args:
+        config: of the experiment.
+        directory: for what is written all the same.
+
+    Yields:
+        the training, ready to train; and what has to be called with the index of a micro-batch before each.
+    """
     from determined import core
     from determined.common import storage
 
@@ -139,7 +168,7 @@ def _training(
 
 
 def _count(training: Training, bar: tqdm[Any]) -> tuple[dict[str, SplitFacts], list[AmbiguousWord]]:
-    bar.set_description("reading, tokenizing, loading the model")
+    """Count what is in each split, and find the ambiguous words of train."""
     word_kinds = WordKinds(training.labels)
     counters: dict[str, SplitCounter] = {}
     texts = training.corpus.texts
@@ -164,6 +193,7 @@ def _count(training: Training, bar: tqdm[Any]) -> tuple[dict[str, SplitFacts], l
 
 
 def _layouts(source: Source) -> list[dict[str, str | None]]:
+    """The files of a split and how each is read, as `SplitFacts.files` has them."""
     layouts = source.layouts()
     if not layouts:  # a data set of the datasets library
         return [{"path": path} for path in source.files]

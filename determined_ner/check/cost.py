@@ -1,4 +1,4 @@
-"""What an experiment costs: padding, optimizer steps, and the time that some of them take."""
+"""What a training costs: padding, the number of optimizer steps, and a forecast of its time from a few of them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from determined_ner.data.padding import evaluation_padding, padded_sizes, paddin
 from determined_ner.training.setup import Training
 
 TIMING_SECONDS = 15.0
-"""That timing may take, but for a warm-up of one sentence and what its own forecast is wrong by."""
+"""What timing may take, except for its first step, and for the error of its own forecast."""
 TIMED_AT = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""Which steps are timed: quantiles of their size."""
+"""The steps that are timed, as quantiles of their size."""
 
 
 def count_padding(training: Training, splits: dict[str, SplitFacts], slots: int) -> None:
-    """Shares of padding: of train in epoch 0 of the plan on all slots, of the others as they are evaluated."""
+    """Fill in the shares of padding: train's in epoch 0 of the plan of all slots, the others' as they are evaluated."""
     hparams, specials = training.settings.hparams, training.tokenizer.specials
     micro_batches = slots * training.accumulation_steps
     for name, facts in splits.items():
@@ -34,15 +34,7 @@ def count_padding(training: Training, splits: dict[str, SplitFacts], slots: int)
         words = split.labelled_pieces()
         shares = []
         for grouped in (hparams.group_by_length, False):
-            plan = plan_epoch(
-                lengths,
-                words,
-                hparams.global_batch_size,
-                slots * training.accumulation_steps,
-                training.seed,
-                0,
-                grouped,
-            )
+            plan = plan_epoch(lengths, words, hparams.global_batch_size, micro_batches, training.seed, 0, grouped)
             shares.append(padding_share(lengths[plan.order], plan.borders, training.padding))
         facts.padding, facts.padding_random = shares
 
@@ -50,11 +42,13 @@ def count_padding(training: Training, splits: dict[str, SplitFacts], slots: int)
 def find_cost(
     training: Training, slots: int, load: float, bar: tqdm[Any] | None, begin_batch: Callable[[int], None]
 ) -> Cost:
-    """
+    """Look up what the plan costs, and time some of its steps.
+
     Args:
+        slots: that the experiment asks for.
         load: see `Timing`.
         bar: shows how far timing is; None: nothing is timed.
-        begin_batch: tells the loop's context which micro-batch of a step comes.
+        begin_batch: has to be called with the index of a micro-batch before each.
     """
     hparams = training.settings.hparams
     steps = training.epoch_batches // training.accumulation_steps
@@ -76,9 +70,9 @@ def find_cost(
 def _time(training: Training, epochs: float, load: float, bar: tqdm[Any], begin_batch: Callable[[int], None]) -> Timing:
     """Time some optimizer steps of the plan, from small to large, and put a line through them.
 
-    A step costs something for itself (the optimizer) and something for each piece; both are medians, so that one
-    step that another program disturbed does no harm. A step that would take longer than what is left of
-    TIMING_SECONDS is timed on some of its sentences.
+    A step costs a constant (the optimizer) and something for each piece. Both are medians, so that one step that
+    another program disturbed does no harm. A step that would take longer than what is left of TIMING_SECONDS is timed
+    on a part of its windows.
     """
     plan, accumulation_steps = training.train_batches.plan(0), training.accumulation_steps
     lengths = training.corpus.splits["train"].lengths(training.tokenizer.specials)
@@ -89,8 +83,8 @@ def _time(training: Training, epochs: float, load: float, bar: tqdm[Any], begin_
 
     run = _StepRunner(training, plan, begin_batch)
     began = time.perf_counter()
-    warm_up_pieces, seconds = run(chosen[0], share=0.0)  # makes the optimizer's state, among other things
-    per_piece = seconds / warm_up_pieces
+    pieces, seconds = run(chosen[0], share=0.0)  # not counted: it makes the optimizer's state, among other things
+    per_piece = seconds / pieces
     points: list[tuple[int, float]] = []
     for i, step in enumerate(dict.fromkeys(chosen)):
         bar.n = i / len(chosen)
@@ -101,7 +95,7 @@ def _time(training: Training, epochs: float, load: float, bar: tqdm[Any], begin_
         pieces, seconds = run(step, share=left / (per_piece * float(sizes[step])))
         points.append((pieces, seconds))
         per_piece = seconds / pieces
-    per_step, per_piece = _line(points)
+    per_step, per_piece = fit_line(points)
     epoch = per_step * len(sizes) + per_piece * float(sizes.sum())
     on_gpu = training.device.type == "cuda"
     return Timing(
@@ -145,8 +139,17 @@ class _StepRunner:
         return pieces, time.perf_counter() - began
 
 
-def _line(points: list[tuple[int, float]]) -> tuple[float, float]:
-    """Seconds of a step and of a piece: the line of Theil and Sen, neither of the two below 0."""
+def fit_line(points: list[tuple[int, float]]) -> tuple[float, float]:
+    """Fit a line to timed steps by the Theil-Sen estimator: the median of the slopes between all pairs of points.
+
+    Args:
+        points: pieces and seconds of each step.
+
+    Returns:
+        the seconds of a step without pieces and those of a piece, neither below 0.
+
+    Source: P. K. Sen, Estimates of the regression coefficient based on Kendall's tau, JASA 63, 1968.
+    """
     pieces, seconds = np.array(points).T
     i, j = np.triu_indices(len(points), 1)
     differ = pieces[i] != pieces[j]

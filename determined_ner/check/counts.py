@@ -1,6 +1,6 @@
 """What the data check counts, in one pass over a split's text and its windows, a record batch at a time.
 
-Nothing grows with the corpus but 8 bytes a sentence (hashes, lengths) and the distinct words of the training data.
+Nothing grows with the corpus except 12 bytes a sentence (hash and length) and the distinct words of train.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ from determined_ner.tags.labels import Labels
 from determined_ner.tags.schemes import Scheme
 
 EXAMPLES = 3
+"""Examples of a finding."""
 AMBIGUOUS_FROM = 5
-"""Occurrences from which on a word's tags are compared."""
+"""Occurrences from which on a word can be ambiguous."""
 AMBIGUOUS_SHOWN = 10
+"""How many of them are reported."""
+MERGE_ROWS = 1 << 20
+"""Rows of word counts after which equal ones are added up."""
 _TEXT_SHOWN = 80
-_MERGE_ROWS = 1 << 20  # of word counts, before equal ones are added up
+"""Characters of an example."""
 
 Ints = NDArray[np.int64]
 
@@ -48,7 +52,7 @@ class SplitCounter:
         """
         Args:
             text: of the split.
-            whole_documents: windows reach over the sentences of a document (data.context).
+            whole_documents: whether windows reach over the sentences of a document (``data.context: document``).
         """
         self._split, self._text = split, text
         self._tokenizer = tokenizer
@@ -75,8 +79,8 @@ class SplitCounter:
         """Read the whole split.
 
         Args:
-            word_kinds: takes the words too, where given.
-            progress: is told the share done, from 0 to 1.
+            word_kinds: also counts the words, if given.
+            progress: called with the share that is done, from 0 to 1.
         """
         facts, split = self.facts, self._split
         tags = np.zeros(len(self._labels.names), np.int64)
@@ -111,10 +115,17 @@ class SplitCounter:
         self._last_document = int(numbers[-1])
 
     def _pieces_of(self, part: _Part, at: int) -> tuple[Ints, NDArray[np.int16]]:
-        """Pieces of every word, and the label that its window trains it on, both (n,); ``at`` is the first word.
+        """Count the pieces of every word of a record batch, from the windows.
 
-        A word's pieces end where the next word's begin, or with their window. Only of the last word that a window
-        owns while it sees more do the windows not tell; those are tokenized again, and so are words that may be cut.
+        A word's pieces end where those of the next word begin, or with their window. The windows do not say it for the
+        last word that a window owns while it sees more; those words are tokenized again, and so are words that may be
+        cut.
+
+        Args:
+            at: position of the first word in the split.
+
+        Returns:
+            (n,) pieces of each word, and (n,) the label that its window trains it on.
         """
         split, facts, n = self._split, self.facts, len(part.words)
         low, high = np.searchsorted(split.words, [at, at + n])  # windows: none reaches over two record batches
@@ -143,7 +154,7 @@ class SplitCounter:
         return pieces, np.asarray(split.labels[first])
 
     def _count_unknown(self, part: _Part, words: Ints) -> None:
-        """Tell words that have no piece at all from those that have the vocabulary's own unknown piece."""
+        """Count words without any piece, and those that have the vocabulary's own unknown piece."""
         if not len(words):
             return
         backend = self._tokenizer.tokenizer.backend_tokenizer
@@ -156,7 +167,7 @@ class SplitCounter:
         _add(self.facts.words_unknown, words[~empty], part.word)
 
     def _count_entities(self, part: _Part, gold: NDArray[np.int16], pieces: Ints, seen: NDArray[np.int16]) -> Ints:
-        """Entities of each type; also what they and the windows make suspicious, and what is lost."""
+        """Count the entities of each type (returned), those that look odd, and what no window holds."""
         facts = self.facts
         before = np.cumsum(pieces) - pieces
         before -= np.repeat(before[part.starts[:-1]], np.diff(part.starts))  # pieces before each word in its sentence
@@ -169,9 +180,10 @@ class SplitCounter:
         sizes = spans.end - spans.begin
 
         def inside(flags: NDArray[np.bool_]) -> Ints:
-            """Flagged words of each entity."""
+            """Number of flagged words in each entity."""
             total = np.concatenate([[0], np.cumsum(flags)])
-            return total[spans.end] - total[spans.begin]
+            counts: Ints = total[spans.end] - total[spans.begin]
+            return counts
 
         for loss, lost in losses:
             loss.entities += int((inside(lost) > 0).sum())
@@ -188,7 +200,7 @@ class SplitCounter:
 
 
 class _Part:
-    """One record batch, its n words end to end."""
+    """One record batch of a split's text, its n words end to end."""
 
     def __init__(self, batch: pa.RecordBatch, source: Source) -> None:
         self._batch, self._source = batch, source
@@ -201,17 +213,18 @@ class _Part:
     def documents(self) -> Ints:
         """First word of each document, and n."""
         changes = np.flatnonzero(np.diff(self._batch.column("document").to_numpy())) + 1
-        return self.starts[np.concatenate([[0], changes, [self._batch.num_rows]])]
+        starts: Ints = self.starts[np.concatenate([[0], changes, [self._batch.num_rows]])]
+        return starts
 
     def take(self, words: Ints) -> list[str]:
         return list(self.words.take(pa.array(words)).to_pylist())
 
     def matches(self, pattern: str) -> NDArray[np.bool_]:
-        """(n,) where a word matches an RE2 pattern."""
+        """(n,) whether each word matches an RE2 pattern."""
         return np.asarray(pc.match_substring_regex(self.words, pattern))
 
     def hashes(self) -> Ints:
-        """Of the words of each sentence: of their bytes and of their lengths, straight from Arrow's buffers."""
+        """(S,) a hash of each sentence: of the bytes and the lengths of its words, straight from Arrow's buffers."""
         _, offsets_buffer, data = self.words.buffers()
         offsets = np.frombuffer(offsets_buffer, np.int32)[self.words.offset :][: len(self.words) + 1]
         lengths, bytes_ = np.diff(offsets), memoryview(data)
@@ -225,12 +238,13 @@ class _Part:
         return np.frombuffer(bytes(digests), np.int64)
 
     def word(self, begin: int, end: int | None = None) -> Example:
-        """Words ``begin`` to ``end`` of the batch (default: one), with their place."""
+        """The words ``begin`` to ``end`` of the batch with their place; None: one word."""
         row = int(np.searchsorted(self.starts, begin, side="right")) - 1
         text = " ".join(self.words.slice(begin, (end or begin + 1) - begin).to_pylist())
         return Example(self._place(row), begin - int(self.starts[row]) + 1, _shortened(text))
 
     def sentence(self, row: int) -> Example:
+        """A sentence of the batch with its place."""
         return Example(self._place(row), 1, _shortened(" ".join(self._batch.column("words")[row].as_py())))
 
     def _place(self, row: int) -> str:
@@ -253,7 +267,7 @@ def _shortened(text: str) -> str:
 
 
 def sentences_at(text: StoredText, rows: Iterable[int]) -> Iterator[Example]:
-    """The sentences at these rows of a split, in their order."""
+    """The sentences at these rows of a split, in the order of ``rows``."""
     rows = list(rows)
     wanted = sorted(set(rows))
     found, begin = {}, 0
@@ -292,8 +306,8 @@ def find_repeats(counters: dict[str, SplitCounter], texts: dict[str, StoredText]
 def _repeats(rows: Ints, firsts: Ints, here: StoredText, there: StoredText) -> Finding:
     """
     Args:
-        rows: all sentences that are repeated.
-        firsts: of the first few of them, the sentences that they repeat.
+        rows: all sentences that repeat another.
+        firsts: the sentences that the first few of them repeat.
     """
     examples = list(sentences_at(here, rows[:EXAMPLES].tolist()))
     for example, first in zip(examples, sentences_at(there, firsts.tolist()), strict=True):
@@ -302,33 +316,42 @@ def _repeats(rows: Ints, firsts: Ints, here: StoredText, there: StoredText) -> F
 
 
 class WordKinds:
-    """How often each word is tagged as what: distinct words × types, in Arrow."""
+    """Counts how each word is tagged: distinct words × types, in Arrow."""
 
-    def __init__(self, labels: Labels) -> None:
+    def __init__(self, labels: Labels, merge_rows: int = MERGE_ROWS) -> None:
+        """
+        Args:
+            merge_rows: rows of counts after which equal ones are added up.
+        """
+        self._merge_rows = merge_rows
         table = TagTable(labels.names, plain=labels.scheme is Scheme.PLAIN)
         if table.plain:
             self._names = list(labels.names)
             self._kind = np.arange(len(labels.names), dtype=np.int32)
         else:
-            # B- and I- are one kind: where in an entity a word stands is no contradiction.
+            # B- and I- are one kind: a word may stand anywhere in an entity.
             self._names = ["O", *table.types]
             self._kind = np.where(table.prefix == "O", 0, table.type_id + 1).astype(np.int32)
         self._tables: list[pa.Table] = []
         self._rows = 0
 
     def add(self, words: pa.StringArray, tags: NDArray[np.int16]) -> None:
+        """Count words, (n,), with their tag ids, (n,)."""
         counts = pa.table({"word": words, "kind": self._kind[tags], "count": np.ones(len(tags), np.int64)})
-        self._tables.append(_added_up(counts))
+        self._tables.append(_add_equal_rows(counts))
         self._rows += self._tables[-1].num_rows
-        if self._rows > _MERGE_ROWS:
+        if self._rows > self._merge_rows:
             self._merge()
 
     def _merge(self) -> None:
-        self._tables = [_added_up(pa.concat_tables(self._tables))]
+        self._tables = [_add_equal_rows(pa.concat_tables(self._tables))]
         self._rows = 0  # what is new since; so a merge costs at most as much as what it merges
 
     def ambiguous(self) -> list[AmbiguousWord]:
-        """The words of several kinds, most ambiguous first: by the entropy of their kinds × log of their count."""
+        """The words of several kinds, most ambiguous first.
+
+        Ambiguity is the entropy of a word's kinds, in bits, times the binary logarithm of its count.
+        """
         self._merge()
         (table,) = self._tables
         words = table["word"].combine_chunks().dictionary_encode()
@@ -349,6 +372,6 @@ class WordKinds:
         return [word for *_, word in sorted(found, key=lambda entry: entry[:2])[:AMBIGUOUS_SHOWN]]
 
 
-def _added_up(table: pa.Table) -> pa.Table:
+def _add_equal_rows(table: pa.Table) -> pa.Table:
     added = table.group_by(["word", "kind"]).aggregate([("count", "sum")])
     return added.select(["word", "kind", "count_sum"]).rename_columns(["word", "kind", "count"])

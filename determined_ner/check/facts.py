@@ -1,4 +1,4 @@
-"""What the data check finds: the object that ``ner_data.py --json`` prints, as `Report`.
+"""What the data check finds: the object that ``determined-ner check --json`` prints, as `Report`.
 
 A field is a key, and its docstring gives the unit. A null is something that does not apply or was not asked for.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 LONG_ENTITY = 10
-"""Words from which on an entity is looked at."""
+"""Words from which on an entity is worth a look."""
 
 
 @dataclass
 class Example:
+    """A word, an entity or a sentence of a finding."""
+
     place: str
     """``file:line`` where its sentence begins (row, where the file or data set has no lines)."""
     word: int
@@ -25,6 +27,8 @@ class Example:
 
 @dataclass
 class Finding:
+    """How often something was found."""
+
     count: int = 0
     examples: list[Example] = field(default_factory=list)
     """The first three."""
@@ -32,7 +36,7 @@ class Finding:
 
 @dataclass
 class Distribution:
-    """Of lengths; a quantile is the least length that so many sentences do not exceed."""
+    """Of lengths; a quantile is the smallest length that this share of the sentences does not exceed."""
 
     min: int
     median: int
@@ -43,7 +47,7 @@ class Distribution:
 
 @dataclass
 class Loss:
-    """What no prediction can be right on, because no window holds it; an entity is lost with any of its words."""
+    """What cannot be predicted correctly because it is in no window; an entity is lost with any of its words."""
 
     words: int = 0
     entities: int = 0
@@ -51,14 +55,16 @@ class Loss:
 
 @dataclass
 class SplitFacts:
+    """What is in a split."""
+
     files: list[dict[str, str | None]]
-    """path, format and the columns found; for a data set of the datasets library path alone."""
+    """path, format and the columns found; for a data set of the datasets library only path."""
     sentences: int = 0
     documents: int = 0
-    """As marked in the files; 1 where nothing is."""
+    """As marked in the files; 1 if none are marked."""
     words: int = 0
     tags: dict[str, int] = field(default_factory=dict)
-    """Words of each label, in IOB2 (or plain)."""
+    """Words of each label; labels are in IOB2, or plain."""
     entities: dict[str, int] = field(default_factory=dict)
     """Of each type; empty for plain tags."""
     words_per_sentence: Distribution | None = None
@@ -66,12 +72,12 @@ class SplitFacts:
     """With the special pieces of a window, so that it compares with data.max_seq_length."""
     pieces_per_word: float = 0.0
     longest: Example | None = None
-    """The sentence of most words."""
+    """The sentence with the most words."""
     windows: int = 0
     in_several_windows: Finding = field(default_factory=Finding)
     """Sentences (with data.context document: documents) that are longer than a window."""
     lost: Loss = field(default_factory=Loss)
-    """By our windows: always 0, and counted all the same."""
+    """Through the windows of training: always 0, and counted all the same."""
     lost_by_truncation: Loss = field(default_factory=Loss)
     """If every sentence were cut at data.max_seq_length, as other trainers do."""
     padding: float = 0.0
@@ -79,30 +85,33 @@ class SplitFacts:
     padding_random: float | None = None
     """The same of train with batches in random order."""
     words_without_pieces: Finding = field(default_factory=Finding)
-    """The tokenizer drops them (zero-width, control characters); they are read as its unknown piece."""
+    """Words that the tokenizer drops (zero-width, control characters); they are read as its unknown piece."""
     words_unknown: Finding = field(default_factory=Finding)
-    """Others that the vocabulary cannot spell, wholly or in part."""
+    """Other words that the vocabulary cannot spell, wholly or in part."""
     words_cut: Finding = field(default_factory=Finding)
-    """Longer than a whole window; read by their beginning."""
+    """Words longer than a window, which are read by their beginning."""
     repaired_tags: int = 0
+    """Tags that the scheme does not allow, read as seqeval's default mode reads them."""
     bad_tags: list[str] = field(default_factory=list)
-    """The first 20 of them, each told with its place."""
+    """The first 20 of them, each described with its place."""
     long_entities: Finding = field(default_factory=Finding)
-    """Of 10 words or more."""
+    """Entities of 10 words or more."""
     punctuation_entities: Finding = field(default_factory=Finding)
-    """Without a letter or a digit."""
+    """Entities without a letter or a digit."""
     punctuation_first: Finding = field(default_factory=Finding)
     """Other entities whose first word has no letter or digit."""
     blank_in_entities: Finding = field(default_factory=Finding)
     """Entities with white space inside a word."""
     repeated: Finding = field(default_factory=Finding)
-    """Sentences whose words, all of them, stand earlier in the same split."""
+    """Sentences with exactly the words of an earlier sentence of the same split."""
     in_train: Finding | None = None
-    """Validation, test: sentences whose words, all of them, stand in train."""
+    """Of validation and test: sentences with exactly the words of a sentence of train."""
 
 
 @dataclass
 class AmbiguousWord:
+    """A word of train that is tagged in several ways."""
+
     word: str
     count: int
     """Occurrences in train."""
@@ -112,25 +121,30 @@ class AmbiguousWord:
 
 @dataclass
 class Timing:
-    """Of training steps alone: validation and checkpoints come on top."""
+    """Of training steps only: validation and checkpoints come on top."""
 
     device: str
     """cpu, or the name of the GPU."""
     threads: int | None
-    """Of the CPU; null on a GPU."""
+    """CPU threads; null on a GPU."""
     load: float
     """Other programs' load average of the last minute before the check, per core; 0 where the system tells none."""
     steps: int
-    """How many were timed."""
+    """Optimizer steps that were timed."""
     seconds_per_epoch: float
     seconds_total: float
+    """Of the whole training."""
 
 
 @dataclass
 class Cost:
+    """What the training takes."""
+
     model: str
+    """hyperparameters.pretrained_model_name_or_path."""
     parameters: int
     precision: str
+    """hyperparameters.precision."""
     steps_per_epoch: int
     """Optimizer steps."""
     steps_total: int
@@ -140,11 +154,14 @@ class Cost:
     slots: int
     """resources.slots_per_trial; a run on this machine has one."""
     accumulation_steps: int
+    """Micro-batches of an optimizer step, on each slot."""
     timing: Timing | None
 
 
 @dataclass
 class Remark:
+    """Something to look at."""
+
     text: str
     """What it is, and what to do about it."""
     places: list[str] = field(default_factory=list)
@@ -153,7 +170,10 @@ class Remark:
 
 @dataclass
 class Report:
+    """All of it."""
+
     config: str
+    """Path of the experiment config."""
     scheme: str
     """Of the tags in the training files: IOB1, IOB2, BIOES, BILOU, or PLAIN where they spell no entities."""
     labels: list[str]
@@ -171,4 +191,4 @@ class Report:
     """The ten most ambiguous words of train that occur five times or more."""
     cost: Cost
     warnings: list[Remark]
-    """What training would say of the settings, and what to look at in the data."""
+    """What training would warn of in the settings, and what to look at in the data."""

@@ -1,139 +1,193 @@
-"""The model card of an export: the README.md of its directory."""
+"""The model card of an export: ``README.md`` of its directory, with the metadata that the Hugging Face hub reads.
+
+The text is the template ``card.md.jinja``; the metadata before it is written by ``huggingface_hub``. Names that come
+from the data (labels, types, files) may hold any character, so each goes through one of the filters below.
+"""
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import transformers
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from determined_ner.export.parity import Comparison
 from determined_ner.tags.schemes import Scheme
 from determined_ner.training.trained import Trained
 
+CARD_FILE = "README.md"
+TASK = "token-classification"
+SETTINGS = (
+    "num_train_epochs",
+    "max_steps",
+    "global_batch_size",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_ratio",
+    "num_warmup_steps",
+    "weight_decay",
+    "precision",
+)
+"""The hyperparameters that the card shows."""
+RESULTS = ("f1", "precision", "recall", "accuracy")
+"""The scores that go into the metadata."""
+
+
+@dataclass(frozen=True)
+class CheckedFile:
+    """A row of the table of checks."""
+
+    name: str
+    megabytes: float
+    result: Comparison
+
 
 def write_card(folder: Path, trained: Trained, model: Any, files: Sequence[str], checks: dict[str, Comparison]) -> None:
-    """Write ``README.md``.
+    """Write the card.
 
     Args:
+        folder: the export, complete except for the card.
+        model: the trained one, of transformers.
         files: the labelled text that the export was checked on.
-        checks: by file of the directory.
+        checks: the comparison of each file of the export, by its name.
     """
-    model_type = trained.directory.config.model_type
-    tags = json.dumps(["token-classification", model_type, "determined"])
-    plain = trained.directory.scheme is Scheme.PLAIN
-    lines = [
-        "---",
-        "library_name: transformers",
-        "pipeline_tag: token-classification",
-        f"tags: {tags}",
-        "---",
-        "",
-        f"# {_base(trained)} for token classification",
-        "",
-        f"A {model_type} encoder with {_millions(model)} M parameters, fine-tuned to give each word "
-        + ("one of these tags: " if plain else f"a tag of these {len(trained.directory.labels)}: ")
-        + ", ".join(f"`{name}`" for name in trained.directory.labels)
-        + ".",
-        "",
-        "```python",
-        "from transformers import pipeline",
-        "",
-        'tagger = pipeline("token-classification", "PATH/OF/THIS/DIRECTORY", aggregation_strategy="first")',
-        "```",
-        "",
-        "## Data",
-        "",
-        *_data(trained, files),
-        "",
-        "## Scores",
-        "",
-        *_scores(trained, checks),
-        "",
-        "## Checks of this export",
-        "",
-        "Each file beside the trained model, on the validation text:",
-        "",
-        "| file | MB | largest difference of a logit | other tags | points lost |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for name, check in checks.items():
-        size = sum(file.stat().st_size for file in folder.glob(f"{name}*")) / 1e6
-        lines.append(
-            f"| `{name}` | {size:.1f} | {check.difference:.1e} | {check.changed:,} of {check.words:,} "
-            f"| {check.points_lost:+.2f} |"
-        )
-    lines += [
-        "",
-        "## Settings of the training",
-        "",
-        *_settings(trained),
-        "",
-        "## Limits",
-        "",
-        "- The scores are of text like the training data; on other text they will be lower.",
-        f"- The model takes {trained.directory.max_seq_length} pieces at a time, special ones included. Longer text has to "
-        "be read through overlapping windows; the `pipeline` above cuts it off unless it is given a `stride`.",
-        "- Text has to be cut into words as the training data was; a word's tag is that of its first piece.",
-    ]
-    if not plain:
-        lines.append(
-            f"- Tags are in IOB2, whatever scheme the training files had ({trained.directory.scheme.value}). The model "
-            "may give an `I-` that continues nothing; read it as the beginning of an entity."
-        )
-    (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    metadata = card_metadata(trained, files, checks).to_yaml()
+    card = ModelCard(f"---\n{metadata}\n---\n\n{card_text(folder, trained, model, files, checks)}")
+    card.save(folder / CARD_FILE)
 
 
-def _base(trained: Trained) -> str:
-    """The encoder's name on the hub; where it was a directory, whose place is nobody's business, its architecture."""
-    assert trained.settings is not None
-    name = trained.settings.hparams.pretrained_model_name_or_path
-    directory = name.startswith((".", "/", "~")) or Path(name).is_dir()
-    return trained.directory.config.model_type if directory else name
-
-
-def _last(name: str) -> str:
-    return Path(name).name
-
-
-def _millions(model: Any) -> str:
-    return f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}"
-
-
-def _data(trained: Trained, files: Sequence[str]) -> list[str]:
+def card_metadata(trained: Trained, files: Sequence[str], checks: dict[str, Comparison]) -> ModelCardData:
+    """What the hub reads: the task, the encoder, and the scores of the trained model."""
     assert trained.settings is not None
     data = trained.settings.data
-    rows = [("training", data.train_file), ("test", data.test_file), ("data set", data.dataset_name)]
-    rows += [("data set's configuration", data.dataset_config_name), ("data set's revision", data.dataset_revision)]
-    lines = [f"- {what}: `{_last(name)}`" for what, name in rows if name]
-    return [*lines, "- validation, on which the scores and checks are: " + ", ".join(f"`{_last(f)}`" for f in files)]
-
-
-def _scores(trained: Trained, checks: dict[str, Comparison]) -> list[str]:
-    """Of the trained model and of each file, by type; and of the test data, where the run scored it."""
-    trained_scores = next(iter(checks.values())).trained_scores
-    test = (trained.summary or {}).get("test")
-    columns = [("trained, validation", trained_scores)]
-    columns += [(f"`{name}`, validation", check.scores) for name, check in checks.items()]
-    columns += [("trained, test", test)] if test else []
-    lines = ["| | " + " | ".join(name for name, _ in columns) + " |", "| --- |" + " --- |" * len(columns)]
-    lines += [
-        f"| {metric} | "
-        + " | ".join(f"{scores[metric]:.4f}" if metric in scores else "" for _, scores in columns)
-        + " |"
-        for metric in trained_scores
+    scored = [("validation", ", ".join(map(_last, files)), _trained_scores(checks))]
+    if test := _test_scores(trained):
+        scored.append(("test", _last(data.test_file or data.dataset_name or ""), test))
+    results = [
+        EvalResult(
+            task_type=TASK,
+            dataset_type=name,
+            dataset_name=name,
+            dataset_split=split,
+            metric_type=metric,
+            metric_value=round(scores[metric], 4),
+        )
+        for split, name, scores in scored
+        for metric in RESULTS
+        if metric in scores
     ]
-    return lines
+    return ModelCardData(
+        base_model=_hub_encoder(trained),
+        library_name="transformers",
+        pipeline_tag=TASK,
+        tags=[TASK, trained.directory.config.model_type, "determined"],
+        model_name=trained.name,
+        eval_results=results,
+    )
 
 
-def _settings(trained: Trained) -> list[str]:
+def card_text(folder: Path, trained: Trained, model: Any, files: Sequence[str], checks: dict[str, Comparison]) -> str:
+    """The card without its metadata, in Markdown; see `write_card`."""
     assert trained.settings is not None
-    hparams = trained.settings.hparams
-    names = ["num_train_epochs", "max_steps", "global_batch_size", "learning_rate", "lr_scheduler_type"]
-    names += ["warmup_ratio", "num_warmup_steps", "weight_decay", "precision"]
-    lines = ["| | |", "| --- | --- |", *(f"| {name} | {getattr(hparams, name)} |" for name in names)]
-    lines.append(f"| max_seq_length | {trained.directory.max_seq_length} |")
-    lines.append(f"| seed | {(trained.directory.described or {}).get('seed')} |")
-    return [*lines, f"| transformers, of the export | {transformers.__version__} |"]
+    directory, data = trained.directory, trained.settings.data
+    named = [
+        ("training", data.train_file),
+        ("test", data.test_file),
+        ("data set", data.dataset_name),
+        ("data set's configuration", data.dataset_config_name),
+        ("data set's revision", data.dataset_revision),
+    ]
+    trained_scores = _trained_scores(checks)
+    columns = {"trained, validation": trained_scores}
+    columns |= {f"{code(name)}, validation": check.scores for name, check in checks.items()}
+    if test := _test_scores(trained):
+        columns["trained, test"] = test
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters |= {"text": text, "code": code, "cell": cell}
+    template = resources.files(__package__).joinpath("card.md.jinja").read_text(encoding="utf-8")
+    return environment.from_string(template).render(
+        base=_hub_encoder(trained) or directory.config.model_type,
+        model_type=directory.config.model_type,
+        millions=f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}",
+        plain=directory.scheme is Scheme.PLAIN,
+        scheme=directory.scheme.value,
+        labels=directory.labels,
+        data=[(what, _last(name)) for what, name in named if name],
+        validation=[_last(file) for file in files],
+        columns=list(columns),
+        scores=[(metric, [_score(scores, metric) for scores in columns.values()]) for metric in trained_scores],
+        checks=[CheckedFile(name, _megabytes(folder, name), check) for name, check in checks.items()],
+        settings={
+            **{name: getattr(trained.settings.hparams, name) for name in SETTINGS},
+            "max_seq_length": directory.max_seq_length,
+            "seed": (directory.described or {}).get("seed"),
+            "transformers, of the export": transformers.__version__,
+        },
+        max_seq_length=directory.max_seq_length,
+    )
+
+
+# -- What the card says ----------------------------------------------------------------------------------------
+
+
+def _hub_encoder(trained: Trained) -> str | None:
+    """The encoder's name on the hub; None where it was a directory, whose place is nobody's business."""
+    assert trained.settings is not None
+    name = trained.settings.hparams.pretrained_model_name_or_path
+    return None if name.startswith((".", "/", "~")) or Path(name).is_dir() else name
+
+
+def _trained_scores(checks: dict[str, Comparison]) -> dict[str, float]:
+    """Of the trained model on the text of the checks, the same beside every file."""
+    return next(iter(checks.values())).trained_scores
+
+
+def _test_scores(trained: Trained) -> dict[str, float] | None:
+    """Of the trained model on the test data; None where the run did not score it."""
+    scores: dict[str, float] | None = (trained.summary or {}).get("test")
+    return scores
+
+
+def _score(scores: dict[str, float], metric: str) -> str:
+    return f"{scores[metric]:.4f}" if metric in scores else ""
+
+
+def _last(path: str) -> str:
+    """The last part of a path: where a file lies is nobody's business."""
+    return Path(path).name
+
+
+def _megabytes(folder: Path, name: str) -> float:
+    """Size of a file with the files that hold its weights."""
+    return sum(file.stat().st_size for file in folder.glob(f"{name}*")) / 1e6
+
+
+# -- Markdown --------------------------------------------------------------------------------------------------
+
+
+def text(value: str) -> str:
+    """As text of one line, of which Markdown reads nothing as markup."""
+    return re.sub(r"[\\`*<>\[\]&#~]", r"\\\g<0>", _one_line(value))
+
+
+def code(value: str) -> str:
+    """As a code span, whose backticks are more than the value has in a row."""
+    value = _one_line(value)
+    fence = "`" * (1 + max(map(len, re.findall("`+", value)), default=0))
+    space = " " if value.startswith("`") or value.endswith("`") else ""
+    return f"{fence}{space}{value}{space}{fence}"
+
+
+def cell(markdown: str) -> str:
+    """As a cell of a table, which a pipe would end."""
+    return markdown.replace("|", r"\|")
+
+
+def _one_line(value: str) -> str:
+    return re.sub(r"\s", " ", value)

@@ -1,6 +1,6 @@
-"""A trained model as files to ship: a Hugging Face directory, ONNX, int8; each checked against the trained model.
+"""The command ``determined-ner export``: a trained model as files to ship, each checked against the trained model.
 
-The directory is complete and every file in it has passed its check, or it is not there.
+The directory is written atomically: either every file in it has passed its check, or there is no directory.
 """
 
 from __future__ import annotations
@@ -8,19 +8,13 @@ from __future__ import annotations
 import argparse
 import logging
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from determined_ner.errors import UserError
 from determined_ner.export.card import write_card
-from determined_ner.export.parity import (
-    LOGIT_TOLERANCE,
-    POINTS_TOLERANCE,
-    Check,
-    Comparison,
-    onnx_logits,
-    torch_logits,
-)
+from determined_ner.export.parity import Check, Comparison, Tolerances, onnx_logits, torch_logits
 from determined_ner.files.atomic import atomic_directory, write_json
 from determined_ner.hub import quiet_transformers
 from determined_ner.logs import set_up_logging
@@ -37,6 +31,9 @@ QUANTIZED_FILE = "model_quantized.onnx"
 
 def run(arguments: argparse.Namespace) -> None:
     """Export as the command line says.
+
+    Args:
+        arguments: as `determined_ner.cli` parses them.
 
     Raises:
         UserError: as `export`.
@@ -59,17 +56,23 @@ def export(
     quantize: bool = False,
     data: str | None = None,
     trust_remote_code: bool = False,
+    tolerances: Tolerances | None = None,
 ) -> None:
-    """Make the directory ``output``.
+    """Write the directory ``output``.
 
     Args:
         source: a run's folder, a model directory, a checkpoint's directory or UUID.
+        onnx: also write an ONNX file in float32.
+        quantize: also write an ONNX file in int8.
         data: labelled text to check on; None: the run's own validation data.
-        trust_remote_code: run code that the model brings along.
+        trust_remote_code: run Python code that the model contains.
+        tolerances: what the files may differ by; None: the usual.
 
     Raises:
-        UserError: the source is none, there is nothing to check on, a check fails, or the directory cannot be written.
+        UserError: the source holds no model, there is nothing to check on, a check fails, or the directory cannot be
+            written.
     """
+    tolerances = tolerances or Tolerances()
     with atomic_directory(output, _check_output) as folder, tempfile.TemporaryDirectory() as scratch:
         if onnx or quantize:
             needed("onnx")  # before anything takes time
@@ -83,61 +86,88 @@ def export(
         check = Check(trained, model, data)
         if check.changed:
             logger.warning(f"{', '.join(check.files)}: is no longer the text that the training validated on")
-        checks = {WEIGHTS_FILE: _directory(folder, trained, model, check, trust_remote_code)}
+        _write_directory(folder, trained, model)
+        with quiet_transformers():  # loaded again as its readers will
+            exported = ModelDirectory(folder, trust_remote_code=trust_remote_code).load_model()
+        checks = {WEIGHTS_FILE: _check_same(torch_logits(exported), WEIGHTS_FILE, check, tolerances)}
         if onnx or quantize:
             graph = folder / ONNX_FILE if onnx else Path(scratch) / ONNX_FILE
-            compared = _onnx(graph, trained, model, check)
+            _write_onnx(graph, trained, model)
+            compared = _check_same(onnx_logits(graph), ONNX_FILE, check, tolerances)
             if onnx:
                 checks[ONNX_FILE] = compared
             if quantize:
-                checks[QUANTIZED_FILE] = _quantized(folder / QUANTIZED_FILE, graph, check)
+                checks[QUANTIZED_FILE] = quantize_within(folder / QUANTIZED_FILE, graph, check, tolerances)
         write_card(folder, trained, model, check.files, checks)
         for name, compared in checks.items():
             logger.info(f"{output / name}: {compared.describe()}")
 
 
-def _directory(folder: Path, trained: Trained, model: Any, check: Check, trust_remote_code: bool) -> Comparison:
-    """Write the Hugging Face directory, load it again as its readers will, and compare."""
+def _check_output(output: Path) -> None:
+    if output.exists() or output.is_symlink():
+        raise UserError(f"--output {output}", "exists already", "name a directory that does not")
+
+
+def _write_directory(folder: Path, trained: Trained, model: Any) -> None:
+    """Write a Hugging Face directory: weights, config, tokenizer; and the settings of the training."""
     with quiet_transformers():
         model.save_pretrained(folder)
         trained.directory.tokenizer.tokenizer.save_pretrained(folder)
-        if trained.directory.described is not None:
-            write_json(folder / SETTINGS_FILE, trained.directory.described)
-        again = ModelDirectory(folder, trust_remote_code=trust_remote_code).load_model()
-    return _passed_as_same(check.compare(torch_logits(again), WEIGHTS_FILE), WEIGHTS_FILE)
+    if trained.directory.described is not None:
+        write_json(folder / SETTINGS_FILE, trained.directory.described)
 
 
-def _onnx(graph: Path, trained: Trained, model: Any, check: Check) -> Comparison:
+def _write_onnx(graph: Path, trained: Trained, model: Any) -> None:
+    """Write a float32 ONNX file whose operators are fused."""
     directory = trained.directory
     export_onnx(model, graph, directory.labels, directory.scheme.value, directory.max_seq_length)
     fuse(graph, graph, directory.config)
-    return _passed_as_same(check.compare(onnx_logits(graph), ONNX_FILE), ONNX_FILE)
 
 
-def _quantized(target: Path, graph: Path, check: Check) -> Comparison:
-    for word_vectors in (True, False):  # of those that pass the smallest
-        quantize_onnx(graph, target, word_vectors)
-        compared = check.compare(onnx_logits(target), target.name)
-        if compared.loses_little():
-            return compared
-    raise UserError(
-        target.name,
-        f"the int8 model loses {compared.points_lost:.2f} points of {compared.metric} on {', '.join(check.files)}, "
-        f"more than the {POINTS_TOLERANCE} allowed ({compared.describe()})",
-        "export without --quantize",
-    )
+def _check_same(exported: Any, name: str, check: Check, tolerances: Tolerances) -> Comparison:
+    """Compare a float32 file with the trained model.
 
+    Args:
+        exported: as `Check.compare` takes it.
 
-def _passed_as_same(compared: Comparison, name: str) -> Comparison:
-    if not compared.is_same():
+    Raises:
+        UserError: it gives other logits or tags.
+    """
+    compared = check.compare(exported, name)
+    if not tolerances.is_same(compared):
         raise UserError(
             name,
-            f"is not the trained model: {compared.describe()}, where {LOGIT_TOLERANCE:.0e} and no other tag is allowed",
-            "this model cannot be exported so",
+            f"is not the trained model: {compared.describe()}, where {tolerances.logit:.0e} and no other tag may be",
+            "leave this file out: the model cannot be exported so",
         )
     return compared
 
 
-def _check_output(output: Path) -> None:
-    if output.exists() or output.is_symlink():
-        raise UserError(f"--output {output}", "exists already", "name a directory that does not")
+def quantize_within(
+    target: Path,
+    graph: Path,
+    check: Check,
+    tolerances: Tolerances,
+    quantize: Callable[[Path, Path, bool], None] = quantize_onnx,
+) -> Comparison:
+    """Write the smallest int8 file that loses little enough.
+
+    Args:
+        target: the file to write.
+        graph: the float32 ONNX file.
+        quantize: as `quantize_onnx`.
+
+    Raises:
+        UserError: none does.
+    """
+    for word_vectors in (True, False):  # smallest first
+        quantize(graph, target, word_vectors)
+        compared = check.compare(onnx_logits(target), target.name)
+        if tolerances.loses_little(compared):
+            return compared
+    raise UserError(
+        target.name,
+        f"the int8 model loses {compared.points_lost:.2f} points of {compared.metric} on {', '.join(check.files)}, "
+        f"more than the {tolerances.points} allowed ({compared.describe()})",
+        "export without --quantize",
+    )

@@ -1,4 +1,4 @@
-"""Is an exported model the trained one? Both read the same labelled windows; logits, tags and scores are compared."""
+"""Whether an exported model is the trained one: both read the same labelled text; logits, tags, scores are compared."""
 
 from __future__ import annotations
 
@@ -15,53 +15,62 @@ from determined_ner.model.onnx_session import open_session, run_session
 from determined_ner.training.metrics import EvaluationMetrics
 from determined_ner.training.trained import Trained
 
-LOGIT_TOLERANCE = 1e-4
-"""Largest difference of a logit that float32 may bring, where the tags stay the same."""
-POINTS_TOLERANCE = 0.5
-"""F1 (or accuracy, of plain tags) that int8 may lose, in points of 100."""
-
 
 @dataclass(frozen=True)
 class Comparison:
     """An exported model beside the trained one, on the same words."""
 
     difference: float
-    """Largest of a logit's, over all pieces."""
+    """Largest absolute difference of a logit, over all pieces."""
     changed: int
-    """Words with another tag."""
+    """Words that get another tag."""
     words: int
+    """All words."""
     metric: str
     """``f1``, or ``accuracy`` where tags are plain."""
     scores: dict[str, float]
-    """Of the exported model."""
+    """Of the exported model, by metric."""
     trained_scores: dict[str, float]
+    """Of the trained model, by metric."""
 
     @property
     def points_lost(self) -> float:
+        """By how much ``metric`` is lower than the trained model's, in points of 100."""
         return 100 * (self.trained_scores[self.metric] - self.scores[self.metric])
 
     def describe(self) -> str:
-        """Differences and scores in words."""
+        """Differences and scores, for a message."""
         return (
             f"logits within {self.difference:.1e}, {self.changed:,} of {self.words:,} tags differ, "
             f"{self.metric} {self.scores[self.metric]:.4f} (trained {self.trained_scores[self.metric]:.4f})"
         )
 
-    def is_same(self) -> bool:
-        """The gate of float32; not passed by what is no number."""
-        return self.difference <= LOGIT_TOLERANCE and self.changed == 0
 
-    def loses_little(self) -> bool:
-        """The gate of int8."""
-        return self.points_lost <= POINTS_TOLERANCE
+@dataclass(frozen=True)
+class Tolerances:
+    """What an export may differ by from the trained model."""
+
+    logit: float = 1e-4
+    """float32: the largest difference of a logit. No tag may be another."""
+    points: float = 0.5
+    """int8: F1 (or accuracy, where tags are plain) that may be lost, in points of 100."""
+
+    def is_same(self, compared: Comparison) -> bool:
+        """Whether a float32 file passes. One that gives NaN does not."""
+        return compared.difference <= self.logit and compared.changed == 0
+
+    def loses_little(self, compared: Comparison) -> bool:
+        """Whether an int8 file passes. One that gives NaN does not."""
+        return compared.points_lost <= self.points
 
 
 class Check:
     """The labelled text that exports are checked on.
 
     Attributes:
-        files: where it is from.
-        changed: whether it is no longer what the training validated on.
+        files: where it comes from.
+        split: its windows.
+        changed: whether it is no longer the text that the training validated on.
     """
 
     def __init__(self, trained: Trained, model: Any, data: str | None) -> None:
@@ -71,7 +80,7 @@ class Check:
             data: a labelled file; None: the run's own validation data.
 
         Raises:
-            UserError: no data is at hand, or something is wrong with it.
+            UserError: the data is not at hand, or something is wrong with it.
         """
         self._directory, self._model = trained.directory, model
         with trained.labelled_text(data, "an export checks itself on") as (text, self.split):
@@ -80,11 +89,11 @@ class Check:
         self.changed = data is None and before not in (None, self.split.fingerprint)
 
     def compare(self, exported: Any, name: str) -> Comparison:
-        """Run both on every window.
+        """Run both models on every window.
 
         Args:
-            exported: input_ids and attention_mask, (B, L) int64 tensors each, to logits (B, L, K).
-            name: what the progress bar says.
+            exported: makes logits (B, L, K) of input_ids and attention_mask, int64 tensors (B, L) each.
+            name: of the file, for the progress bar.
         """
         directory, split = self._directory, self.split
         ours, theirs = (EvaluationMetrics(split, directory.named_labels()) for _ in range(2))
@@ -97,9 +106,8 @@ class Check:
                 ids, mask = batch["input_ids"], batch["attention_mask"]
                 expected = self._model(input_ids=ids, attention_mask=mask).logits
                 got = torch.as_tensor(exported(ids, mask))
-                # Not max(): what is no number must not pass.
-                gap = float((got - expected)[mask.bool()].abs().max())
-                difference = difference if gap <= difference else gap
+                largest = float((got - expected)[mask.bool()].abs().max())
+                difference = difference if largest <= difference else largest  # max() would drop a NaN
                 first = batch["is_first_piece"]
                 changed += int((got[first].argmax(-1) != expected[first].argmax(-1)).sum())
                 words += int(first.sum())
@@ -111,11 +119,11 @@ class Check:
 
 
 def torch_logits(model: Any) -> Any:
-    """A model of transformers as `Check.compare` takes it."""
+    """A model of transformers, as `Check.compare` takes it."""
     return lambda ids, mask: model(input_ids=ids, attention_mask=mask).logits
 
 
 def onnx_logits(path: Path) -> Any:
-    """An ONNX file as `Check.compare` takes it."""
+    """An ONNX file, as `Check.compare` takes it."""
     session = open_session(path, torch.get_num_threads())
     return lambda ids, mask: run_session(session, ids, mask)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 
 from determined_ner.errors import HyperparameterError
 from determined_ner.hub import Pretrained, quiet_transformers
-from determined_ner.settings.hyperparameters import Hyperparameters
+
+if TYPE_CHECKING:  # who only tags needs no pydantic
+    from determined_ner.settings.hyperparameters import Hyperparameters
 
 
 def load_config(source: Pretrained) -> Any:

@@ -126,6 +126,12 @@ class ModelDirectory:
         try:
             return transformers.AutoConfig.from_pretrained(self._source.location(), **self._source.options())
         except Exception as error:
+            if found.get("auto_map") and not self._source.trust_remote_code:
+                raise UserError(
+                    path,
+                    "its model needs Python code of its own, which runs only if you allow it",
+                    "read the code, then allow it with --trust-remote-code (in Python: trust_remote_code=True)",
+                ) from error
             raise self._broken("config.json", error) from error
 
     def _label_map(self) -> tuple[str, ...]:

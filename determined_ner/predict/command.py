@@ -1,12 +1,12 @@
-"""Tag text with a trained model, in a stream of any length.
+"""The command ``determined-ner predict``: tag a stream of any length with a trained model.
 
-INPUT is a file (also ``.gz``, ``.xz``, ``.bz2``, ``.zst``) or ``-``. What is written depends on what is read:
+INPUT is a file, packed (``.gz``, ``.xz``, ``.bz2``, ``.zst``) or not, or ``-``. The output depends on its format:
 
-text    one text a line → one JSON object a line: its text and ``predicted_entities``, each with type, text, start and
-        end in characters, score
-conll   columns, a word a line → all lines as they stand, those of words with the tag as one more column
-jsonl   objects → the same with ``predicted_entities`` (where the text is a string) or ``predicted_tags`` (a list of
-        words)
+text    one text a line → one JSON object a line: the text and ``predicted_entities``, each with type, text, start and
+        end in characters, and score
+conll   columns, one word a line → the same lines, those of words with the tag as one more column
+jsonl   objects → the same with ``predicted_entities`` (if the text is a string) or ``predicted_tags`` (if it is a list
+        of words)
 """
 
 from __future__ import annotations
@@ -27,12 +27,17 @@ if TYPE_CHECKING:
     from determined_ner.tagging.tagger import Tagger
 
 _REPORT_SECONDS = 30.0
+"""Between two lines of progress where there is no terminal."""
 
 
 class _Progress:
-    """Texts, words and words/s: a bar on a terminal, a line now and then elsewhere, a line at the end."""
+    """Shows texts, words and words/s: a bar on a terminal, a line now and then elsewhere, a line at the end."""
 
     def __init__(self, share: Callable[[], float | None]) -> None:
+        """
+        Args:
+            share: gives the share of the input that was read so far, None where that is unknown.
+        """
         from tqdm import tqdm
 
         self._share = share
@@ -43,6 +48,7 @@ class _Progress:
         )
 
     def add(self, texts: int, words: int) -> None:
+        """Count a buffer that was tagged and written."""
         self._texts += texts
         self._words += words
         self._bar.set_postfix_str(self._describe())
@@ -58,6 +64,11 @@ class _Progress:
         return f"{done}{self._texts:,} texts, {self._words:,} words, {self._words / seconds:,.0f} words/s"
 
     def close(self, to: str) -> None:
+        """Print the last line.
+
+        Args:
+            to: where the output is.
+        """
         self._share = lambda: None
         seconds = time.perf_counter() - self._started
         self._bar.close()
@@ -67,25 +78,29 @@ class _Progress:
 def run(arguments: argparse.Namespace) -> None:
     """Read, tag, write.
 
+    Args:
+        arguments: as `determined_ner.cli` parses them.
+
     Raises:
-        UserError: whatever is wrong with the input, the output or the model directory.
+        UserError: something is wrong with the input, the output or the model directory.
     """
     if hasattr(signal, "SIGPIPE") and not arguments.output:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly, as filters do, when `head` has had enough
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # what is read is UTF-8, whatever the terminal's locale
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # as the input is, whatever the terminal's locale
     if arguments.onnx_file and arguments.backend != "onnx":
-        raise UserError("--onnx-file", f"{arguments.onnx_file!r} is for --backend onnx", "add that, or drop it")
+        raise UserError(
+            "--onnx-file", f"{arguments.onnx_file!r} needs --backend onnx", "add that, or leave the file out"
+        )
     if arguments.output:
-        check_output(arguments.output, arguments.overwrite)  # before the model is loaded, and again when it is written
+        check_output(arguments.output, arguments.overwrite)  # before the model is loaded; it is checked again below
     columns = (arguments.text_column, arguments.label_column)
     with open_input(arguments.input, arguments.format, *columns) as (format_, items, share):
         from determined_ner.tagging.tagger import in_buffers  # takes seconds, and a mistyped path need not wait for it
 
-        tagger = _load(arguments)
-        print(
-            f"{arguments.input}: read as {format_}; {len(tagger.labels)} labels, {tagger.scheme.value}", file=sys.stderr
-        )
+        tagger = _load_tagger(arguments)
+        described = f"read as {format_}; {len(tagger.labels)} labels, {tagger.scheme.value}"
+        print(f"{arguments.input}: {described}", file=sys.stderr)
         output: AbstractContextManager[IO[str]] = nullcontext(sys.stdout)
         if arguments.output:
             output = atomic_file(arguments.output, arguments.overwrite)
@@ -94,13 +109,13 @@ def run(arguments: argparse.Namespace) -> None:
         with output as file:
             for buffer in in_buffers(items, lambda item: len(item.words), document):
                 tagged = tagger.tag([item.words for item in buffer], [item.document for item in buffer])
-                file.write("".join(item.written(tagged, i) for i, item in enumerate(buffer)))
+                file.write("".join(item.format_result(tagged, i) for i, item in enumerate(buffer)))
                 file.flush()
                 progress.add(len(buffer), len(tagged.ids))
         progress.close(str(arguments.output or "standard output"))
 
 
-def _load(arguments: argparse.Namespace) -> Tagger:
+def _load_tagger(arguments: argparse.Namespace) -> Tagger:
     from determined_ner.tagging.tagger import Tagger
 
     onnx_file = {"onnx_file": arguments.onnx_file} if arguments.onnx_file else {}

@@ -1,4 +1,8 @@
-"""What `ner_predict` reads and writes: plain text, CoNLL columns and JSON Lines, item by item."""
+"""What ``determined-ner predict`` reads and writes, one text at a time: plain text, CoNLL columns, JSON Lines.
+
+A reader yields items. Each holds the words to tag and the part of the input that it came from, so that it can write
+that part again with the result added.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +31,18 @@ from determined_ner.data.readers.lines import (
 from determined_ner.data.readers.open import find_files, format_of
 from determined_ner.errors import UserError
 
-if TYPE_CHECKING:  # importing it takes seconds, and a mistyped path need not wait for it
+if TYPE_CHECKING:
     from determined_ner.tagging.tagged import Tagged
-    from determined_ner.tagging.words import RawText
 
 Format = Literal["text", "conll", "jsonl"]
 STDIN = Path("<standard input>")
+"""Stands for the path of standard input in messages."""
 TAGS_KEY = "predicted_tags"
 ENTITIES_KEY = "predicted_entities"
 
 
 class Item(Protocol):
-    """One text of the input, and how its result is written."""
+    """One text of the input."""
 
     document: int
     """Running number of the document that it belongs to."""
@@ -46,34 +50,35 @@ class Item(Protocol):
     @property
     def words(self) -> list[str]: ...
 
-    def written(self, tagged: Tagged, index: int) -> str:
-        """The lines of the output, given what the model says of many texts, of which this is number ``index``."""
+    def format_result(self, tagged: Tagged, index: int) -> str:
+        """The lines to write for it.
 
-
-def split_raw(text: str) -> RawText:
-    from determined_ner.tagging.words import RawText
-
-    return RawText(text)
-
-
-def _as_json(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False) + "\n"
+        Args:
+            tagged: the predictions for many texts.
+            index: which of those texts this is.
+        """
 
 
 class TextRow:
     """Raw text: a line of a plain text file, or a string of JSON Lines."""
 
     def __init__(self, text: str, row: dict[str, Any], document: int) -> None:
-        self._raw = split_raw(text)
+        """
+        Args:
+            row: the object to write, to which the entities are added.
+        """
+        from determined_ner.tagging.words import RawText  # takes seconds, and a mistyped path need not wait for it
+
+        self._raw = RawText(text)
         self._row = row
         self.document = document
         self.words = self._raw.words
 
-    def written(self, tagged: Tagged, index: int) -> str:
+    def format_result(self, tagged: Tagged, index: int) -> str:
         entities = [asdict(entity) for entity in self._raw.entities(tagged, index)]
         for entity in entities:
             entity["score"] = round(entity["score"], 6)
-        return _as_json({**self._row, ENTITIES_KEY: entities})
+        return _json_line({**self._row, ENTITIES_KEY: entities})
 
 
 @dataclass
@@ -82,10 +87,11 @@ class WordsRow:
 
     words: list[str]
     row: dict[str, Any]
+    """The object as it was read."""
     document: int
 
-    def written(self, tagged: Tagged, index: int) -> str:
-        return _as_json({**self.row, TAGS_KEY: tagged.tags[index]})
+    def format_result(self, tagged: Tagged, index: int) -> str:
+        return _json_line({**self.row, TAGS_KEY: tagged.tags[index]})
 
 
 @dataclass
@@ -94,13 +100,20 @@ class ColumnLines:
 
     words: list[str]
     lines: list[tuple[str, bool]]
-    """As they stand; whether a word is in it."""
+    """Each line as it was read, and whether it holds a word."""
     separator: str
+    """Between columns."""
     document: int
 
-    def written(self, tagged: Tagged, index: int) -> str:
+    def format_result(self, tagged: Tagged, index: int) -> str:
         tags = iter(tagged.tags[index])
-        return "".join(f"{line}{self.separator}{next(tags)}\n" if word else f"{line}\n" for line, word in self.lines)
+        return "".join(
+            f"{line}{self.separator}{next(tags)}\n" if holds_word else f"{line}\n" for line, holds_word in self.lines
+        )
+
+
+def _json_line(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False) + "\n"
 
 
 # -- Readers ---------------------------------------------------------------------------------------------------
@@ -113,44 +126,65 @@ def read_text(lines: Iterator[Line]) -> Iterator[Item]:
 
 
 def read_json_lines(lines: Iterator[Line], column: str | None, path: Path) -> Iterator[Item]:
-    """Every object is a text: a string, or a list of words."""
+    """Every object is a text: a string, or a list of words.
+
+    Args:
+        column: the key of the text; None: the first of the usual names that an object has.
+
+    Raises:
+        UserError: no JSON Lines, or an object without a text.
+    """
     documents = DocumentCounter()
     for number, row in jsonl_table(lines, path).rows:
+        where = f"{path}:{number}"
         names = list(row)
         name = known_name(names, TEXT_NAMES) if column is None else column if column in row else None
         if name is None:
             wanted = "text" if column is None else repr(column)
             raise UserError(
-                f"{path}:{number}: no {wanted} among the keys {shown(names)}: name the one that holds the text, a "
-                f"string or a list of words, with --text-column"
+                where,
+                f"no {wanted} among the keys {shown(names)}",
+                "name the key that holds the text, a string or a list of words, with --text-column",
             )
         for key in (TAGS_KEY, ENTITIES_KEY):
             if key in row:
-                raise UserError(f"{path}:{number}: has {key!r} already: drop or rename it")
+                raise UserError(where, f"has {key!r} already", "drop or rename it")
         document_column = known_name(names, DOCUMENT_NAMES)
         if document_column is None:
             documents.mark()
         document = documents.number(None if document_column is None else row[document_column])
         value = row[name]
-        _check_characters(row, path, number)
+        _check_characters(row, where)
         if isinstance(value, str):
             yield TextRow(value, row, document)
         elif isinstance(value, list) and all(isinstance(word, str) for word in value):
             yield WordsRow(value, row, document)
         else:
-            raise UserError(f"{path}:{number}: {shown(value)} of {name!r} is neither a string nor a list of strings")
+            raise UserError(
+                where,
+                f"{shown(value)} of {name!r} is neither a string nor a list of strings",
+                "write the text as a string, or its words as a list of strings",
+            )
 
 
-def _check_characters(row: dict[str, Any], path: Path, number: int) -> None:
+def _check_characters(row: dict[str, Any], where: str) -> None:
+    """
+    Raises:
+        UserError: something in the object cannot be written in UTF-8.
+    """
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         bad = error.object[error.start]
-        raise UserError(f"{path}:{number}: {bad!a} is half a character (a lone surrogate): write it whole") from None
+        raise UserError(where, f"{bad!a} is half a character (a lone surrogate)", "write the whole one") from None
 
 
 def read_columns(lines: Iterator[Line], columns: Columns, path: Path) -> Iterator[Item]:
-    """Every sentence is a text; all lines are kept, that of a word gets its tag as one more column."""
+    """Every sentence is a text; all lines are kept, and that of a word gets its tag as one more column.
+
+    Raises:
+        UserError: a line without a word, or with another number of columns.
+    """
     documents = DocumentCounter()
     words: list[str] = []
     key: str | None = None
@@ -182,38 +216,44 @@ def read_columns(lines: Iterator[Line], columns: Columns, path: Path) -> Iterato
         yield sentence()
 
 
+# -- Opening ---------------------------------------------------------------------------------------------------
+
+
 @contextmanager
 def open_input(
     name: str, format_: Format | None, text_column: str | None, label_column: str | None
 ) -> Iterator[tuple[Format, Iterator[Item], Callable[[], float | None]]]:
-    """The items of a file or, for ``-``, of standard input.
+    """Open a file or, for ``-``, standard input.
+
+    Args:
+        format_: how it is read; None: as its name says.
+        text_column: column or key of the text; None: to be detected.
+        label_column: column of the tags that a CoNLL file has already; None: to be detected.
 
     Yields:
-        how it is read; the items, one at a time; the share of the file that was read so far (None: unknown).
+        how it is read; its items, one at a time; and what gives the share of the file that was read so far (None where
+        its size is unknown).
 
     Raises:
-        UserError: no such file, or, while items are read, whatever is wrong with the input, by line.
+        UserError: no such file; or, while items are read, whatever is wrong with the input, by line.
     """
     if name == "-":
-        path, packing, promised = STDIN, "", "text"
+        path, packing, detected = STDIN, "", "text"
         stream: IO[bytes] = sys.stdin.buffer
         size = 0
     else:
-        files = find_files(name)
-        if len(files) > 1:
-            raise UserError(f"{name}: names {len(files)} files: give one, or write cat {name} | … - to tag them all")
-        path = files[0]
-        promised, packing = format_of(path)
-        text_name = path.name[: len(path.name) - len(packing)]
-        promised = {"tsv": "conll"}.get(promised, "text" if text_name.lower().endswith(".txt") else promised)
-        if format_ is None and promised not in ("text", "conll", "jsonl"):
+        path = _one_file(name)
+        detected, packing = _format_by_name(path)
+        if format_ is None and detected not in ("text", "conll", "jsonl"):
             raise UserError(
-                f"{path}: {promised} is not read here: convert it to JSON Lines, one object with its text a line "
-                f"(or name its --format: text, conll or jsonl)"
+                path,
+                f"{detected} is not read here",
+                "convert it to JSON Lines, one object with its text a line (or name its --format: text, conll or "
+                "jsonl)",
             )
         stream = open_unpacked(path, packing)
         size = 0 if packing else path.stat().st_size
-    chosen: Format = format_ or promised  # type: ignore[assignment]
+    chosen: Format = format_ or detected  # type: ignore[assignment]
 
     def share() -> float | None:
         return stream.tell() / size if size else None
@@ -229,21 +269,53 @@ def open_input(
             yield chosen, read_json_lines(lines, text_column, path), share
         else:
             head, lines = peek(lines)
-            columns = find_columns(head, Choice(text_column, label_column, need_tags=False), path)
+            columns = find_columns(head, _choice(text_column, label_column), path)
             yield chosen, read_columns(lines, columns, path), share
 
 
+def _one_file(name: str) -> Path:
+    files = find_files(name)
+    if len(files) > 1:
+        raise UserError(
+            name, f"names {len(files)} files", f"name one of them, or tag them all as standard input: cat {name} | … -"
+        )
+    return files[0]
+
+
+def _format_by_name(path: Path) -> tuple[str, str]:
+    """The format that a file's name promises, and the suffix that says how it is packed ("" where it is not)."""
+    format_, packing = format_of(path)
+    unpacked_name = path.name[: len(path.name) - len(packing)]
+    if format_ == "tsv":
+        return "conll", packing
+    return "text" if unpacked_name.lower().endswith(".txt") else format_, packing
+
+
+def _choice(text_column: str | None = None, label_column: str | None = None) -> Choice:
+    """The columns that the command line names, in whose words messages speak."""
+    return Choice(
+        text_column,
+        label_column,
+        need_tags=False,
+        text_option="--text-column",
+        label_option="--label-column",
+        document_option="its header",  # no option names it
+    )
+
+
 def _refuse_columns(head: list[Line], path: Path) -> None:
-    """Refuse a `.txt` of words and tags: many a corpus is called so, and each word would be a text."""
+    """Refuse a ``.txt`` of words and tags: many a corpus has such a name, and each word would be a text.
+
+    Raises:
+        UserError: it looks like that.
+    """
     try:
-        columns = find_columns(head, Choice(need_tags=False), path)
+        columns = find_columns(head, _choice(), path)
     except UserError:
         return  # no columns
     if columns.tag is not None:
         raise UserError(
-            f"{path}:{columns.first}: {shown(head[columns.first - 1][1])} may be a word and its tag: say which it is, "
-            f"--format conll or --format text"
+            f"{path}:{columns.first}",
+            f"{shown(head[columns.first - 1][1])} may be a word and its tag",
+            "say which it is, --format conll or --format text",
         )
-
-
-# -- Output ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""TODO."""
+"""What a tagger gives back: tags and entity spans of texts given as words, entities of raw text.
+
+It holds arrays over all words of all texts, end to end; lists of tags and spans are made when they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -15,61 +18,63 @@ from determined_ner.tags.schemes import Scheme, from_iob2, split_tag, to_iob2
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """What was found in a text. Of a model with plain labels (parts of speech) every word is one."""
+    """An entity found in a raw text. A model with plain labels (parts of speech) makes every word one."""
 
     type: str
     text: str
-    """The characters from start to end."""
+    """The characters ``start`` to ``end``."""
     start: int
-    """Its first character in the text, from 0."""
+    """Position of its first character in the text, from 0."""
     end: int
-    """One past its last character."""
+    """Position after its last character."""
     score: float
     """The mean, over its words, of the softmax probability of the word's tag."""
 
 
 @dataclass(frozen=True)
 class Tagged:
-    """What a model says of the N words of S texts, end to end, K labels each."""
+    """What a model predicts for S texts of N words in all, given K labels."""
 
     labels: tuple[str, ...]
-    """(K,) names by id, of the model."""
+    """(K,) the model's label names, by id."""
     label_scheme: Scheme
-    """Scheme of these labels."""
+    """Scheme of ``labels``: IOB2 or PLAIN for a model of this trial."""
     scheme: Scheme
-    """Scheme of ``tags``: that of the training files."""
+    """Scheme in which ``tags`` are written: that of the training files."""
     logits: NDArray[np.float32]
-    """(N, K), of the first piece of each word."""
+    """(N, K) at the first piece of each word."""
     ids: NDArray[np.int64]
-    """(N,) chosen labels."""
+    """(N,) id of the label chosen for each word."""
     starts: NDArray[np.int64]
-    """(S + 1,) first word of each text."""
+    """(S + 1,) index of each text's first word, and N at the end."""
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
-        """(N, K), softmax of the logits."""
+        """(N, K) softmax of the logits."""
         shifted = self.logits.astype(np.float64)
         shifted -= shifted.max(1, keepdims=True)
         exponentials = np.exp(shifted)
-        return exponentials / exponentials.sum(1, keepdims=True)
+        probabilities: NDArray[np.float64] = exponentials / exponentials.sum(1, keepdims=True)
+        return probabilities
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
-        """(N,) probability of each word's chosen label."""
+        """(N,) softmax probability of each word's chosen label."""
         return np.take_along_axis(self.probabilities, self.ids[:, None], 1)[:, 0]
 
     @cached_property
     def tags(self) -> list[list[str]]:
-        """Tags of each text, as many as it has words."""
-        spelled = []
-        for names in self._names():
-            same = self.scheme is self.label_scheme
-            spelled.append(names if same else from_iob2(to_iob2(names, self.label_scheme)[0], self.scheme))
-        return spelled
+        """The tags of each text, one a word, in ``scheme``."""
+        if self.scheme is self.label_scheme:
+            return list(self._names())
+        return [from_iob2(to_iob2(names, self.label_scheme)[0], self.scheme) for names in self._names()]
 
     @cached_property
     def spans(self) -> list[list[tuple[str, int, int]]]:
-        """Entities of each text as (type, first word, one past the last), broken tags read as seqeval reads them."""
+        """The entity spans of each text as (type, first word, word after the last).
+
+        Tags that the scheme does not allow are read as seqeval's default mode reads them.
+        """
         found: list[list[tuple[str, int, int]]] = []
         for names in self._names():
             spans: list[tuple[str, int, int]] = []
@@ -86,6 +91,7 @@ class Tagged:
         return found
 
     def _names(self) -> Iterator[list[str]]:
+        """The chosen labels of each text."""
         names = [self.labels[i] for i in self.ids.tolist()]
         for begin, end in itertools.pairwise(self.starts.tolist()):
             yield names[begin:end]

@@ -1,4 +1,4 @@
-"""A trained model as a tagger: texts to entities, words to tags.
+"""A trained model as a tagger: from texts to entities, from words to tags.
 
     tagger = Tagger.from_pretrained("runs/mine/model")
     tagger(["Ada went to Oslo."])
@@ -6,8 +6,10 @@
     tagger.tag([["Ada", "went", "to", "Oslo", "."]]).tags
     # [['B-PER', 'O', 'O', 'B-LOC', 'O']]
 
-It reads text through the windows of training (`ner_encode`), each word owned by one of them, so that a text of any
-length gets as many tags as it has words. The same object serves the command `ner_predict`, reports and evaluation.
+It reads text through overlapping windows, as training does (`determined_ner.data.windows`). Each word is owned by
+exactly one window, so that a text of any length gets as many tags as it has words. ``determined-ner predict`` and
+``determined-ner report`` tag with the same object. Importing it needs neither Determined nor anything that only reads
+training data.
 """
 
 from __future__ import annotations
@@ -33,17 +35,17 @@ from determined_ner.tags.schemes import Scheme
 T = TypeVar("T")
 
 BUFFER_WORDS = 1 << 15
-"""Words whose windows are sorted by length and held at a time; one longer text is too."""
+"""Words that are tagged at a time, their windows sorted by length; a longer text is one buffer by itself."""
 
 
 class Tagger:
     """Tags texts with a trained model. Threads may share one: tagging changes nothing in it.
 
     Attributes:
-        labels: names by id, K of them.
-        label_scheme: their scheme: of models of this trial IOB2 or PLAIN, whatever the training files had.
-        scheme: the scheme that tags are given in, that of the training files.
-        whole_documents: whether a window sees the neighbours of a text in its document.
+        labels: the K label names, by id.
+        label_scheme: their scheme; for a model of this trial IOB2 or PLAIN, whatever the training files had.
+        scheme: the scheme in which tags are given back: that of the training files.
+        whole_documents: whether a window also sees the neighbouring texts of its document.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Tagger:
         Args:
             max_seq_length: pieces of a window, special ones included.
             stride: pieces by which windows overlap; None: a quarter of that.
-            whole_documents: as after training with ``data.context: document``.
+            whole_documents: True for a model that was trained with ``data.context: document``.
 
         Raises:
             HyperparameterError: a stride that leaves no room.
@@ -91,29 +93,30 @@ class Tagger:
         """Load a model directory: ``runs/NAME/model``, an export, or any Hugging Face token classifier.
 
         Args:
-            backend: torch (on a GPU where there is one), or onnx: ONNX Runtime on the CPU.
-            onnx_file: which ONNX file of the directory; ``model_quantized.onnx`` is the int8 one of an export.
-            threads: of ONNX Runtime; None: one a core. (Those of torch: ``torch.set_num_threads``.)
-            constrained: give the most probable tags among the sequences that the scheme allows (no I-PER after O),
-                not the most probable tag of each word by itself.
-            trust_remote_code: run code that the directory brings along.
+            backend: ``torch`` (on a GPU if there is one) or ``onnx`` (ONNX Runtime on the CPU).
+            onnx_file: which ONNX file of the directory; an export's int8 file is ``model_quantized.onnx``.
+            threads: for ONNX Runtime; None: one a core. (For torch, call ``torch.set_num_threads``.)
+            constrained: choose the most probable sequence of tags that the scheme allows (no I-PER after O), rather
+                than the most probable tag of each word by itself.
+            trust_remote_code: run Python code that the directory contains.
 
         Raises:
-            UserError: what is missing in the directory or wrong with it.
-            ValueError: another backend.
+            UserError: something is missing in the directory or wrong with it.
+            ValueError: the backend is neither of the two.
         """
         if backend not in get_args(Backend):
-            raise ValueError(f"backend {backend!r}: torch and onnx are what there is")
+            raise ValueError(f"backend {backend!r} must be one of {', '.join(map(repr, get_args(Backend)))}")
         directory = ModelDirectory(Path(model_dir).expanduser(), trust_remote_code=trust_remote_code)
         model = None if backend == "torch" else directory.onnx_model(onnx_file, threads)
         return cls.from_directory(directory, model, constrained)
 
     @classmethod
     def from_directory(cls, directory: ModelDirectory, model: Model | None = None, constrained: bool = True) -> Tagger:
-        """A tagger of a model directory that was read already.
+        """A tagger from a model directory that has already been read.
 
         Args:
-            model: what computes it; None: its weights in PyTorch.
+            model: what computes the logits; None: load the directory's weights into PyTorch.
+            constrained: see `from_pretrained`.
 
         Raises:
             UserError: the weights are missing or damaged.
@@ -131,26 +134,29 @@ class Tagger:
         )
 
     def __call__(self, texts: Sequence[str]) -> list[list[Entity]]:
-        """The entities of each text, in order; texts are cut into words by `word_offsets`.
+        """Find the entities of raw texts, which `word_offsets` cuts into words.
+
+        Returns:
+            the entities of each text, in order.
 
         Raises:
-            TypeError: a string instead of a list of them.
+            TypeError: one string instead of a list of them.
         """
         if isinstance(texts, str):
             raise TypeError("give a list of texts: tagger([text])")
         found: list[list[Entity]] = []
-        for some in in_buffers((RawText(text) for text in texts), lambda words: len(words.spans)):
-            tagged = self.tag([words.words for words in some])
-            found.extend(words.entities(tagged, i) for i, words in enumerate(some))
+        for some in in_buffers((RawText(text) for text in texts), lambda raw: len(raw.offsets)):
+            tagged = self.tag([raw.words for raw in some])
+            found.extend(raw.entities(tagged, i) for i, raw in enumerate(some))
         return found
 
     def tag(self, texts: Sequence[Sequence[str]], documents: Sequence[int] | None = None) -> Tagged:
-        """Tag texts given as words. All are held in memory: cut a long list up with `in_buffers`.
+        """Tag texts given as words. All of them are held in memory; `in_buffers` cuts up a longer list.
 
         Args:
-            texts: words of each; a text may be empty.
-            documents: (S,) each text's document, non-decreasing; only a model that was trained with
-                ``data.context: document`` looks at it. None: each text is one of its own.
+            texts: the words of each; a text may be empty.
+            documents: (S,) the number of each text's document, non-decreasing. Only a model that was trained with
+                ``data.context: document`` uses it. None: each text is a document by itself.
         """
         cut = cut_windows(
             self._tokenizer, texts, documents if self.whole_documents else None, self._capacity, self._stride
@@ -163,7 +169,7 @@ class Tagger:
         return Tagged(self.labels, self.label_scheme, self.scheme, logits, ids, cut.sentences)
 
     def _logits(self, cut: CutTexts) -> NDArray[np.float32]:
-        """(N, K) logits of every word, from batches of windows of like length."""
+        """(N, K) logits of all words, computed in batches of windows of similar length."""
         logits = np.empty((int(cut.sentences[-1]), len(self.labels)), np.float32)
         if not len(logits):
             return logits
@@ -181,22 +187,20 @@ class Tagger:
         return logits
 
 
-# -- Raw text --------------------------------------------------------------------------------------------------
-
-
 def in_buffers(
     items: Iterable[T],
     words: Callable[[T], int],
     document: Callable[[T], int] | None = None,
-    limit: int | None = None,
+    limit: int = BUFFER_WORDS,
 ) -> Iterator[list[T]]:
-    """Runs of items of about ``limit`` words (BUFFER_WORDS), so that any stream is tagged in bounded memory.
+    """Cut a stream into runs of about ``limit`` words, so that a stream of any length is tagged in bounded memory.
 
     Args:
-        words: how many an item has; one of none counts as one.
-        document: an item's document, which is not cut, however long it is; None: items stand for themselves.
+        words: the number of words of an item; an item without words counts as one.
+        document: the document of an item; a document is never cut, however long it is. None: cut between any two
+            items.
+        limit: words from which on a run is complete.
     """
-    limit = BUFFER_WORDS if limit is None else limit
     buffer: list[T] = []
     size = 0
     for item in items:

@@ -1,4 +1,4 @@
-"""Exports: from every source, the same model; checked, whole or not there; refusals."""
+"""The command: every source gives the same model; its files are checked and written atomically, or refused."""
 
 from __future__ import annotations
 
@@ -8,36 +8,21 @@ import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 
-from determined_ner.export.command import main
-from determined_ner.model.onnx_export import fuse, quantize
+from determined_ner import cli
+from determined_ner.errors import UserError
+from determined_ner.export.command import export, quantize_within
+from determined_ner.export.parity import Check, Tolerances
+from determined_ner.model.onnx_export import quantize_onnx
 from determined_ner.model.onnx_session import open_session, read_labels
-from determined_ner.training.trained import load_trained
-from tests.conftest import ROOT, make_encoder, make_sentences, write_config, write_conll
+from determined_ner.training.trained import find_trained
+from tests.conftest import ROOT, make_sentences, write_conll
+from tests.own_code import OwnCode
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run that learnt its corpus."""
-    import ner_trial
-
-    folder = tmp_path_factory.mktemp("export")
-    corpus = {
-        "train": write_conll(folder / "train.conll", make_sentences(60)),
-        "validation": write_conll(folder / "validation.conll", make_sentences(30, 100)),
-        "test": write_conll(folder / "test.conll", make_sentences(7, 200)),
-    }
-    (encoder := folder / "encoder").mkdir()
-    config = write_config(folder / "experiment.yaml", make_encoder(encoder), corpus, learning_rate=2e-2)
-    options = ["--config", "hyperparameters.num_train_epochs=6"]
-    assert ner_trial.main([str(config), "--output-dir", str(folder / "run"), *options]) == 0
-    return folder / "run"
 
 
 def checkpoint_of(run):
@@ -50,7 +35,7 @@ def only(folder):
 
 def refused(capsys, *arguments):
     """The message of an export that is refused, with exit status 2."""
-    assert main(list(map(str, arguments))) == 2
+    assert cli.main(["export", *map(str, arguments)]) == 2
     captured = capsys.readouterr()
     message = captured.err.strip().splitlines()[-1]
     assert message.startswith("error: ") and "Traceback" not in captured.err
@@ -59,7 +44,7 @@ def refused(capsys, *arguments):
 
 def test_all_files_are_made_checked_and_load(run, tmp_path, capsys):
     output = tmp_path / "made" / "exported"
-    assert main([str(run), "--output", str(output), "--onnx", "--quantize"]) == 0
+    assert cli.main(["export", str(run), "--output", str(output), "--onnx", "--quantize"]) == 0
     assert only(tmp_path / "made") == ["exported"]
     assert {"README.md", "config.json", "model.safetensors", "model.onnx", "model_quantized.onnx"} <= set(only(output))
     assert output.stat().st_mode & 0o777 == 0o755
@@ -94,7 +79,7 @@ def test_every_source_gives_the_same_weights(run, tmp_path, monkeypatch):
     sources = {"run": run, "model": run / "model", "checkpoint": checkpoint_of(run), "uuid": fetched}
     monkeypatch.chdir(tmp_path)
     for name, source in sources.items():
-        assert main([str(source), "--output", name]) == 0
+        assert cli.main(["export", str(source), "--output", name]) == 0
     files = {name: (tmp_path / name / "model.safetensors").read_bytes() for name in sources}
     assert len(set(files.values())) == 1
     assert only(tmp_path) == sorted(sources)
@@ -106,10 +91,10 @@ def test_a_run_that_was_stopped_gives_its_best_checkpoint(run, tmp_path):
     shutil.rmtree(stopped / "model")
     (stopped / "summary.json").unlink()
     (tmp_path / "downloads").mkdir()
-    best = load_trained(str(stopped), tmp_path / "downloads")
-    reference = load_trained(str(run / "model"), tmp_path / "downloads")
-    for name, value in reference.model.state_dict().items():
-        assert torch.equal(value, best.model.state_dict()[name]), name
+    best = find_trained(str(stopped), tmp_path / "downloads").directory.load_model().state_dict()
+    reference = find_trained(str(run / "model"), tmp_path / "downloads").directory.load_model().state_dict()
+    for name, value in reference.items():
+        assert torch.equal(value, best[name]), name
 
 
 def test_the_user_names_the_labelled_text(run, tmp_path, capsys):
@@ -121,60 +106,58 @@ def test_the_user_names_the_labelled_text(run, tmp_path, capsys):
     message = refused(capsys, moved, "--output", tmp_path / "out")
     assert "gone.conll" in message and "--data FILE" in message
     other = write_conll(tmp_path / "other.conll", make_sentences(9, 300))
-    assert main([str(moved), "--output", str(tmp_path / "out"), "--data", str(other)]) == 0
+    assert cli.main(["export", str(moved), "--output", str(tmp_path / "out"), "--data", str(other)]) == 0
     assert "`other.conll`" in (tmp_path / "out" / "README.md").read_text()
     wrong = write_conll(tmp_path / "wrong.conll", [[("Ada", "B-ORG")]])
     assert "'B-ORG'" in refused(capsys, moved, "--output", tmp_path / "out2", "--data", wrong)
     assert only(tmp_path) == ["moved", "other.conll", "out", "wrong.conll"]
 
 
-def test_text_that_changed_since_the_training_is_told(run, tmp_path, capsys):
+def test_text_that_changed_since_the_training_is_warned_of(run, tmp_path, capsys):
     moved = tmp_path / "moved"
     shutil.copytree(run / "model", moved)
     settings = json.loads((moved / "ner_settings.json").read_text())
     settings["data"]["validation_file"] = str(write_conll(tmp_path / "new.conll", make_sentences(9, 300)))
     (moved / "ner_settings.json").write_text(json.dumps(settings))
-    assert main([str(moved), "--output", str(tmp_path / "out")]) == 0
+    assert cli.main(["export", str(moved), "--output", str(tmp_path / "out")]) == 0
     assert "no longer the text that the training validated on" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("change", [3e-4, float("nan")])
-def test_a_float32_file_beyond_its_tolerance_is_refused(change, run, tmp_path, monkeypatch, capsys):
-    genuine = fuse
-
-    def spoil(source, target, config):
-        genuine(source, target, config)
-        graph = onnx.load(str(target))
-        bias = next(w for w in graph.graph.initializer if w.name.endswith("classifier.bias"))
-        values = onnx.numpy_helper.to_array(bias) + np.float32(change)
-        bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
-        onnx.save_model(graph, str(target))
-
-    monkeypatch.setattr("determined_ner.export.command.fuse", spoil)
-    message = refused(capsys, run, "--output", tmp_path / "out", "--onnx")
-    assert "model.onnx: is not the trained model" in message and "1e-04" in message
+def test_a_float32_file_beyond_its_tolerance_is_refused(run, tmp_path):
+    with pytest.raises(UserError) as error:
+        export(str(run), tmp_path / "out", onnx=True, tolerances=Tolerances(logit=1e-12))
+    assert error.value.where == "model.onnx"
+    assert "is not the trained model" in error.value.problem and "1e-12" in error.value.problem
     assert only(tmp_path) == []
 
 
-def test_int8_that_loses_too_much_is_refused(run, tmp_path, monkeypatch, capsys):
-    genuine = quantize
+def test_int8_that_loses_too_much_is_refused(run, tmp_path):
+    with pytest.raises(UserError) as error:
+        export(str(run), tmp_path / "out", quantize=True, tolerances=Tolerances(points=-1.0))
+    assert "points of f1" in error.value.problem and "more than the -1.0 allowed" in error.value.problem
+    assert "without --quantize" in error.value.remedy
+    assert only(tmp_path) == []
 
+
+def test_the_smallest_int8_file_that_loses_little_is_kept(run, tmp_path):
+    export(str(run), tmp_path / "out", onnx=True)
+    trained = find_trained(str(run), tmp_path)
+    check = Check(trained, trained.directory.load_model(), None)
     tried = []
 
-    def spoil(source, target, word_vectors):
+    def spoil_word_vectors(source, target, word_vectors):
         tried.append(word_vectors)
-        genuine(source, target, word_vectors)
-        graph = onnx.load(str(target))
-        bias = next(w for w in graph.graph.initializer if w.name.endswith("classifier.bias"))
-        values = onnx.numpy_helper.to_array(bias)[::-1] * 100
-        bias.CopyFrom(onnx.numpy_helper.from_array(values.copy(), bias.name))
-        onnx.save_model(graph, str(target))
+        quantize_onnx(source, target, word_vectors)
+        if word_vectors:
+            graph = onnx.load(str(target))
+            bias = next(w for w in graph.graph.initializer if w.name.endswith("classifier.bias"))
+            values = onnx.numpy_helper.to_array(bias)[::-1] * 100
+            bias.CopyFrom(onnx.numpy_helper.from_array(values.copy(), bias.name))
+            onnx.save_model(graph, str(target))
 
-    monkeypatch.setattr("determined_ner.export.command.quantize_onnx", spoil)
-    message = refused(capsys, run, "--output", tmp_path / "out", "--quantize")
-    assert "points of f1" in message and "more than the 0.5 allowed" in message and "without --quantize" in message
-    assert tried == [True, False]
-    assert only(tmp_path) == []
+    graph = tmp_path / "out" / "model.onnx"
+    compared = quantize_within(tmp_path / "int8.onnx", graph, check, Tolerances(), spoil_word_vectors)
+    assert tried == [True, False] and compared.points_lost <= 0.5
 
 
 def spoilt(run, tmp_path, source, name, spoil):
@@ -195,21 +178,21 @@ def test_weights_cut_short_are_refused(source, size, run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "spoil", "told"),
+    ("name", "spoil", "expected"),
     [
         ("config.json", lambda c: c.replace(b"BertForTokenClassification", b"BertForMaskedLM"), "BertForMaskedLM"),
         ("config.json", lambda c: c.replace(b'"B-PER"', b'"B-ORG"'), "of two models"),
-        ("config.json", lambda c: c[:30], "copy it again"),
+        ("config.json", lambda c: c[:30], "config.json: not readable"),
         ("ner_settings.json", lambda c: c[:30], "ner_settings.json: not readable"),
         ("ner_settings.json", lambda c: b"[]", "not a JSON object"),
         ("ner_settings.json", lambda c: c.replace(b'"scheme"', b'"skeem"'), "KeyError: 'scheme'"),
         ("tokenizer.json", lambda c: c[:30], "no tokenizer can be loaded"),
     ],
 )
-def test_directories_that_are_damaged_or_of_another_task_are_refused(name, spoil, told, run, tmp_path, capsys):
+def test_directories_that_are_damaged_or_of_another_task_are_refused(name, spoil, expected, run, tmp_path, capsys):
     folder = spoilt(run, tmp_path, "model", name, spoil)
     message = refused(capsys, folder, "--output", tmp_path / "out")
-    assert told in message and str(folder) in message
+    assert expected in message and str(folder) in message
     assert only(tmp_path) == ["spoilt"]
 
 
@@ -220,15 +203,18 @@ def test_what_is_no_source_is_refused(run, tmp_path, monkeypatch, capsys):
     assert "export DET_MASTER=" in refused(capsys, fetched, "--output", "out")
     assert "no such directory" in refused(capsys, "nothing", "--output", "out")
     assert "is a file" in refused(capsys, run / "summary.json", "--output", "out")
-    assert "no model of this trial" in refused(capsys, run.parent / "encoder", "--output", "out")
+    assert "no token classifier" in refused(capsys, run.parent / "encoder", "--output", "out")
     (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
     assert "without a checkpoint" in refused(capsys, "empty", "--output", "out")
-    assert only(tmp_path) == ["empty"]
+    shutil.copytree(run / "model", "other")
+    (tmp_path / "other" / "ner_settings.json").unlink()
+    assert "no model of this trial" in refused(capsys, "other", "--output", "out")
+    assert only(tmp_path) == ["empty", "other"]
     message = refused(capsys, run, "--output", "empty")
     assert message == "error: --output empty: exists already; name a directory that does not"
 
 
-def test_a_master_that_does_not_answer_is_told(tmp_path, monkeypatch, capsys):
+def test_a_master_that_does_not_answer_is_named(tmp_path, monkeypatch, capsys):
     from determined.experimental import client
 
     def fail(_):
@@ -238,17 +224,6 @@ def test_a_master_that_does_not_answer_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(client, "get_checkpoint", fail)
     message = refused(capsys, "3fa85f64-5717-4562-b3fc-2c963f66afa6", "--output", tmp_path / "out")
     assert "cannot be downloaded from http://nowhere:8080: no route to host" in message
-    assert only(tmp_path) == []
-
-
-def test_a_full_disk_leaves_nothing(run, tmp_path, monkeypatch, capsys):
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("determined_ner.export.card.write_card", full)
-    message = refused(capsys, run, "--output", tmp_path / "out")
-    assert "No space left on device" in message and "make room" in message
     assert only(tmp_path) == []
 
 
@@ -264,7 +239,7 @@ def test_the_command_on_a_file_system_that_is_full(run, tmp_path):
     script = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); "
-        "import ner_export; sys.exit(main(sys.argv[1:]))"
+        "from determined_ner.cli import main; sys.exit(main(['export', *sys.argv[1:]]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, str(run), "--output", str(tmp_path / "out")],
@@ -278,3 +253,16 @@ def test_the_command_on_a_file_system_that_is_full(run, tmp_path):
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith(f"error: --output {tmp_path / 'out'}: cannot be written")
     assert only(tmp_path) == []
+
+
+def test_code_of_a_model_runs_only_when_this_command_is_told_so(run, tmp_path, monkeypatch, capsys):
+    """By the command line alone: that the settings in the directory allowed it counts for nothing."""
+    own = OwnCode(run / "model", tmp_path, monkeypatch)
+    described = json.loads((own.path / "ner_settings.json").read_text())
+    described["hyperparameters"]["trust_remote_code"] = True
+    (own.path / "ner_settings.json").write_text(json.dumps(described))
+    message = refused(capsys, own.path, "--output", tmp_path / "out")
+    assert str(own.path) in message and "--trust-remote-code" in message
+    assert own.stdin.tell() == 0 and not own.has_run and not (tmp_path / "out").exists()
+    assert cli.main(["export", str(own.path), "--output", str(tmp_path / "out"), "--trust-remote-code"]) == 0
+    assert own.has_run and {"modeling_own.py", "model.safetensors"} <= set(only(tmp_path / "out"))

@@ -220,7 +220,7 @@ class _Detection:
             return followed
         name = self.choice.text or known_name(self.names, ("form", *TEXT_NAMES))
         if name is not None:
-            return self._chosen(name, "data.text_column_name", range(len(self.names)))
+            return self._chosen(name, self.choice.text_option, range(len(self.names)))
         return 0 if ident is None else 1
 
     def _followed(self) -> tuple[int | None, int | None]:
@@ -242,7 +242,7 @@ class _Detection:
 
     def _document(self) -> int | None:
         name = self.choice.document or known_name(self.names, DOCUMENT_NAMES)
-        return None if name is None else self._chosen(name, "data.document_column_name", range(len(self.names)))
+        return None if name is None else self._chosen(name, self.choice.document_option, range(len(self.names)))
 
     def _index(self, wanted: str) -> int | None:
         """0-based index of a column given by name, by number ("3") or from the end ("-1"); None: no such column."""
@@ -267,7 +267,7 @@ class _Detection:
     def _tag(self, candidates: list[int], ident: int | None) -> int | None:
         label, need_tags = self.choice.label, self.choice.need_tags
         if label is not None and (need_tags or self._index(label) in candidates):
-            return self._chosen(label, "data.label_column_name", candidates)
+            return self._chosen(label, self.choice.label_option, candidates)
         if label is not None:
             return None
         followed = self._followed()[1]
@@ -275,25 +275,25 @@ class _Detection:
             self._kind(followed)  # refuses an odd tag
             return followed
         if self.names.count(f"{self.choice.task}_tags") == 1:
-            return self._chosen(f"{self.choice.task}_tags", "data.label_column_name", candidates)
+            return self._chosen(f"{self.choice.task}_tags", self.choice.label_option, candidates)
         tag = self._detected_tag(candidates)
         if tag is not None:
             return tag
         name = known_name([self.names[column] for column in candidates], self.choice.tag_names)
         if name is not None:
-            return self._chosen(name, "data.label_column_name", candidates)
+            return self._chosen(name, self.choice.label_option, candidates)
         # Two columns are a word and a plain tag (POS), unless the file may be plain text that has two words a line.
         if len(self.names) == 2 and candidates and ident is None and (need_tags or self.separator == "\t"):
             return candidates[-1]
         if need_tags:
             raise UserError(
                 f"{self.path}:{self.first}: no column holds tags (O, B-X, I-X, …) among {self._listing()}: choose it"
-                " with data.label_column_name, by name or number"
+                f" with {self.choice.label_option}, by name or number"
             )
         if len(self.names) > 1 and self.separator == " " and ident is None and self.choice.text is None:
             raise UserError(
                 f"{self.path}:{self.first}: {shown(' '.join(self.example))} may be columns or plain text: write one"
-                " word a line, or choose the column of the words with data.text_column_name (1 is the first)"
+                f" word a line, or choose the column of the words with {self.choice.text_option} (1 is the first)"
             )
         return None
 
@@ -327,11 +327,11 @@ class _Detection:
         columns = [typed, *outside]
         name = known_name([self.names[column] for column in columns], self.choice.tag_names)
         if name is not None:
-            return self._chosen(name, "data.label_column_name", columns)
+            return self._chosen(name, self.choice.label_option, columns)
         raise UserError(
             f"{self.path}:{self.first}: the tags may be in column {typed + 1} or, O alone in the first"
             f" {count_noun(len(self.rows), 'word')}, in column {outside[0] + 1} of {self._listing()}: choose with"
-            " data.label_column_name, by name or number"
+            f" {self.choice.label_option}, by name or number"
         )
 
     def _refuse_odd_tag(self, column: int) -> None:
@@ -339,7 +339,7 @@ class _Detection:
         number, cells = next(row for row in self.rows if not _is_tag(row[1][column]))
         raise UserError(
             f"{self.path}:{number}: {shown(cells[column])} is not a tag (O, B-X) as most of column {column + 1} are:"
-            " mend it; or choose the column with data.label_column_name,"
+            f" mend it; or choose the column with {self.choice.label_option},"
             " by its name if this is a header row, else by number"
         )
 

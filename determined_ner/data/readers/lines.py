@@ -86,6 +86,9 @@ class Choice:
     need_tags: bool = True  # refuse a file without tags
     task: str = "ner"  # the tags' column is looked for as ner_tags first
     like: Layout | None = None  # of the first training file: words and tags are taken from the same columns
+    text_option: str = "data.text_column_name"  # what the user names the column with, for messages
+    label_option: str = "data.label_column_name"
+    document_option: str = "data.document_column_name"
 
     @property
     def tag_names(self) -> tuple[str, ...]:

@@ -1,0 +1,195 @@
+"""What to look at before training: the remarks that the data check makes on what it counted.
+
+A remark says what it is and what to do about it, and names the first few places. The limits from which on something is
+worth a remark stand here, at the top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from determined_ner.check.facts import LONG_ENTITY, Example, Finding, Remark, Report, SplitFacts
+from determined_ner.check.formatting import format_share, printable
+
+RARE_TYPE = 10
+"""Entities in train below which a type is called rare."""
+_LONG_SENTENCE = 250
+"""Words: real sentences are far shorter, those of a file without blank lines are not."""
+_MANY_REPEATS = 0.01
+"""Share of the sentences of train."""
+_MANY_UNKNOWN = 0.01
+"""Share of the words of train."""
+_MANY_WINDOWS = 0.05
+"""Share of the sentences of a split."""
+_MUCH_PADDING = 0.5
+"""Share of what is computed."""
+
+
+def find_remarks(report: Report) -> list[Remark]:
+    """What a person should look at before training, most serious first.
+
+    Args:
+        report: complete except for these remarks.
+    """
+    return [*_repeats(report), *_types(report), *_tags(report), *_words(report), *_shapes(report)]
+
+
+def _repeats(report: Report) -> Iterator[Remark]:
+    for name, facts in report.splits.items():
+        if facts.in_train and facts.in_train.count:
+            yield Remark(
+                f"{name}: {format_share(facts.in_train.count, facts.sentences)} of the sentences stand in train too, "
+                f"so that the score also counts what was learnt by heart; take them out of one of the two",
+                [_describe_repeat(example) for example in facts.in_train.examples],
+            )
+    train = report.splits["train"]
+    if train.repeated.count > _MANY_REPEATS * train.sentences:
+        yield Remark(
+            f"train: {format_share(train.repeated.count, train.sentences)} of the sentences are repeats of others, and "
+            f"each weighs as often as it occurs; take them out unless that is meant",
+            [_describe_repeat(example) for example in train.repeated.examples],
+        )
+
+
+def _types(report: Report) -> Iterator[Remark]:
+    plain = report.scheme == "PLAIN"
+    kind, unit = ("tag", "words") if plain else ("type", "entities")
+    train, validation = (report.splits[n].tags if plain else report.splits[n].entities for n in ("train", "validation"))
+    if not train:
+        yield Remark("train: no word is tagged as an entity: there is nothing to learn; check the column of the tags")
+    rare = [f"{name} {count:,}" for name, count in train.items() if count < RARE_TYPE]
+    if rare:
+        yield Remark(
+            f"train: rare {kind}s, of fewer than {RARE_TYPE} {unit}: {', '.join(rare)}; "
+            f"give more examples of them, merge them or drop them"
+        )
+    absent = [f"{name} (train: {train[name]:,})" for name, count in validation.items() if not count and train[name]]
+    if absent:
+        whose = "their" if len(absent) > 1 else "its"
+        yield Remark(
+            f"validation: no {unit} of {', '.join(absent)}; {whose} score will be 0 whatever is learnt: "
+            f"validate on more text, or on other"
+        )
+
+
+def _tags(report: Report) -> Iterator[Remark]:
+    for name, facts in report.splits.items():
+        if facts.repaired_tags:
+            tags = "1 tag is" if facts.repaired_tags == 1 else f"{facts.repaired_tags:,} tags are"
+            yield Remark(
+                f"{name}: {tags} not allowed in {report.scheme} and read as seqeval's default mode does; "
+                f"correct the file, or set data.on_bad_tags: error to refuse such data",
+                [printable(described) for described in facts.bad_tags[:5]],
+            )
+    for finding, many, one, advice in (
+        (
+            lambda f: f.long_entities,
+            f"entities of {LONG_ENTITY} words or more",
+            f"entity of {LONG_ENTITY} words or more",
+            "look for a missing O or B-",
+        ),
+        (
+            lambda f: f.punctuation_entities,
+            "entities without a letter or digit",
+            "entity without a letter or digit",
+            "look for tags that slipped by a word",
+        ),
+        (
+            lambda f: f.punctuation_first,
+            "entities that begin with a word of punctuation alone",
+            "entity that begins with a word of punctuation alone",
+            "look for tags that slipped by a word",
+        ),
+        (
+            lambda f: f.blank_in_entities,
+            "entities with white space inside a word",
+            "entity with white space inside a word",
+            "look at how the text was split into words",
+        ),
+    ):
+        yield from _in_all_splits(report, finding, many, one, advice)
+
+
+def _words(report: Report) -> Iterator[Remark]:
+    yield from _in_all_splits(
+        report,
+        lambda f: f.words_without_pieces,
+        "words which the tokenizer drops and which are read as its unknown piece",
+        "word which the tokenizer drops and which is read as its unknown piece",
+        "remove zero-width and control characters (no tag is lost)",
+    )
+    yield from _in_all_splits(
+        report,
+        lambda f: f.words_cut,
+        f"words longer than a window of {report.max_seq_length} pieces, read by their beginning",
+        f"word longer than a window of {report.max_seq_length} pieces, read by its beginning",
+        _longer_windows(report),
+    )
+    train = report.splits["train"]
+    if train.words_unknown.count > _MANY_UNKNOWN * train.words:
+        yield Remark(
+            f"train: {format_share(train.words_unknown.count, train.words)} of the words have characters that "
+            f"{report.cost.model} does not know; choose an encoder for this language",
+            [_describe_word(example) for example in train.words_unknown.examples],
+        )
+
+
+def _shapes(report: Report) -> Iterator[Remark]:
+    for name, facts in report.splits.items():
+        if facts.longest and facts.words_per_sentence and facts.words_per_sentence.max >= _LONG_SENTENCE:
+            yield Remark(
+                f"{name}: a sentence has {facts.words_per_sentence.max:,} words; look for missing blank lines",
+                [f"{facts.longest.place}: {printable(facts.longest.text)}"],
+            )
+    cut = {
+        name: facts
+        for name, facts in report.splits.items()
+        if facts.in_several_windows.count > _MANY_WINDOWS * facts.sentences
+    }
+    if cut and report.context == "sentence":
+        shares = ", ".join(f"{name} {format_share(f.in_several_windows.count, f.sentences)}" for name, f in cut.items())
+        enough = max(f.pieces_per_sentence.p99 for f in cut.values() if f.pieces_per_sentence)
+        yield Remark(
+            f"{shares}: sentences longer than a window of {report.max_seq_length} pieces, whose parts see little of "
+            f"each other (99 % of the sentences have at most {enough} pieces); {_longer_windows(report)}"
+        )
+    padding = report.splits["train"].padding
+    if report.pad_to_max_length and padding > _MUCH_PADDING:
+        longest = max(f.pieces_per_sentence.max for f in report.splits.values() if f.pieces_per_sentence)
+        yield Remark(
+            f"data.pad_to_max_length: {padding:.0%} of what is computed is padding; drop it, or set "
+            f"data.max_seq_length to what the longest sentence needs, {longest}"
+        )
+
+
+def _longer_windows(report: Report) -> str:
+    if report.max_seq_length < report.model_limit:
+        return f"raise data.max_seq_length (this model takes up to {report.model_limit:,})"
+    return "this model takes no more at a time: split such text, or choose another encoder"
+
+
+def _in_all_splits(
+    report: Report, of: Callable[[SplitFacts], Finding], many: str, one: str, advice: str
+) -> Iterator[Remark]:
+    """One remark on a finding of all splits together, if there is any.
+
+    Args:
+        of: the finding of a split.
+        many: what was found, in the plural.
+        one: the same in the singular.
+        advice: what to do about it.
+    """
+    found = {name: of(facts) for name, facts in report.splits.items() if of(facts).count}
+    if found:
+        counts = ", ".join(f"{name} {finding.count:,}" for name, finding in found.items())
+        what = one if sum(finding.count for finding in found.values()) == 1 else many
+        examples = [example for finding in found.values() for example in finding.examples]
+        yield Remark(f"{counts}: {what}; {advice}", [_describe_word(example) for example in examples])
+
+
+def _describe_word(example: Example) -> str:
+    return f"{example.place}: word {example.word}: {printable(example.text)}"
+
+
+def _describe_repeat(example: Example) -> str:
+    return f"{example.place}: as {example.same_as}: {printable(example.text)}"

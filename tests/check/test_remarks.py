@@ -1,0 +1,85 @@
+"""Each planted fault gets a remark that names its place; a corpus without faults gets none."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from determined_ner.check.command import check
+from determined_ner.check.table import format_report
+from tests.check.planted import ordinary
+from tests.conftest import write_config, write_conll
+
+
+def found(finding) -> tuple[int, list[tuple[str, int, str]]]:
+    return finding.count, [(e.place, e.word, e.text) for e in finding.examples]
+
+
+def test_a_sentence_of_train_is_found_in_validation_and_in_train(planted):
+    _, place, report = planted
+    train, validation = report.splits["train"], report.splits["validation"]
+    assert found(validation.in_train) == (1, [(place("validation", 2), 1, "Bo left Rome .")])
+    assert validation.in_train.examples[0].same_as == place("train", 0)
+    assert found(train.repeated) == (1, [(place("train", 9), 1, "Bo left Rome .")])
+    assert train.repeated.examples[0].same_as == place("train", 0)
+    assert train.in_train is None and validation.repeated.count == 0
+    (remark,) = (r for r in report.warnings if "stand in train too" in r.text)
+    assert remark.places == [f"{place('validation', 2)}: as {place('train', 0)}: Bo left Rome ."]
+
+
+def test_rare_and_absent_types_are_named(planted):
+    _, _, report = planted
+    texts = "\n".join(remark.text for remark in report.warnings)
+    assert "rare types, of fewer than 10 entities: ORG 1, RARE 1;" in texts
+    assert "validation: no entities of ORG (train: 1), RARE (train: 1)" in texts
+
+
+def test_a_bad_tag_is_quoted_with_its_place(planted):
+    _, place, report = planted
+    train = report.splits["train"]
+    assert train.repaired_tags == 1
+    (described,) = train.bad_tags
+    assert described.startswith(f"{place('train', 2)}: tag 'I-LOC' of word 2 ('Kyiv')")
+    assert any(remark.places == [described] for remark in report.warnings)
+
+
+def test_a_word_without_pieces_is_escaped_with_its_place(planted):
+    _, place, report = planted
+    assert found(report.splits["validation"].words_without_pieces) == (1, [(place("validation", 1), 2, "\u200b")])
+    assert report.splits["train"].words_without_pieces.count == 0
+    assert report.splits["validation"].words_unknown.count == 0
+    assert any(remark.places == [f"{place('validation', 1)}: word 2: \\u200b"] for remark in report.warnings)
+
+
+def test_longer_windows_are_advised_only_where_the_model_takes_them(planted):
+    config, _, report = planted
+    shorter = check(config, ["data.max_seq_length=32"], timing=False)
+    for each, advice in ((report, "takes no more at a time"), (shorter, "raise data.max_seq_length (this model takes")):
+        remarks = [remark.text for remark in each.warnings if "than a window of" in remark.text]
+        assert len(remarks) == 2 and all(advice in text for text in remarks)
+
+
+def test_a_corpus_without_faults_has_nothing_to_look_at(tmp_path, tiny_encoder):
+    files = {
+        "train": write_conll(tmp_path / "train.conll", ordinary(20)),
+        "validation": write_conll(tmp_path / "v.conll", [[("Bo", "B-PER"), ("of", "O"), ("Rome", "B-LOC")]]),
+    }
+    report = check(write_config(tmp_path / "c.yaml", tiny_encoder, files), [], timing=False)
+    assert report.warnings == [] and report.ambiguous_words == []
+    assert format_report(report).endswith("Nothing to look at.")
+
+
+@pytest.mark.parametrize(("tags", "scheme"), [(["NN", "VB"], "PLAIN"), (["O", "O"], "IOB2")])
+def test_tags_without_entities(tmp_path, tiny_encoder, tags, scheme):
+    sentences = [[("Ada", tags[0]), ("went", tags[1])]] * 12
+    files = {name: write_conll(tmp_path / f"{name}.conll", sentences) for name in ("train", "validation")}
+    config = write_config(tmp_path / "c.yaml", tiny_encoder, files)
+    overrides = ["searcher.metric=accuracy"]
+    report = check(config, overrides, timing=False)
+    train = report.splits["train"]
+    assert (report.scheme, train.entities) == (scheme, {})
+    assert train.tags == dict(Counter(tags * 12))
+    assert (train.repeated.count, report.splits["validation"].in_train.count) == (11, 12)
+    assert ("\n  entities " in format_report(report)) == (scheme != "PLAIN")
+    assert any("no word is tagged as an entity" in r.text for r in report.warnings) == (scheme != "PLAIN")

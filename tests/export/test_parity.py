@@ -1,0 +1,52 @@
+"""The check of an export: what is the same passes, what differs too much or is no number does not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from determined_ner.export.parity import Check, Tolerances, torch_logits
+from determined_ner.training.trained import find_trained
+
+
+@pytest.fixture(scope="module")
+def model_and_check(run, tmp_path_factory):
+    trained = find_trained(str(run), tmp_path_factory.mktemp("downloads"))
+    model = trained.directory.load_model()
+    return model, Check(trained, model, None)
+
+
+def test_the_model_itself_is_the_same(model_and_check):
+    model, check = model_and_check
+    compared = check.compare(torch_logits(model), "itself")
+    assert (compared.difference, compared.changed, compared.points_lost) == (0.0, 0, 0.0)
+    assert compared.words == len(check.split.tags) and compared.metric == "f1"
+    assert Tolerances().is_same(compared) and Tolerances().loses_little(compared)
+
+
+@pytest.mark.parametrize(("change", "same"), [(5e-5, True), (3e-4, False), (float("nan"), False)])
+def test_a_shifted_logit_passes_within_the_tolerance(model_and_check, change, same):
+    model, check = model_and_check
+    shift = torch.zeros(model.config.num_labels)
+    shift[0] = change
+    compared = check.compare(lambda ids, mask: torch_logits(model)(ids, mask) + shift, "shifted")
+    assert Tolerances().is_same(compared) is same
+    assert compared.difference == pytest.approx(change, rel=0.1, nan_ok=True)
+
+
+def test_a_number_that_is_none_is_not_forgotten_in_later_batches(model_and_check):
+    model, check = model_and_check
+    calls = []
+
+    def first_is_nan(ids, mask):
+        calls.append(len(ids))
+        return torch_logits(model)(ids, mask) * (float("nan") if len(calls) == 1 else 1.0)
+
+    assert not Tolerances().is_same(check.compare(first_is_nan, "nan"))
+
+
+def test_other_tags_are_counted_and_cost_points(model_and_check):
+    model, check = model_and_check
+    compared = check.compare(lambda ids, mask: torch_logits(model)(ids, mask).flip(-1), "flipped")
+    assert 0 < compared.changed <= compared.words and compared.points_lost > 0.5
+    assert not Tolerances(logit=1e9).is_same(compared) and not Tolerances().loses_little(compared)

@@ -1,0 +1,133 @@
+"""What is read and written: text, columns, JSON Lines; each keeps what it was, and is refused with its place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from determined_ner.data.readers.conll import find_columns
+from determined_ner.data.readers.lines import Choice
+from determined_ner.data.readers.open import read_file
+from determined_ner.predict.inputs import read_columns, read_json_lines
+from tests.conftest import NAMES, PLACES
+
+TEXT = f"{NAMES[0]} {NAMES[1]} went to {PLACES[0]}."
+
+
+def test_plain_text_becomes_entities_with_their_places(tag):
+    status, out, err = tag(f"{TEXT}\n\n \t\n{TEXT}\r\n{'x' * 1_000_000}")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert status == 0 and len(rows) == 5
+    assert [row["text"] for row in rows] == [TEXT, "", " \t", TEXT, "x" * 1_000_000]
+    first = rows[0]["predicted_entities"]
+    assert [(e["type"], e["start"], e["end"]) for e in first] == [("PER", 0, 6), ("LOC", 15, 19)]
+    assert [TEXT[e["start"] : e["end"]] for e in first] == [e["text"] for e in first]
+    assert rows[1]["predicted_entities"] == rows[2]["predicted_entities"] == []
+    assert rows[3]["predicted_entities"] == first
+    assert "read as text" in err and "5 texts" in err and "words/s" in err
+
+
+def test_columns_keep_every_line_and_gain_one(tag):
+    head = ["-DOCSTART- -X- O", "", "# a comment of three"]
+    data = [f"{NAMES[0]} NN O", "went VB O", "", "# text = x", "to NN O", f"{PLACES[0]} NN B-LOC", ""]
+    status, out, _ = tag("\n".join(head + data) + "\n", name="input.conll")
+    assert status == 0
+    assert out.splitlines() == [
+        *head,
+        f"{NAMES[0]} NN O B-PER",
+        "went VB O O",
+        "",
+        "# text = x",
+        "to NN O O",
+        f"{PLACES[0]} NN B-LOC B-LOC",
+        "",
+    ]
+
+
+def test_columns_with_a_header_and_multiword_tokens_stay_columns(tag, tmp_path):
+    """What is written can be read again: every row has as many columns."""
+    lines = "# newdoc id = 1\n1\tAda\tB-PER\n2-3\tdu\t_\n2\tde\tO\n3\tle\tO\n\n1\tOslo\tO\n"
+    status, out, _ = tag(lines, name="input.iob2")
+    (tmp_path / "again.iob2").write_text(out)
+    assert status == 0 and "2-3\tdu\t_\t_" in out
+    assert [s.words for s in read_file(tmp_path / "again.iob2", label_column="-1")] == [["Ada", "de", "le"], ["Oslo"]]
+    status, out, _ = tag("word\ttag\nAda\tO\n\nOslo\tO\n", name="input.tsv")
+    assert status == 0 and out.splitlines()[:2] == ["word\ttag\tpredicted_tags", "Ada\tO\tB-PER"]
+
+
+def test_words_without_tags_are_read(tag):
+    status, out, _ = tag("Ada\nwent\n\nto\nOslo\n", name="input.conll")
+    assert (status, out) == (0, "Ada B-PER\nwent O\n\nto O\nOslo B-LOC\n")
+
+
+def test_json_lines_keep_their_keys(tag):
+    rows = [
+        {"id": 1, "tokens": ["Ada", "went"], "ner_tags": ["O", "O"]},
+        {"id": 2, "tokens": []},
+        {"id": 3, "tokens": TEXT},
+    ]
+    status, out, _ = tag("\n".join(map(json.dumps, rows)), name="input.jsonl")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert status == 0
+    assert found[0] == {**rows[0], "predicted_tags": ["B-PER", "O"]}
+    assert found[1] == {**rows[1], "predicted_tags": []}
+    assert [e["text"] for e in found[2]["predicted_entities"]] == ["Ada Bo", "Oslo"]
+    status, out, _ = tag('{"body": "Ada"}', "--text-column", "body", name="input.jsonl")
+    assert json.loads(out)["predicted_entities"][0]["type"] == "PER"
+
+
+def test_documents_are_numbered_as_in_training():
+    rows = [{"text": "a", "doc_id": 1}, {"text": "b", "doc_id": 1}, {"text": "c", "doc_id": 2}]
+    lines = [(i, json.dumps(row)) for i, row in enumerate(rows, 1)]
+    assert [item.document for item in read_json_lines(iter(lines), None, Path("a"))] == [0, 0, 1]
+    lines = [(i, json.dumps({"text": "a"})) for i in (1, 2)]
+    assert [item.document for item in read_json_lines(iter(lines), None, Path("a"))] == [0, 1]
+    text = "a O\n\nb O\n\n-DOCSTART- O\n\nc O\n# newdoc\nd O"
+    head = list(enumerate(text.split("\n"), 1))
+    columns = find_columns(head, Choice(need_tags=False), Path("a"))
+    items = list(read_columns(iter(head), columns, Path("a")))
+    assert [(item.document, item.words) for item in items] == [(0, ["a"]), (0, ["b"]), (1, ["c"]), (2, ["d"])]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.txt", b"ok\n\xff\xfe\n", "a.txt:2: byte 0xff at offset 3"),
+        ("a.conll", b"", "is empty"),
+        ("a.conll", b"one two\nthree\n", "--text-column"),
+        ("a.conll", b"Ada O\nwent\n", "a.conll:2: 1 column in"),
+        ("a.jsonl", b'{"tokens": ["a"]}\nnot json\n', "a.jsonl:2: not JSON"),
+        ("a.jsonl", b'{"other": "a"}\n', "a.jsonl:1: no text among the keys ['other']"),
+        ("a.jsonl", b'{"text": 7}\n', "a.jsonl:1: 7 of 'text' is neither"),
+        ("a.jsonl", b'{"tokens": ["a", 1]}\n', "is neither a string nor a list of strings"),
+        ("a.jsonl", b'{"text": "\\ud800"}\n', "half a character"),
+        ("a.jsonl", b'{"text": "a", "id": "\\udc00"}\n', "half a character"),
+        ("a.jsonl", b'{"text": "a", "predicted_entities": 1}\n', "has 'predicted_entities' already"),
+        ("a.txt", b"-DOCSTART- O\n\nAda B-PER\nwent O\n", "a.txt:3: 'Ada B-PER' may be a word and its tag"),
+        ("a.csv", b"a,b\n", "csv is not read here"),
+        ("a.parquet", b"PAR1", "parquet is not read here"),
+    ],
+)
+def test_bad_input_is_refused_with_its_place(tag, name, content, expected):
+    status, out, err = tag(content, name=name)
+    assert status == 2 and expected in err and out == ""
+    assert err.splitlines()[-1].startswith("error: ") and "data." not in err
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "expected"),
+    [
+        ("a b O\n", ["--text-column", "9"], "--text-column"),
+        ("one two\nthree\n", [], "--text-column"),
+        ("a B-X O\nb O O\n", [], "--label-column"),
+        ("a O\nb B-X\nc X\n", [], "--label-column"),
+        ("word doc_id doc_id tag\na 1 1 O\n", [], "its header"),
+    ],
+)
+def test_messages_name_the_options_of_this_command(tag, content, options, expected):
+    status, _, err = tag(content, *options, name="a.conll")
+    message = err.splitlines()[-1]
+    assert status == 2 and expected in message
+    assert "data." not in message

@@ -1,0 +1,65 @@
+"""Who only tags needs neither Determined nor what reads and checks training data."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+NOT_NEEDED = ("determined", "datasets", "pyarrow", "pydantic", "matplotlib")
+
+SCRIPT = """
+import json, sys
+
+absent, model_dir = json.loads(sys.argv[1]), sys.argv[2]
+
+
+class Hiding:
+    # A finder that does not find the packages that are to be absent, as where they are not installed.
+    def __init__(self, finder):
+        self.finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.split(".")[0] in absent else self.finder.find_spec(name, path, target)
+
+
+sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
+from determined_ner import Tagger
+
+(entities,) = Tagger.from_pretrained(model_dir)(["Ada went to Oslo."])
+ours = sorted(name for name in sys.modules if name.startswith("determined_ner."))
+print(json.dumps({"entities": [entity.text for entity in entities], "modules": ours}))
+"""
+
+
+@pytest.fixture(scope="module")
+def tagged(model_dir) -> dict[str, list[str]]:
+    """What a process without these packages found, and the modules of ours that it loaded."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps(NOT_NEEDED), str(model_dir)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result: dict[str, list[str]] = json.loads(done.stdout)
+    return result
+
+
+def test_a_tagger_works_where_the_packages_of_training_are_absent(tagged):
+    assert tagged["entities"] == ["Ada", "Oslo"]
+
+
+def test_a_tagger_loads_no_module_that_reads_training_data_or_trains(tagged):
+    """Where the packages are installed, transformers may load some of them for itself; we do not."""
+    assert "determined_ner.tagging.tagger" in tagged["modules"]
+    of_training = ("settings", "training", "determined_api", "data.readers", "data.source", "data.text_store")
+    assert not [name for name in tagged["modules"] if name.removeprefix("determined_ner.").startswith(of_training)]
