@@ -1,4 +1,4 @@
-"""What the report tells of two models on the same labelled text: scores side by side, and what changed."""
+"""What the report says about two models on the same labelled text: scores side by side, and what differs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from determined_ner.report import statistics
-from determined_ner.report.facts import SHOWN, Ints, Marked, TaggedText, headline_counts, least_confidence, mark
+from determined_ner.report.excerpts import SHOWN, Excerpt, cut_excerpt, least_confidence
+from determined_ner.report.facts import headline_counts
 from determined_ner.report.mistakes import Matching, MistakeKind, sentence_of, unit_counts
 from determined_ner.report.statistics import Interval
+from determined_ner.report.tagged_text import Ints, TaggedText
 
 
 @dataclass(frozen=True)
 class Difference:
-    """This model's score less the other's."""
+    """This model's score minus the other's."""
 
     this: float
     other: float
@@ -25,43 +27,46 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class FoundByOne:
+    """Gold entities that one of the two models finds and the other does not."""
+
+    count: int
+    examples: list[Excerpt]
+    """Those first in which this model was most confident."""
+
+
+@dataclass(frozen=True)
 class Changes:
     """What differs between two models on the same text."""
 
     other: str
+    """Name of the other model."""
     headline: dict[str, Difference]
+    """By the name of the score."""
     per_type: dict[str, Difference]
+    """F1 by type."""
     sentences: dict[str, int]
-    """Of the sentences, how many are wholly right with: both, this alone, the other alone, neither."""
+    """How many sentences are entirely correct with: both models, this one alone, the other alone, neither."""
     changed_words: int
-    """Tagged otherwise by the two."""
+    """Words that the two tag differently."""
     changed_sentences: int
-    """With such a word in them."""
-    fixed: list[Marked]
-    """Entities right with this model, and not with the other."""
-    fixed_count: int
-    broken: list[Marked]
-    """Entities right with the other model, and not with this."""
-    broken_count: int
+    """Sentences with such a word."""
+    only_this: FoundByOne
+    only_other: FoundByOne
 
 
 def find_changes(this: TaggedText, other: TaggedText) -> Changes:
     """What differs between two models; `other` has the labels and the text of `this`."""
     assert this.table.labels == other.table.labels and np.array_equal(this.gold, other.gold)
     _, starts = this.units()
-    mine, theirs = headline_counts(this, this.tags), headline_counts(other, other.tags)
-    headline = {name: _difference(rows, theirs[name][0], of) for name, (rows, of) in mine.items()}
+    these, others = headline_counts(this, this.tags), headline_counts(other, other.tags)
+    headline = {name: _difference(rows, others[name][0], of) for name, (rows, of) in these.items()}
     matchings = this.matching(), other.matching()
     counts = [unit_counts(matching, starts, len(this.types)) for matching in matchings]
     per_type = {name: _difference(counts[0][:, i], counts[1][:, i], statistics.f1) for i, name in enumerate(this.types)}
-
-    def wholly(tagged: TaggedText) -> NDArray[np.bool_]:
-        right = np.append(tagged.tags == tagged.gold, True)
-        return np.logical_and.reduceat(right, tagged.sentences[:-1])
-
-    a, b = wholly(this), wholly(other)
+    a, b = _correct_sentences(this), _correct_sentences(other)
     changed = np.flatnonzero(this.tags != other.tags)
-    fixed, broken = _turned(this, other, *matchings), _turned(this, other, *matchings, broken=True)
+    found = [_found(matching) for matching in matchings]
     return Changes(
         other=other.name,
         headline=headline,
@@ -74,14 +79,16 @@ def find_changes(this: TaggedText, other: TaggedText) -> Changes:
         },
         changed_words=len(changed),
         changed_sentences=len(np.unique(sentence_of(changed, this.sentences))),
-        fixed=fixed[0],
-        fixed_count=fixed[1],
-        broken=broken[0],
-        broken_count=broken[1],
+        only_this=_found_by_one(found[0] & ~found[1], this, *matchings),
+        only_other=_found_by_one(found[1] & ~found[0], this, *matchings),
     )
 
 
 def _difference(a: Ints, b: Ints, statistic: statistics.Statistic) -> Difference:
+    """
+    Args:
+        a, b: (U, C) counts of this model and the other on the same units.
+    """
     this, other = (float(statistic(rows.sum(axis=0))) for rows in (a, b))
     return Difference(
         this,
@@ -92,19 +99,34 @@ def _difference(a: Ints, b: Ints, statistic: statistics.Statistic) -> Difference
     )
 
 
-def _turned(
-    this: TaggedText, other: TaggedText, mine: Matching, theirs: Matching, broken: bool = False
-) -> tuple[list[Marked], int]:
-    """Gold entities that one model finds and the other does not, those first of which this model is surest."""
-    found = [np.zeros(len(mine.gold.begin), bool) for _ in range(2)]
-    for right, matching in zip(found, (mine, theirs), strict=True):
-        right[matching.gold_index[matching.kind == MistakeKind.RIGHT]] = True
-    turned = np.flatnonzero(found[1] & ~found[0] if broken else found[0] & ~found[1])
-    begin, end = mine.gold.begin[turned], mine.gold.end[turned]
-    sure = least_confidence(this.confidence, begin, end)
-    rows = [("gold", mine.gold), ("this", mine.predicted), ("other", theirs.predicted)]
-    marked = [
-        mark(this, int(begin[i]), int(end[i]), this.types[mine.gold.type_id[turned[i]]], float(sure[i]), rows)
-        for i in np.argsort(-sure, kind="stable")[:SHOWN].tolist()
+def _correct_sentences(tagged: TaggedText) -> NDArray[np.bool_]:
+    """(S,) whether all tags of a sentence are the gold ones."""
+    correct = np.append(tagged.tags == tagged.gold, True)
+    return np.logical_and.reduceat(correct, tagged.sentences[:-1])
+
+
+def _found(matching: Matching) -> NDArray[np.bool_]:
+    """(gold entities,) whether the model finds each."""
+    found = np.zeros(len(matching.gold.begin), bool)
+    found[matching.gold_index[matching.kind == MistakeKind.CORRECT]] = True
+    return found
+
+
+def _found_by_one(chosen: NDArray[np.bool_], this: TaggedText, these: Matching, others: Matching) -> FoundByOne:
+    """
+    Args:
+        chosen: (gold entities,) those that one model alone finds.
+        this: the text as this model tags it.
+        these, others: the entities of this model and of the other.
+    """
+    which = np.flatnonzero(chosen)
+    begin, end = these.gold.begin[which], these.gold.end[which]
+    confidence = least_confidence(this.confidence, begin, end)
+    rows = [("gold", these.gold), ("this", these.predicted), ("other", others.predicted)]
+    examples = [
+        cut_excerpt(
+            this, int(begin[i]), int(end[i]), (this.types[these.gold.type_id[which[i]]],), float(confidence[i]), rows
+        )
+        for i in np.argsort(-confidence, kind="stable")[:SHOWN].tolist()
     ]
-    return marked, len(turned)
+    return FoundByOne(len(which), examples)

@@ -1,7 +1,7 @@
-"""A report on a trained model: scores with intervals, curves, mistakes, calibration, speed; two models side by side.
+"""``determined-ner report``: scores with intervals, curves, mistakes, calibration and speed of one model or two.
 
-Its directory holds ``report.html``, one page with all that it shows inside, and its pictures in ``figures/``. It is
-complete, or it is not there.
+A report is a directory with ``report.html``, one page that needs no other file, and the page's pictures in
+``figures/``. It is written atomically.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from determined_ner.logs import set_up_logging
 from determined_ner.report.changes import find_changes
 from determined_ner.report.facts import find_facts
 from determined_ner.report.figures import draw_report
-from determined_ner.report.page import GENERATOR, Contents, page
+from determined_ner.report.page import Contents, is_page, render_page
 from determined_ner.report.text import read_labelled, tag_text
 from determined_ner.tags.schemes import Scheme
 from determined_ner.training.trained import Trained, find_trained
 
-PAGE = "report.html"
-FIGURES = "figures"
+PAGE, FIGURES = "report.html", "figures"
+"""The files of a report."""
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Report as the command line says.
+    """Run ``determined-ner report`` with parsed arguments.
 
     Raises:
         UserError: as `report`.
     """
     set_up_logging(chief=True)
-    page = report(arguments.source, arguments.data, arguments.output, arguments.compare, arguments.trust_remote_code)
-    print(f"report   {page}")
+    written = report(arguments.source, arguments.data, arguments.output, arguments.compare, arguments.trust_remote_code)
+    print(f"report   {written}")
 
 
 def report(
@@ -44,61 +44,72 @@ def report(
     compare: str | None = None,
     trust_remote_code: bool = False,
 ) -> Path:
-    """Make the directory ``output``.
+    """Write a report.
 
     Args:
-        source: a run's folder, a model directory, a checkpoint's directory or UUID.
+        source: a run's folder, a model directory, or a checkpoint's directory or UUID. Of a run that has not ended, the
+            best checkpoint so far is taken.
         data: labelled text; None: the validation data of the training.
-        output: None: ``report/`` in the run's folder; of a model directory NAME, ``NAME-report`` beside it.
-        compare: another one like ``source``.
+        output: the directory to write; None: ``report/`` in the run's folder, ``NAME-report`` beside a directory NAME.
+        compare: a second model, named like ``source``.
         trust_remote_code: run code that the models bring along.
 
     Returns:
-        the page.
+        path of the page.
 
     Raises:
-        UserError: the source is none, there is no labelled text, the two models do not go together, or the directory
-            cannot be written.
+        UserError: a source is none of these, there is no labelled text, the models have different labels, or the
+            directory cannot be written.
     """
     if output is not None:
-        _check_output(output)  # before anything takes time
+        _check_output(output)  # at once, not after minutes of tagging
     with tempfile.TemporaryDirectory() as downloads:
         trained = _find(source, Path(downloads) / "this", trust_remote_code)
         other = None if compare is None else _find(compare, Path(downloads) / "other", trust_remote_code)
         output = output or _default_output(trained)
         _check_output(output)
-        name, other_name = trained.name, other.name if other else ""
-        if other is not None and name == other_name:
-            assert compare is not None
-            name, other_name = source, compare
+        names = [trained.name] if other is None else [trained.name, other.name]
+        if compare is not None and names[0] == names[1]:
+            names = [source, compare]
         text = read_labelled(trained, data)
-        labels = trained.directory.labels
-        tagged, speed = tag_text(trained, name, text, labels)
-        speeds = [(name, speed)]
-        changes = None
+        tagged, speed = tag_text(trained, names[0], text, trained.directory.labels)
+        speeds, changes = [(names[0], speed)], None
         if other is not None:
-            other_tagged, other_speed = tag_text(other, other_name, text, labels)
-            speeds.append((other_name, other_speed))
+            other_tagged, other_speed = tag_text(other, names[1], text, trained.directory.labels)
+            speeds.append((names[1], other_speed))
             changes = find_changes(tagged, other_tagged)
 
     facts = find_facts(tagged)
     reports = [] if trained.run is None else trained.run.metrics.reports()
     with atomic_directory(output, _check_output) as folder:
         drawn = draw_report(facts, changes, reports, folder / FIGURES)
-        pictures = {picture: (folder / FIGURES / picture).read_bytes() for picture in drawn}
-        date = datetime.date.today().isoformat()
-        written = page(Contents(facts, changes, trained, text, speeds, pictures, date))
-        (folder / PAGE).write_text(written, encoding="utf-8")
+        contents = Contents(
+            facts=facts,
+            changes=changes,
+            trained=trained,
+            text=text,
+            speeds=speeds,
+            pictures={name: (folder / FIGURES / name).read_bytes() for name in drawn},
+            date=datetime.date.today().isoformat(),
+        )
+        (folder / PAGE).write_text(render_page(contents), encoding="utf-8")
     return output / PAGE
 
 
 def _find(source: str, downloads: Path, trust_remote_code: bool) -> Trained:
+    """
+    Raises:
+        UserError: the source is no trained model, or one whose labels are neither IOB2 nor plain.
+    """
     downloads.mkdir()
     trained = find_trained(source, downloads, trust_remote_code)
     directory = trained.directory
     if directory.label_scheme not in (Scheme.IOB2, Scheme.PLAIN):
-        scheme = directory.label_scheme.value
-        raise UserError(directory.path, f"its labels are in {scheme}; the report reads IOB2 and plain ones")
+        raise UserError(
+            directory.path,
+            f"its labels are in {directory.label_scheme.value}, which a report cannot be made of",
+            "give a model whose labels are IOB2 or plain, as those of every run are",
+        )
     return trained
 
 
@@ -112,12 +123,12 @@ def _default_output(trained: Trained) -> Path:
 def _check_output(output: Path) -> None:
     """
     Raises:
-        UserError: it exists and is no earlier report, or holds something else beside it.
+        UserError: it exists and is no earlier report, or holds other files beside one.
     """
     if not (output.exists() or output.is_symlink()):
         return
     remedy = "name a directory that does not exist, or an earlier report with --output DIR"
-    if output.is_symlink() or not output.is_dir() or not _is_report(output / PAGE):
+    if output.is_symlink() or not output.is_dir() or not is_page(output / PAGE):
         raise UserError(f"--output {output}", "exists already and is no earlier report", remedy)
     foreign = sorted(path.name for path in output.iterdir() if path.name not in (PAGE, FIGURES))
     if (output / FIGURES).is_dir():
@@ -125,11 +136,3 @@ def _check_output(output: Path) -> None:
     if foreign:
         problem = f"holds {foreign[0]} beside an earlier report, which would be lost"
         raise UserError(f"--output {output}", problem, f"move it, or {remedy}")
-
-
-def _is_report(page: Path) -> bool:
-    try:
-        with page.open("rb") as file:
-            return GENERATOR.encode() in file.read(1000)
-    except OSError:
-        return False

@@ -18,26 +18,33 @@ from determined_ner.report.plots import (
     new_figure,
     plain,
     save,
-    shortened,
+    shorten,
     style,
 )
 
 MAX_TYPES = 12
+"""Types with a curve of their own."""
 TYPE_STYLES = [(colour, style) for style in ("-", "--", ":") for colour in (ORANGE, SKY, GREEN, PURPLE)]
-NOT_TYPES = {"f1_strict"}  # keys that begin as a type's F1 does, but are none
+NOT_TYPES = {"f1_strict"}
+"""Metrics whose names begin like a type's F1."""
 
-Points = list[tuple[float, float]]  # (batches, value), by batches
+Points = list[tuple[float, float]]
+"""(batches, value), ascending."""
 
 
 def plot_curves(records: Sequence[dict[str, Any]], output_dir: Path) -> list[Path]:
     """Draw ``loss.png`` and ``f1.png`` from a run's reports.
 
-    ``f1.png`` shows the validations' F1, precision and recall, and the F1 of every type; without an F1, as for plain
-    tags, their accuracy. A picture that would have no point in it is not written. Values that are missing or not
-    finite leave a gap, and where a batch occurs twice, as after a restart, the later report counts.
+    ``f1.png`` shows F1, precision and recall on validation, and the F1 of every type; where there is no F1, as for
+    plain tags, the accuracy. A picture without a point is not written. Values that are missing or not finite leave a
+    gap. Where a batch occurs twice, as after a restart, the later report counts.
+
+    Args:
+        records: the reports, see `files.metrics_log.MetricsLog.reports`.
+        output_dir: where the pictures go; made if need be.
 
     Returns:
-        the paths written.
+        paths of the pictures.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     written = []
@@ -56,7 +63,7 @@ def _number(value: Any) -> float | None:
 
 
 def points_of(records: Sequence[dict[str, Any]], kind: str, key: str) -> Points:
-    """A metric of the training or validation reports, less what is missing or not finite."""
+    """A metric of the training or validation reports, where it is given and finite."""
     found: dict[float, float] = {}
     for record in records:
         batches, value = _number(record.get("batches")), _number(record.get(key))
@@ -66,7 +73,7 @@ def points_of(records: Sequence[dict[str, Any]], kind: str, key: str) -> Points:
 
 
 def _epoch_ends(records: Sequence[dict[str, Any]]) -> dict[int, float]:
-    """Completed epochs -> the first batches at which a record knows of them; ten epochs at most, evenly spaced."""
+    """Completed epochs -> the number of batches at which they were first reported; at most ten, evenly spaced."""
     ends: dict[int, float] = {}
     for batches, epochs in sorted(
         points_of(records, "training", "epochs") + points_of(records, "validation", "epochs")
@@ -94,7 +101,7 @@ def _loss_figure(records: Sequence[dict[str, Any]]) -> Any | None:
 
 
 def _score_figure(records: Sequence[dict[str, Any]]) -> Any | None:
-    curves = [  # key, name, how to draw it
+    curves = [  # key, name, look
         ("f1", "F1", {"color": BLUE, "linewidth": 3.2, "markersize": 7, "zorder": 5}),
         ("precision", "precision", {"color": VERMILION, "linewidth": 2.2, "linestyle": "--", "zorder": 4}),
         ("recall", "recall", {"color": BLACK, "linewidth": 2.2, "linestyle": "-.", "zorder": 4}),
@@ -111,7 +118,7 @@ def _score_figure(records: Sequence[dict[str, Any]]) -> Any | None:
         types = [key for key in types if points_of(records, "validation", key)]
     for key, (colour, dashes) in zip(types[:MAX_TYPES], TYPE_STYLES, strict=False):
         look = {"color": colour, "linestyle": dashes, "linewidth": 1.2, "markersize": 3.5}
-        curves.append((key, shortened(key.removeprefix("f1_")), look))
+        curves.append((key, shorten(key.removeprefix("f1_")), look))
 
     title = f"Validation {curves[0][1]} {_final(main, best=max)}"
     figure, axes = _figure(title, "Score (0 to 1)", records)
@@ -120,7 +127,7 @@ def _score_figure(records: Sequence[dict[str, Any]]) -> Any | None:
     for key, name, look in curves:
         points = points_of(records, "validation", key)
         if points:
-            # the value goes first: Matplotlib leaves labels out that begin with an underscore, as a type may
+            # The value comes first: Matplotlib omits labels that begin with an underscore, as a type's name may.
             _line(axes, points, f"{points[-1][1]:.3f}  {name}", **look)
             values += [value for _, value in points]
             furthest = max(furthest, points[-1][0])
@@ -136,7 +143,7 @@ def _score_figure(records: Sequence[dict[str, Any]]) -> Any | None:
 
 
 def _final(points: Points, best: Any) -> str:
-    """ "0.400 after 100 batches", and the best value if that was another."""
+    """``0.400 after 100 batches``, and the best value where that is another."""
     batches, value = points[-1]
     at, top = best(reversed(points), key=lambda point: point[1])
     text = f"{value:.3f} after {batches:,.0f} batches"
@@ -169,7 +176,7 @@ def draw_progress(axes: Any, title: str, y_label: str, records: Sequence[dict[st
 
 def _line(axes: Any, points: Points, label: str, **look: Any) -> None:
     marker = "o" if len(points) <= 40 else None
-    # not clipped, so that a marker on the frame stays whole
+    # Not clipped, so that a marker on the frame is not cut in half.
     axes.plot(*zip(*points, strict=True), marker=marker, label=label, clip_on=False, **{"markersize": 5, **look})
 
 

@@ -1,7 +1,11 @@
-"""What kind of mistake each entity is: gold and predicted entities brought together one to one.
+"""Which kind of mistake each entity is: gold and predicted entities are matched one to one.
 
-Pure functions on `Spans` whose entities do not overlap among themselves, as IOB2 tags spell them. Plain tags take
-part as entities of one word each (`word_spans`): then every mistake is one of type.
+The kinds are those of MUC and of nervaluate (correct, wrong type, wrong boundary, missed, spurious). Pure functions on
+`Spans` that do not overlap among themselves, as IOB2 tags spell them. Plain tags take part as entities of one word each
+(`word_spans`); every mistake in them is a wrong type.
+
+Source: Chinchor and Sundheim, MUC-5 Evaluation Metrics (MUC-5, 1993), whose "incorrect" is split here into what is
+wrong, and whose "partial" is the wrong boundary.
 """
 
 from __future__ import annotations
@@ -22,30 +26,35 @@ Ints = NDArray[np.int64]
 class MistakeKind(IntEnum):
     """Of a pair of a gold and a predicted entity, one of which may be absent."""
 
-    RIGHT = 0
-    """Same words, same type."""
-    TYPE = 1
-    """Same words, another type."""
-    BOUNDARY = 2
-    """Some words in common, same type."""
-    BOTH = 3
+    CORRECT = 0
+    """The same words, the same type."""
+    WRONG_TYPE = 1
+    """The same words, another type."""
+    WRONG_BOUNDARY = 2
+    """Some words in common, the same type."""
+    WRONG_TYPE_AND_BOUNDARY = 3
     """Some words in common, another type."""
     MISSED = 4
-    """A gold entity to which no predicted one belongs."""
+    """A gold entity that no predicted one was matched with."""
     SPURIOUS = 5
-    """A predicted entity to which no gold one belongs."""
+    """A predicted entity that no gold one was matched with."""
+
+    @property
+    def label(self) -> str:
+        """``wrong type``: its name in pages and pictures."""
+        return self.name.lower().replace("_", " ")
 
 
 @dataclass(frozen=True)
 class Matching:
-    """M pairs in reading order; together they hold every gold and every predicted entity once."""
+    """M pairs in reading order, which together hold every gold and every predicted entity once."""
 
     gold: Spans
     predicted: Spans
     gold_index: Ints
-    """(M,) entity of `gold`; -1: none."""
+    """(M,) index in `gold`; -1: none."""
     predicted_index: Ints
-    """(M,) entity of `predicted`; -1: none."""
+    """(M,) index in `predicted`; -1: none."""
     kind: NDArray[np.int8]
     """(M,) a `MistakeKind`."""
 
@@ -68,7 +77,7 @@ class Matching:
     def _field(self, side: str, field: str, absent: int) -> Ints:
         index: Ints = getattr(self, f"{side}_index")
         values = np.append(getattr(getattr(self, side), field).astype(np.int64), absent)
-        return values[index]  # -1 takes the last, which stands for none
+        return values[index]  # -1 takes the last, which is `absent`
 
 
 def word_spans(tags: IntArray, types: IntArray | None = None) -> Spans:
@@ -84,12 +93,12 @@ def word_spans(tags: IntArray, types: IntArray | None = None) -> Spans:
 
 
 def match(gold: Spans, predicted: Spans) -> Matching:
-    """Bring gold and predicted entities together, each at most once.
+    """Match gold and predicted entities, each at most once.
 
-    Entities of the same words belong together whatever their type. Of the others, those with words in common and the
-    same type are paired from left to right, which makes as many such pairs as there can be; then those with words in
-    common and another type. So of two gold entities that one predicted entity covers, one is a mistake of boundary
-    and the other is missed.
+    Entities of the same words are matched whatever their types. Of the others, those with words in common and the same
+    type are matched from left to right, which makes as many such pairs as possible; then those with words in common and
+    different types. So of two gold entities that one predicted entity covers, one has a wrong boundary and the other is
+    missed.
     """
     _, i, j = np.intersect1d(gold.end, predicted.end, assume_unique=True, return_indices=True)
     same = gold.begin[i] == predicted.begin[j]
@@ -97,7 +106,7 @@ def match(gold: Spans, predicted: Spans) -> Matching:
     gold_free, predicted_free = np.ones(len(gold.end), bool), np.ones(len(predicted.end), bool)
     gold_free[left] = predicted_free[right] = False
 
-    # Predicted entity p touches the gold ones from low[p] to high[p] - 1: both lists rise and do not overlap.
+    # Predicted entity p shares words with the gold ones from low[p] to high[p] - 1: both lists are in order.
     low = np.searchsorted(gold.end, predicted.begin, side="right")
     high = np.searchsorted(gold.begin, predicted.end, side="left")
     touching = [(g, p) for p in np.flatnonzero(predicted_free & (high > low)).tolist() for g in range(low[p], high[p])]
@@ -127,26 +136,33 @@ def _kinds(pairs: Matching) -> NDArray[np.int8]:
         pairs.gold.end[g[paired]] == pairs.predicted.end[p[paired]]
     )
     chosen = [p < 0, g < 0, same_words & same_type, same_words, same_type]
-    kinds = [MistakeKind.MISSED, MistakeKind.SPURIOUS, MistakeKind.RIGHT, MistakeKind.TYPE, MistakeKind.BOUNDARY]
-    return np.select(chosen, [np.int8(kind) for kind in kinds], np.int8(MistakeKind.BOTH)).astype(np.int8)
+    kinds = [
+        MistakeKind.MISSED,
+        MistakeKind.SPURIOUS,
+        MistakeKind.CORRECT,
+        MistakeKind.WRONG_TYPE,
+        MistakeKind.WRONG_BOUNDARY,
+    ]
+    other = np.int8(MistakeKind.WRONG_TYPE_AND_BOUNDARY)
+    return np.select(chosen, [np.int8(kind) for kind in kinds], other).astype(np.int8)
 
 
 def overlap_counts(matching: Matching, types: int) -> EntityCounts:
-    """Entities of the same type with a word in common as right ones, each counted once."""
-    near = (matching.kind == MistakeKind.RIGHT) | (matching.kind == MistakeKind.BOUNDARY)
+    """Counts in which one word in common and the same type make an entity a true positive."""
+    overlapping = (matching.kind == MistakeKind.CORRECT) | (matching.kind == MistakeKind.WRONG_BOUNDARY)
 
     def per_type(type_id: Any) -> Ints:
         return np.bincount(type_id, minlength=types).astype(np.int64)
 
     return EntityCounts(
-        per_type(matching.gold_type()[near]),
+        per_type(matching.gold_type()[overlapping]),
         per_type(matching.gold.type_id),
         per_type(matching.predicted.type_id),
     )
 
 
 def unit_counts(matching: Matching, starts: IntArray, types: int) -> Ints:
-    """Right, gold and predicted entities of each type in each unit.
+    """Correct, gold and predicted entities of each type in each unit.
 
     Args:
         starts: (U + 1,) first word of each unit, and the number of words.
@@ -157,7 +173,7 @@ def unit_counts(matching: Matching, starts: IntArray, types: int) -> Ints:
     units = len(starts) - 1
     result = np.zeros((units, types, 3), np.int64)
     parts = (
-        (matching.begin()[right := matching.kind == MistakeKind.RIGHT], matching.gold_type()[right]),
+        (matching.begin()[correct := matching.kind == MistakeKind.CORRECT], matching.gold_type()[correct]),
         (matching.gold.begin, matching.gold.type_id),
         (matching.predicted.begin, matching.predicted.type_id),
     )
@@ -168,7 +184,7 @@ def unit_counts(matching: Matching, starts: IntArray, types: int) -> Ints:
 
 
 def confusion(matching: Matching, types: int) -> Ints:
-    """Which type is taken for which.
+    """How often each type is predicted for each.
 
     Returns:
         (types + 1, types + 1) pairs by gold type and predicted type; the last row and column stand for none.
@@ -179,5 +195,11 @@ def confusion(matching: Matching, types: int) -> Ints:
 
 
 def sentence_of(words: Any, sentences: IntArray) -> Ints:
-    """(…,) index of the sentence that each word (or first word of a pair) stands in."""
-    return np.searchsorted(sentences, words, side="right") - 1
+    """(…,) index of the sentence that each word is in.
+
+    Args:
+        words: (…,) words of the text.
+        sentences: (S + 1,) first word of each sentence, and the number of words.
+    """
+    found: Ints = np.searchsorted(sentences, words, side="right") - 1
+    return found

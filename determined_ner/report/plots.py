@@ -1,6 +1,6 @@
-"""How every picture looks: colours, type sizes, axes, and a PNG that is written whole or not at all.
+"""How every picture looks (colours, type sizes, axes), and how it is written.
 
-Matplotlib is imported where a figure is made, because that takes a second; and without pyplot, whose figures are
+Matplotlib is imported where a figure is made, because that takes a second, and without pyplot, whose figures are
 global.
 """
 
@@ -11,17 +11,22 @@ from typing import Any
 
 from determined_ner.files.atomic import replacing
 
-# Okabe and Ito's palette, which readers with any of the common colour-blindnesses can tell apart
+# Okabe and Ito, Color Universal Design (2008): readers with any common colour blindness can tell them apart.
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
 GREY = "0.55"
 WIDTH = 7.2
-"""Inches of a picture that fills a phone's screen: its 12 points are then still read."""
+"""Inches of a usual picture: text of 12 points is still legible when a phone shows it across its screen."""
 
 
 def new_figure(height: float, width: float = WIDTH) -> Any:
-    """An empty white figure, in inches."""
+    """An empty white figure.
+
+    Args:
+        height: inches.
+        width: inches.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -31,7 +36,7 @@ def new_figure(height: float, width: float = WIDTH) -> Any:
 
 
 def style(axes: Any, title: str, x_label: str = "", y_label: str = "", grid: str | None = "y") -> None:
-    """Title, labels and quiet frame of one axes.
+    """Set title, labels and a quiet frame of one axes.
 
     Args:
         grid: the axis whose ticks get lines: x, y, both, or None.
@@ -48,22 +53,27 @@ def style(axes: Any, title: str, x_label: str = "", y_label: str = "", grid: str
 
 
 def plain(text: Any) -> None:
-    """Show a text as it is: a type's name may hold a dollar sign, which would begin a formula."""
+    """Show a text literally: a type's name may contain a dollar sign, which would begin a formula."""
     text.set_parse_math(False)
 
 
-def names_on(axis: Any, positions: list[float], names: list[str], length: int = 18) -> None:
-    """Names of types at the ticks of an axis."""
-    axis.set_ticks(positions, [shortened(name, length) for name in names])
+def set_tick_names(axis: Any, positions: list[float], names: list[str], length: int = 18) -> None:
+    """Put names at the ticks of an axis.
+
+    Args:
+        length: characters that are shown of a name.
+    """
+    axis.set_ticks(positions, [shorten(name, length) for name in names])
     for label in axis.get_ticklabels():
         plain(label)
 
 
-def shortened(name: str, length: int = 22) -> str:
+def shorten(name: str, length: int = 22) -> str:
+    """A name of at most so many characters, with an ellipsis where it was longer."""
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write the picture atomically."""
+    """Write a figure as a PNG file, atomically."""
     with replacing(path) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None})

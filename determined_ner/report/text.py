@@ -1,4 +1,4 @@
-"""The labelled text that the report is about, and what a model says of it."""
+"""The labelled text that the report is about, and the tags that a model gives to it."""
 
 from __future__ import annotations
 
@@ -13,37 +13,35 @@ from tqdm import tqdm
 
 from determined_ner.data.padding import Padding, evaluation_padding
 from determined_ner.errors import UserError
-from determined_ner.report.facts import TaggedText
+from determined_ner.report.tagged_text import Ints, TaggedText
 from determined_ner.tagging.tagger import Tagger, in_buffers
 from determined_ner.tags.entities import TagTable
 from determined_ner.tags.schemes import Scheme
 from determined_ner.training.trained import Trained
 
-Ints = NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class LabelledText:
-    """N words in S sentences, with the tags that people gave. All is held in memory."""
+    """N words in S sentences, with the tags that people gave; all of it is held in memory."""
 
     files: tuple[str, ...]
     words: list[list[str]]
     lines: list[tuple[int, int]]
     """(S,) file and line where each sentence begins."""
     gold: NDArray[np.int16]
-    """(N,) label ids of the subject's model."""
+    """(N,) ids of the model's labels."""
     sentences: Ints
     """(S + 1,) first word of each sentence, and N."""
     documents: Ints
-    """(S,) document of each sentence, non-decreasing."""
+    """(S,) number of the document that each sentence is in, non-decreasing."""
     windows: Ints
-    """(W,) pieces of each window, special ones included."""
+    """(W,) number of pieces of each window, special ones included."""
     padding: float
-    """Share of padding in the batches that the text is tagged in."""
+    """Share of padding in the batches of an evaluation on the text."""
     repaired: int
-    """Tags that the scheme does not allow, read as seqeval reads them."""
+    """Number of gold tags that the scheme does not allow; they are read as seqeval reads them."""
     as_trained: bool | None
-    """Whether this is the text that the training validated on; None: not known."""
+    """Whether this is the text that the training validated on; None: unknown."""
 
     def place(self, sentence: int) -> str:
         """``file:line``, without the file's folder."""
@@ -52,9 +50,10 @@ class LabelledText:
 
 
 def read_labelled(trained: Trained, data: str | None) -> LabelledText:
-    """Read the labelled text.
+    """Read the labelled text as in training.
 
     Args:
+        trained: the model that it will be tagged with.
         data: a labelled file; None: the validation data of the training.
 
     Raises:
@@ -64,7 +63,7 @@ def read_labelled(trained: Trained, data: str | None) -> LabelledText:
     lines: list[tuple[int, int]] = []
     documents: list[int] = []
     fingerprint, specials = trained.validation_fingerprint, trained.directory.tokenizer.specials
-    with trained.labelled_text(data, "the report is of") as (text, split):
+    with trained.labelled_text(data, "the report is about") as (text, split):
         for batch in text.batches():
             words += batch.column("words").to_pylist()
             lines += zip(batch.column("file").to_pylist(), batch.column("line").to_pylist(), strict=True)
@@ -85,28 +84,35 @@ def read_labelled(trained: Trained, data: str | None) -> LabelledText:
 
 @dataclass(frozen=True)
 class Speed:
-    """Of tagging, model loading left out."""
+    """How fast a model tagged the text; loading the model is not included."""
 
     seconds: float
     words_per_second: float
     device: str
+    """Name of the GPU, or the CPU's number of threads."""
 
 
 def tag_text(trained: Trained, name: str, text: LabelledText, labels: tuple[str, ...]) -> tuple[TaggedText, Speed]:
-    """Let a model tag the text.
+    """Tag the text with a model.
 
     Args:
-        name: of the model, in the report.
-        labels: those that the gold tags are numbered by: the same as the model's, in any order.
+        trained: the model.
+        name: its name in the report.
+        text: the text.
+        labels: the labels whose ids the gold tags are; the model's own may be in another order.
+
+    Returns:
+        the tagged text, all tags as ids of ``labels``, and how long the tagging took.
 
     Raises:
-        UserError: the weights cannot be loaded, or another set of labels.
+        UserError: the weights cannot be loaded, or the model has other labels.
     """
     directory = trained.directory
     if set(directory.labels) != set(labels):
         raise UserError(
             trained.path,
-            f"its labels {' '.join(directory.labels)} are not {' '.join(labels)}, those of the model to compare with",
+            f"its labels {' '.join(directory.labels)} are not {' '.join(labels)}, those of the model it is compared "
+            f"with",
             "compare models that were trained on the same labels",
         )
     tagger = Tagger.from_directory(directory)
@@ -128,13 +134,19 @@ def tag_text(trained: Trained, name: str, text: LabelledText, labels: tuple[str,
     assert done == len(tags)
     seconds = time.perf_counter() - started
     speed = Speed(seconds, len(tags) / max(seconds, 1e-9), _device())
-    table = TagTable(labels, plain=directory.label_scheme is Scheme.PLAIN)
-    return (
-        TaggedText(
-            name, table, text.sentences, text.documents, text.words, text.place, text.gold, tags, decoded, confidence
-        ),
-        speed,
+    tagged_text = TaggedText(
+        name=name,
+        table=TagTable(labels, plain=directory.label_scheme is Scheme.PLAIN),
+        sentences=text.sentences,
+        documents=text.documents,
+        words=text.words,
+        place=text.place,
+        gold=text.gold,
+        tags=tags,
+        decoded=decoded,
+        confidence=confidence,
     )
+    return tagged_text, speed
 
 
 def _device() -> str:

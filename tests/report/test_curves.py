@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from determined_ner.report.curves import plot_curves
+from determined_ner.report.curves import plot_curves, points_of
+from tests.conftest import ROOT
 
 
 def training(batches: int, **values: float) -> dict:
@@ -21,9 +23,7 @@ def validation(batches: int, **values: object) -> dict:
 
 
 def draw(folder: Path, lines: list[dict]) -> list[Path]:
-    file = folder / "metrics.jsonl"
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return plot_curves(file, folder / "figures")
+    return plot_curves(lines, folder / "figures")
 
 
 def size(picture: Path) -> tuple[int, int]:
@@ -60,10 +60,15 @@ def test_more_training_draws_another_picture(tmp_path):
 
 
 def test_importing_is_cheap():
-    import subprocess
-    import sys
-
-    from tests.conftest import ROOT
-
-    code = "import sys, ner_curves; sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
+    code = "import sys, determined_ner.report.curves; sys.exit(bool({'matplotlib', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_without_a_point_there_is_no_picture(tmp_path):
+    assert draw(tmp_path, []) == [] and draw(tmp_path, [{"kind": "validation", "batches": 3, "f1": None}]) == []
+    assert [p.name for p in draw(tmp_path, [training(5)])] == ["loss.png"]
+
+
+def test_of_a_batch_that_occurs_twice_the_later_report_counts():
+    lines = [validation(20, f1=0.5), validation(10, f1=0.1), validation(10, f1=0.3), validation(30, f1=float("nan"))]
+    assert points_of(lines, "validation", "f1") == [(10, 0.3), (20, 0.5)]

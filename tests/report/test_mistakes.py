@@ -1,4 +1,4 @@
-"""Kinds of mistakes: by hand, and against counts made otherwise."""
+"""Kinds of mistakes: by hand, and against counts made in another way."""
 
 from __future__ import annotations
 
@@ -29,24 +29,29 @@ def kinds(gold: str, predicted: str) -> list[str]:
 @pytest.mark.parametrize(
     ("gold", "predicted", "found"),
     [
-        ("AaO", "AaO", ["RIGHT"]),
-        ("AaO", "BbO", ["TYPE"]),
-        ("AaO", "AOO", ["BOUNDARY"]),
-        ("AaO", "OBb", ["BOTH"]),
+        ("AaO", "AaO", ["CORRECT"]),
+        ("AaO", "BbO", ["WRONG_TYPE"]),
+        ("AaO", "AOO", ["WRONG_BOUNDARY"]),
+        ("AaO", "OBb", ["WRONG_TYPE_AND_BOUNDARY"]),
         ("AaO", "OOO", ["MISSED"]),
-        ("OOO", "AaO", ["INVENTED"]),
+        ("OOO", "AaO", ["SPURIOUS"]),
         ("OOO", "OOO", []),
-        ("AOB", "OOB", ["MISSED", "RIGHT"]),
-        ("AOA", "Aaa", ["BOUNDARY", "MISSED"]),  # one covers two: one is a mistake of boundary, the other is missed
-        ("Aaa", "AOA", ["BOUNDARY", "INVENTED"]),
-        ("BAO", "AaO", ["MISSED", "BOUNDARY"]),  # the one of its own type, though it comes second
-        ("AaaaO", "BAaaO", ["INVENTED", "BOUNDARY"]),
-        ("AaBb", "OAaO", ["BOUNDARY", "MISSED"]),
-        ("AB", "BA", ["TYPE", "TYPE"]),  # equal words belong together, whatever else would fit
+        ("AOB", "OOB", ["MISSED", "CORRECT"]),
+        ("AOA", "Aaa", ["WRONG_BOUNDARY", "MISSED"]),  # one covers two: one has a wrong boundary, the other is missed
+        ("Aaa", "AOA", ["WRONG_BOUNDARY", "SPURIOUS"]),
+        ("BAO", "AaO", ["MISSED", "WRONG_BOUNDARY"]),  # the one of its own type, though it comes second
+        ("AaaaO", "BAaaO", ["SPURIOUS", "WRONG_BOUNDARY"]),
+        ("AaBb", "OAaO", ["WRONG_BOUNDARY", "MISSED"]),
+        ("AB", "BA", ["WRONG_TYPE", "WRONG_TYPE"]),  # equal words are matched, whatever else would fit
     ],
 )
 def test_kinds_by_hand(gold, predicted, found):
     assert kinds(gold, predicted) == found
+
+
+def test_labels_are_the_names_in_words():
+    labels = ["correct", "wrong type", "wrong boundary", "wrong type and boundary", "missed", "spurious"]
+    assert [kind.label for kind in MistakeKind] == labels
 
 
 TAGS = st.lists(st.tuples(st.sampled_from("OAaBb"), st.sampled_from("OAaBb")), min_size=1, max_size=12)
@@ -58,7 +63,7 @@ def pairs_of(gold, predicted):
 
 @settings(max_examples=150, deadline=None)
 @given(TAGS)
-def test_every_entity_counts_once_and_right_ones_are_those_of_the_scores(words):
+def test_every_entity_counts_once_and_correct_ones_are_those_of_the_scores(words):
     gold, predicted = (spans("".join(word[i] for word in words)) for i in (0, 1))
     found = match(gold, predicted)
     for index, entities in ((found.gold_index, gold), (found.predicted_index, predicted)):
@@ -95,7 +100,7 @@ def test_pairs_of_one_type_are_as_many_as_there_can_be(words):
     """Where equal words were not given to another type."""
     gold, predicted = (spans("".join(word[i] for word in words)) for i in (0, 1))
     found = match(gold, predicted)
-    if (found.kind == MistakeKind.TYPE).any():
+    if (found.kind == MistakeKind.WRONG_TYPE).any():
         return
     left, right = pairs_of(gold, predicted)
     assert overlap_counts(found, 2).true_positive.sum() == most_pairs(left, right)
@@ -107,8 +112,8 @@ def test_units_are_counted_by_themselves():
     assert found.tolist() == [[[1, 1, 1], [0, 1, 0]], [[1, 1, 1], [0, 0, 0]]]
 
 
-def test_of_plain_tags_every_mistake_is_one_of_type():
+def test_every_mistake_in_plain_tags_is_a_wrong_type():
     gold, predicted = np.array([0, 1, 2, 1]), np.array([0, 2, 2, 0])
     found = match(word_spans(gold), word_spans(predicted))
-    assert [MistakeKind(kind).name for kind in found.kind] == ["RIGHT", "TYPE", "RIGHT", "TYPE"]
+    assert [MistakeKind(kind).name for kind in found.kind] == ["CORRECT", "WRONG_TYPE", "CORRECT", "WRONG_TYPE"]
     assert confusion(found, 3).tolist() == [[1, 0, 0, 0], [1, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]

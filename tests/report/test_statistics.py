@@ -34,12 +34,12 @@ def test_bootstrap_samples_are_as_many_units_drawn_with_replacement():
     assert np.abs(found - exact).max() < 4 * math.sqrt(0.25 / len(drawn))
 
 
-def test_units_with_equal_counts_are_drawn_as_if_they_were_told_apart(monkeypatch):
+def test_units_with_equal_counts_are_drawn_as_if_each_were_another():
     rows = np.array([[1, 1]] * 30 + [[0, 1]] * 70)
     expected = statistics.interval(np.random.default_rng(1).binomial(100, 0.3, 200_000) / 100)
-    for at_a_time in (1 << 22, 7):
-        monkeypatch.setattr(statistics, "_DRAWS_AT_A_TIME", at_a_time)
-        found = statistics.interval(statistics.share(statistics.resampled_sums(rows, resamples=20_000)))
+    for at_once in (statistics.DRAWS_AT_ONCE, 7):
+        drawn = statistics.resampled_sums(rows, resamples=20_000, draws_at_once=at_once)
+        found = statistics.interval(statistics.share(drawn))
         assert abs(found.low - expected.low) <= 0.0101 and abs(found.high - expected.high) <= 0.0101
 
 
@@ -90,7 +90,7 @@ def test_p_of_equal_models_is_one_and_it_is_never_zero():
 
 
 def test_a_difference_is_drawn_on_the_same_units():
-    """Two models that are right on the same sentences but for one: a paired interval is narrow."""
+    """Two models that are correct on the same sentences except one: a paired interval is narrow."""
     right = np.arange(400) % 2
     a = np.stack([right, np.ones(400, int)], axis=1)
     b = a.copy()
@@ -106,6 +106,11 @@ def test_calibration_is_the_definition(words):
     found = statistics.reliability(confidence, right)
     assert found.count.sum() == len(words)
     error = 0.0
+    if len(words):
+        assert found.mean_confidence == pytest.approx(confidence.mean())
+        assert found.mean_accuracy == pytest.approx(right.mean())
+    else:
+        assert math.isnan(found.mean_confidence) and math.isnan(found.mean_accuracy)
     for i in range(10):
         low, high = found.edges[i], found.edges[i + 1]
         inside = [(c, r) for c, r in words if low < c <= high or (i == 0 and c == 0)]
@@ -117,7 +122,7 @@ def test_calibration_is_the_definition(words):
     assert found.error == pytest.approx(error)
 
 
-def test_a_model_that_is_right_as_often_as_it_says_has_no_error():
+def test_a_model_that_is_correct_as_often_as_it_says_has_no_error():
     confidence = np.repeat([0.25, 0.75], 400)
     right = np.concatenate([np.arange(400) % 4 == 0, np.arange(400) % 4 != 0])
     assert statistics.reliability(confidence, right).error == pytest.approx(0)
