@@ -55,9 +55,8 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
             continue
         files = files_of(pattern)
         share = held_out if split != "test" else None
-        key = hash_parts(
-            [FORMAT, files.contents, {**how, "like": asdict(how["like"])}, limit, share and [split, share]]
-        )
+        read_as = {**how, "like": asdict(how["like"])}
+        key = hash_parts([FORMAT, files.contents, read_as, limit, share and [split, share]])
         sentences = hold_out(files.sentences, files.marked, split, share) if share else files.sentences
         paths = tuple(str(path) for path in files.paths)
         yield Source(split, key, take_first(sentences, limit), paths, layouts=files.layouts)

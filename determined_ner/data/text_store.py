@@ -84,10 +84,7 @@ def store_text(
         with pa.OSFile(str(directory / "text.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
             for chunk in _chunks(source.sentences(), whole, chunk_words):
                 rows += len(chunk)
-                documents |= {
-                    chunk[0][1].document,
-                    chunk[-1][1].document,
-                }  # enough to tell one from several: they ascend
+                documents |= {sentence.document for _, sentence in (chunk[0], chunk[-1])}  # they ascend
                 for _, sentence in chunk:
                     inventory.add(sentence.tags or [])
                 columns = [
