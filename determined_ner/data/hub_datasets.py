@@ -26,7 +26,7 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         task: prefix of the label column looked for first, ``ner`` for ``ner_tags``.
 
     Raises:
-        UserError: it cannot be loaded, has no such part, or its columns cannot be told.
+        UserError: it cannot be loaded, has no such part, or its columns cannot be found.
     """
     parts = _load_dataset(settings)
     wanted = [("train", "train", settings.max_train_samples), ("validation", "validation", settings.max_eval_samples)]

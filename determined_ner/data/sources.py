@@ -35,7 +35,7 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         task: prefix of the label column looked for first, ``ner`` for ``ner_tags``.
 
     Raises:
-        UserError: no such file or data set, or columns that cannot be told.
+        UserError: no such file or data set, or columns that cannot be found.
     """
     if settings.dataset_name:
         yield from dataset_sources(settings, task)
@@ -94,7 +94,7 @@ def find_labelled(settings: DataSettings, task: str, data: str | None) -> tuple[
         data: a labelled file; None: the validation data of the training.
 
     Raises:
-        UserError: it is not there, or its columns cannot be told.
+        UserError: it is not there, or its columns cannot be found.
     """
     if data is not None:
         update: dict[str, Any] = dict.fromkeys(("validation_split_percentage", "max_eval_samples"))

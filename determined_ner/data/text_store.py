@@ -37,7 +37,7 @@ class StoredText:
 
     source: Source
     key: str
-    """Hash of its content, and of how it is read and cut into record batches."""
+    """Names its content, and how it is read and cut into record batches; part of `Split.fingerprint`."""
     directory: Path
 
     @property
@@ -111,6 +111,7 @@ def store_text(
             )
         (directory / "labels.json").write_text(json.dumps(_describe(inventory)), encoding="utf-8")
 
+    # A directory of its own name: those that earlier versions made, text-…, hold no labels.
     return StoredText(source, f"text-{key}", build_once(cache_dir, f"sentences-{key}", build, overwrite))
 
 
