@@ -21,7 +21,8 @@ EVALUATION_PIECES = 4096
 """Padded pieces of an evaluation batch at most, before its length is rounded: enough to fill the machine, few enough to
 stay in its caches."""
 LEAST_EVALUATION_PIECES = 512
-"""A batch of so many ends where windows get shorter than nine tenths of its longest: padding costs more than a call."""
+"""From this size on, a batch ends where windows get shorter than nine tenths of its longest: more padding would cost
+more than another call."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class MicroBatch:
     """Windows that go through the model together, as one index of a PyTorch dataset."""
 
     windows: tuple[int, ...]
+    """Empty where a step has fewer windows than micro-batches."""
     loss_weight: float = 1.0
     """Factor of the summed loss of its words."""
 
@@ -44,6 +46,7 @@ class EpochPlan:
     loss_weights: NDArray[np.float64]
     """(S,) factor of the summed loss in each step: M / W."""
     micro_batches: int
+    """M, the micro-batches of a step."""
 
     def __iter__(self) -> Iterator[MicroBatch]:
         for i in range(len(self.borders) - 1):
@@ -69,13 +72,17 @@ def plan_epoch(
 
     Slots average their gradients and so do accumulation steps, hence the factor M: with W words behind a step, the
     sum over a micro-batch's words × M / W makes the gradient that of the mean over words, whatever M is.
-    In random order W is the words of the global batch (the loss of ``run_ner.py``). Grouped by length it is the mean
-    of that over the epoch, or else a word would weigh more where sentences are short.
+    In random order W is the number of words of the global batch, so that the loss is that of ``run_ner.py``. Grouped
+    by length it is the mean of that over the epoch, or a word would weigh more where sentences are short.
 
     Args:
-        lengths: (windows,) pieces of each window, special ones included.
-        words: (windows,) words (labelled pieces) of each window.
+        lengths: (E,) pieces of each window, special ones included.
+        words: (E,) words (labelled pieces) of each window.
+        global_batch_size: windows of a step.
         micro_batches: M, slots × aggregation_frequency.
+        seed: with the epoch, decides the order.
+        epoch: from 0.
+        group_by_length: put windows of like length into one step, to save padding.
     """
     count = len(lengths)
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
@@ -113,10 +120,13 @@ def _cut(order: Ints, borders: Ints, lengths: Ints, parts: int) -> tuple[Ints, I
 
 
 def _balanced(lengths: Ints, parts: int) -> list[int]:
-    """Ends of ``parts`` runs of descending lengths whose largest padded size (count × first length) is least.
+    """Cut descending lengths into ``parts`` runs so that the largest padded size (count × first length) is least.
 
     Every run gets a window as long as there are enough; where there are fewer windows than parts, the last runs are
     empty.
+
+    Returns:
+        where each run ends.
     """
     count = len(lengths)
     if count <= parts:
@@ -147,7 +157,7 @@ def _balanced(lengths: Ints, parts: int) -> list[int]:
     return ends
 
 
-class TrainingBatches(torch.utils.data.Sampler):
+class TrainingBatches(torch.utils.data.Sampler[list[MicroBatch]]):
     """Micro-batches of one epoch after another; each ``iter()`` is the next epoch, as Determined repeats samplers."""
 
     def __init__(
@@ -170,6 +180,7 @@ class TrainingBatches(torch.utils.data.Sampler):
             yield [micro_batch]
 
     def plan(self, epoch: int) -> EpochPlan:
+        """The plan of any epoch, from 0."""
         return plan_epoch(self._lengths, self._words, *self._settings, epoch, self._group_by_length)
 
 
@@ -189,13 +200,13 @@ def evaluation_batches(windows: Ints, lengths: Ints) -> list[MicroBatch]:
     return batches
 
 
-class EvaluationBatches(torch.utils.data.Sampler):
+class EvaluationBatches(torch.utils.data.Sampler[list[MicroBatch]]):
     """All windows once, longest first, in batches that do not depend on the number of slots."""
 
     def __init__(self, split: Split, specials: int, slots: int) -> None:
         lengths = split.lengths(specials)
         self._batches = evaluation_batches(np.arange(len(lengths)), lengths)
-        # Determined wants a batch on every slot, be it an empty one.
+        # Determined needs a batch on every slot, even an empty one.
         self._batches.extend(MicroBatch(()) for _ in range(slots - len(self._batches)))
 
     def __len__(self) -> int:

@@ -13,8 +13,8 @@ from determined_ner.data.split import IGNORED, Split
 from determined_ner.data.tokenizer import WordTokenizer
 
 
-class BatchDataset(torch.utils.data.Dataset):
-    """A split whose items are whole collated batches."""
+class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
+    """A split whose items are whole batches, collated: its index is a `MicroBatch`."""
 
     def __init__(self, split: Split, tokenizer: WordTokenizer, padding: Padding | None = None) -> None:
         self._split = split
@@ -27,8 +27,10 @@ class BatchDataset(torch.utils.data.Dataset):
         An empty micro-batch becomes one window without words: every slot has to take part in every step.
 
         Returns:
-            input_ids, attention_mask, labels: (B, L) int64; is_first_piece: (B, L) bool, of owned words;
-            windows: (B,) int64, empty for an empty micro-batch; loss_weight: () float32.
+            - input_ids, attention_mask and labels: (B, L) int64;
+            - is_first_piece: (B, L) bool, first pieces of owned words;
+            - windows: (B,) int64, empty for an empty micro-batch;
+            - loss_weight: () float32.
         """
         windows = np.array(batch.windows or (0,), np.int64)
         begins, ends = self._split.windows[windows], self._split.windows[windows + 1]
@@ -64,6 +66,6 @@ class BatchDataset(torch.utils.data.Dataset):
 
 
 def only_item(items: list[Any]) -> Any:
-    """``collate_fn`` for a dataset whose items are batches already."""
+    """``collate_fn`` of a dataset whose items are batches already."""
     (item,) = items
     return item

@@ -1,8 +1,8 @@
 """Reading a data set into one validated, tokenized and memory-mapped form.
 
 Two stages, each kept in the cache under a hash of all that it depends on, so that a second start, a second slot or
-a second trial finds it ready: text (words and tags as they stand in the files, in Arrow) and windows (pieces and
-tag ids, as flat arrays). Neither stage holds a whole corpus in Python objects.
+a second trial finds it ready: text (`text_store`: words and tags as they stand in the files, in Arrow) and windows
+(`encode`: pieces and tag ids, as flat arrays). Neither stage holds a whole corpus in Python objects.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from determined_ner.tags.labels import Labels
 
 @dataclass(frozen=True)
 class Corpus:
-    """All splits of a data set: train, validation and, where given, test."""
+    """All splits of a data set, by name: train, validation and, where given, test."""
 
     labels: Labels
+    """Those of train."""
     texts: dict[str, StoredText]
     splits: dict[str, Split]
 

@@ -23,7 +23,7 @@ from determined_ner.tags.labels import Labels
 from determined_ner.tags.schemes import Scheme, bad_tags, to_iob2
 
 BAD_TAGS_SHOWN = 20
-
+"""Repaired tags of a split that are kept with their places."""
 
 _ARRAYS = {
     "ids": np.int32,
@@ -34,6 +34,7 @@ _ARRAYS = {
     "tags": np.int16,
     "sentences": np.int64,
 }
+"""Fields of a `Split` that are files of the cache."""
 
 
 def encode_split(
@@ -45,7 +46,11 @@ def encode_split(
     cache_dir: Path,
     overwrite: bool = False,
 ) -> Split:
-    """Tokenize a split's text and cut it into windows.
+    """Tokenize a split's text and cut it into windows, or find them in the cache.
+
+    Args:
+        max_seq_length: pieces a window holds, special ones included.
+        overwrite: tokenize again even if the cache has them.
 
     Raises:
         UserError: a tag that training never saw, or a bad one where data.on_bad_tags says error.
@@ -79,10 +84,12 @@ def encode_split(
 
 @dataclass(frozen=True)
 class BadTag:
-    """A tag that was repaired. Its file is a position in the source's list: the same content may move elsewhere."""
+    """A tag that was repaired."""
 
     file: int
+    """A position in the source's list, not a path: the cache outlives a move of the file."""
     line: int
+    """Where its sentence begins."""
     word: int
     """Its 1-based number in the sentence."""
     text: str
@@ -104,7 +111,7 @@ class BadTag:
 
 
 class _Encoder:
-    """Turns record batches of text into arrays, and counts what the user should know of."""
+    """Turns record batches of text into arrays, and counts what the user should know about."""
 
     def __init__(
         self,
@@ -132,7 +139,7 @@ class _Encoder:
         for tags, words, file, line in zip(*columns, strict=True):
             try:
                 converted, repaired = to_iob2(tags, self._labels.scheme)
-            except ValueError:  # not a tag of the scheme at all: unknown as it stands
+            except ValueError:  # not a tag of any scheme, so not one of training's either
                 converted, repaired = tags, 0
             if repaired:
                 self._note_bad_tags(tags, words, file, line, repaired)
@@ -166,7 +173,11 @@ class _Encoder:
         )
 
     def encode(self, batch: pa.RecordBatch) -> dict[str, NDArray[Any]]:
-        """Tokenize and cut one record batch; offsets count from its own beginning and leave out the leading 0."""
+        """Tokenize and cut one record batch.
+
+        Returns:
+            the arrays of a `Split`; offsets count from the beginning of the batch and leave out the leading 0.
+        """
         gold = self._tag_ids(batch)
         texts = batch.column("words").to_pylist()
         documents = batch.column("document").to_numpy() if self._settings.context == "document" else None
@@ -189,7 +200,10 @@ class _Encoder:
 
 
 def _inside(labels: Labels) -> NDArray[np.int16]:
-    """(K,) label of the later pieces of a word with label k: I- for B-, so that one entity stays one; the same else."""
+    """(K,) label of the later pieces of a word with label k: I-X for B-X, so that one entity stays one; else k itself.
+
+    IGNORED where training has no I-X.
+    """
     ids = labels.ids()
     inside = []
     for i, name in enumerate(labels.names):
@@ -201,7 +215,7 @@ def _inside(labels: Labels) -> NDArray[np.int16]:
 
 
 class _ArrayWriter:
-    """Appends to the raw array files of a split."""
+    """Appends to the files of a split's arrays, which are raw."""
 
     def __init__(self, directory: Path) -> None:
         self._files = {name: (directory / f"{name}.bin").open("wb") for name in _ARRAYS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,13 +11,23 @@ from typing import Any
 
 from determined_ner.data.readers.lines import Choice, Layout, Sentence
 from determined_ner.data.readers.tables import SAMPLE_ROWS, Row, Table, choose_columns, read_table
-from determined_ner.data.source import Numbered, Source, hold_out, take_first
+from determined_ner.data.source import Numbered, Source, documents_marked, hold_out, take_first
 from determined_ner.errors import UserError
 from determined_ner.files.cache import FORMAT, hash_parts
 from determined_ner.settings.data import DataSettings
 
 
 def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
+    """The splits of the data set that the settings name, train first.
+
+    A test part whose labels are withheld is left out, with a warning.
+
+    Args:
+        task: prefix of the label column looked for first, ``ner`` for ``ner_tags``.
+
+    Raises:
+        UserError: it cannot be loaded, has no such part, or its columns cannot be found.
+    """
     parts = _load_dataset(settings)
     wanted = [("train", "train", settings.max_train_samples), ("validation", "validation", settings.max_eval_samples)]
     if "test" in parts:
@@ -25,13 +36,15 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
     if share:
         wanted[1] = ("validation", "train", settings.max_eval_samples)
     choice = Choice(settings.text_column_name, settings.label_column_name, settings.document_column_name, task=task)
+    rows_of = functools.cache(lambda part: _DatasetRows(parts[part], f"{settings.dataset_name} ({part})"))
     for split, part, limit in wanted:
         if part not in parts:
             raise UserError(
-                f"data.dataset_name: {settings.dataset_name!r} has no {part} split (it has {', '.join(parts)}); "
-                f"set data.validation_split_percentage, or use data.train_file and data.validation_file"
+                "data.dataset_name",
+                f"{settings.dataset_name!r} has no {part} split (it has {', '.join(parts)})",
+                "set data.validation_split_percentage, or use data.train_file and data.validation_file",
             )
-        rows = _DatasetRows(parts[part], f"{settings.dataset_name} ({part})")
+        rows = rows_of(part)
         if split == "test" and (reason := rows.without_labels(choice)):
             logging.getLogger("determined_ner").warning(f"{rows.where}: left out, there is nothing to score: {reason}")
             continue
@@ -44,8 +57,10 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         def sentences(rows: _DatasetRows = rows, choice: Choice = choice) -> Iterator[Numbered]:
             return ((0, sentence) for sentence in rows.sentences(choice))
 
-        chosen = take_first(hold_out(sentences, split, held) if held else sentences, limit)
-        yield Source(split, key, chosen, (rows.where,), rows.names.get(layout.tag_column or ""))
+        # Rows have no other mark of a document than its column.
+        marked = documents_marked(sentences) if layout.document_column else lambda: False
+        chosen = hold_out(sentences, marked, split, held) if held else sentences
+        yield Source(split, key, take_first(chosen, limit), (rows.where,), rows.names.get(layout.tag_column or ""))
 
 
 class _DatasetRows:
@@ -61,13 +76,14 @@ class _DatasetRows:
             names = getattr(inner, "names", None)
             if names:
                 self.names[column] = tuple(names)
-        self._told_empty = False
+        self._warned_of_empty_rows = False
 
     def choose(self, choice: Choice) -> Layout:
+        """Tell the columns of words, tags and documents."""
         return choose_columns(list(self.dataset.column_names), choice, Path(self.where))
 
     def without_labels(self, choice: Choice) -> str | None:
-        """Why nothing can be scored on these rows, if so: many a hub data set keeps the labels of its test part."""
+        """Why nothing can be scored on these rows; None: it can. Many hub data sets withhold the labels of test."""
         column = self.choose(replace(choice, need_tags=False)).tag_column
         if column is None:
             return f"no column {choice.label!r} among {', '.join(self.dataset.column_names)}"
@@ -77,12 +93,13 @@ class _DatasetRows:
         return None
 
     def sentences(self, choice: Choice) -> Iterator[Sentence]:
+        """Read the rows from the beginning."""
         layout = self.choose(choice)
         table = Table("dataset", list(self.dataset.column_names), self._rows(layout), tag_names=self.names)
         return read_table(table, choice, Path(self.where))[1]
 
     def _rows(self, layout: Layout) -> Iterator[Row]:
-        """Rows less those with neither words nor tags, of which the user, who cannot edit a data set, is told once."""
+        """Rows except those with neither words nor tags, which one warning counts: a user cannot edit a data set."""
         empty = 0
         columns = (layout.text_column, layout.tag_column, layout.sentence_column, layout.document_column)
         dataset = self.dataset.select_columns([column for column in columns if column is not None])
@@ -91,8 +108,8 @@ class _DatasetRows:
                 empty += 1
             else:
                 yield number, row
-        if empty and not self._told_empty:
-            self._told_empty = True
+        if empty and not self._warned_of_empty_rows:
+            self._warned_of_empty_rows = True
             logging.getLogger("determined_ner").warning(f"{self.where}: {empty} rows without a word were skipped")
 
 
@@ -102,6 +119,7 @@ def _hidden(tags: object) -> bool:
 
 
 def _load_dataset(settings: DataSettings) -> Any:
+    """Load all parts of a data set, by name: a directory written by ``save_to_disk``, or what the hub has."""
     import datasets
 
     name = settings.dataset_name
@@ -118,10 +136,11 @@ def _load_dataset(settings: DataSettings) -> Any:
         except RuntimeError as error:
             if settings.dataset_revision is not None or "script" not in str(error).lower():
                 raise
-            # Data sets that were scripts live on as the hub's own conversion.
+            # The hub keeps a Parquet conversion of data sets that were scripts.
             return datasets.load_dataset(name, **{**options, "revision": "refs/convert/parquet"})
     except Exception as error:  # the library raises a dozen kinds, from connection to parsing; none is ours to handle
         raise UserError(
-            f"data.dataset_name: {name!r} cannot be loaded: {type(error).__name__}: {str(error).strip()[:300]}; "
-            f"check the name and the connection, or use data.train_file"
+            "data.dataset_name",
+            f"{name!r} cannot be loaded: {type(error).__name__}: {str(error).strip()[:300]}",
+            "check the name and the connection, or use data.train_file",
         ) from error

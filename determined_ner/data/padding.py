@@ -1,4 +1,4 @@
-"""To which length batches are padded, and what share of them that makes."""
+"""To which length batches are padded, and what share of them is padding."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import sys
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from determined_ner.data.batches import EvaluationBatches, Ints
+from determined_ner.data.batches import Ints, evaluation_batches
 from determined_ner.data.split import Split
 
 
@@ -24,7 +23,8 @@ class Padding:
     """and at most this: the size of a window."""
 
     def __call__(self, longest: Ints) -> Ints:
-        """
+        """Round lengths.
+
         Args:
             longest: (batches,) pieces of the longest window of each.
 
@@ -37,13 +37,14 @@ class Padding:
 
 def evaluation_padding(split: Split, specials: int, padding: Padding) -> float:
     """Share of padding in the batches that a split is evaluated in."""
-    batches = [batch.windows for (batch,) in EvaluationBatches(split, specials, 1)]
-    order = np.array([window for windows in batches for window in windows])
-    borders = np.cumsum([0, *(len(windows) for windows in batches)])
-    return padding_share(split.lengths(specials)[order], borders, padding)
+    lengths = split.lengths(specials)
+    batches = [batch.windows for batch in evaluation_batches(np.arange(len(lengths)), lengths)]
+    order = np.concatenate(batches)
+    borders = np.cumsum([0, *map(len, batches)])
+    return padding_share(lengths[order], borders, padding)
 
 
-def padding_share(lengths: NDArray[np.int64], borders: NDArray[np.int64], padding: Padding) -> float:
+def padding_share(lengths: Ints, borders: Ints, padding: Padding) -> float:
     """Share of padding in batches.
 
     Args:
@@ -53,7 +54,7 @@ def padding_share(lengths: NDArray[np.int64], borders: NDArray[np.int64], paddin
     return 1 - float(lengths.sum() / padded_sizes(lengths, borders, padding).sum())
 
 
-def padded_sizes(lengths: NDArray[np.int64], borders: NDArray[np.int64], padding: Padding) -> NDArray[np.int64]:
+def padded_sizes(lengths: Ints, borders: Ints, padding: Padding) -> Ints:
     """(batches,) windows × padded length; 0 for a batch without windows, which slots may have."""
     sizes = np.diff(borders)
     padded = np.zeros(len(sizes), np.int64)

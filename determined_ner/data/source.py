@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,14 +20,15 @@ class Source:
 
     split: str
     key: str
-    """Names its content."""
+    """Hash of its content and of how it is read."""
     sentences: Callable[[], Iterable[Numbered]]
-    """Each with the position of its file in ``files``; reads from the beginning at every call."""
+    """Reads them from the beginning at every call, each with the position of its file in ``files``."""
     files: tuple[str, ...]
+    """Where they are read from, for messages: paths, or the name of a data set's part."""
     names: tuple[str, ...] | None = None
     """Label names in their own order, where the data set declares them."""
     layouts: Callable[[], list[Layout]] = list
-    """How each of ``files`` is read; of a data set, which has no files, nothing."""
+    """Finds how each of ``files`` is read; nothing for a data set, which has no files."""
 
     @property
     def title(self) -> str:
@@ -34,16 +36,24 @@ class Source:
         return ", ".join(self.files)
 
 
+def documents_marked(sentences: Callable[[], Iterable[Numbered]]) -> Callable[[], bool]:
+    """Whether any documents are marked: looked for at the first call only, and remembered for all splits of a file."""
+    return functools.cache(lambda: any(sentence.document for _, sentence in sentences()))
+
+
 def hold_out(
-    sentences: Callable[[], Iterable[Numbered]], split: str, per_cent: float
+    sentences: Callable[[], Iterable[Numbered]], marked: Callable[[], bool], split: str, per_cent: float
 ) -> Callable[[], Iterable[Numbered]]:
-    """What of the training data is (validation) or is not (train) held out, the same each time.
+    """What of the training data is held out (validation) or is not (train), the same each time.
 
     Whole documents, so that none is trained and validated on; single sentences where no documents are marked.
+
+    Args:
+        marked: as `documents_marked` makes it of the same sentences.
     """
 
     def chosen() -> Iterator[Numbered]:
-        documents = any(sentence.document for _, sentence in sentences())
+        documents = marked()
         for row, (file, sentence) in enumerate(sentences()):
             unit = sentence.document if documents else row
             held_out = int((unit + 1) * per_cent / 100) > int(unit * per_cent / 100)  # evenly spread
@@ -54,5 +64,5 @@ def hold_out(
 
 
 def take_first(sentences: Callable[[], Iterable[Numbered]], limit: int | None) -> Callable[[], Iterable[Numbered]]:
-    """The first sentences alone, where there is a limit."""
+    """The first ``limit`` sentences; None: all."""
     return (lambda: islice(sentences(), limit)) if limit else sentences

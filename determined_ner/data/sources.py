@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,16 +11,17 @@ from typing import Any
 from determined_ner.data.hub_datasets import dataset_sources
 from determined_ner.data.readers.lines import Layout
 from determined_ner.data.readers.open import describe, find_files, format_of, read_file
-from determined_ner.data.source import Numbered, Source, hold_out, take_first
+from determined_ner.data.source import Numbered, Source, documents_marked, hold_out, take_first
 from determined_ner.files.cache import FORMAT, hash_file, hash_parts
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.urls import is_remote
 
 
 def check_files(settings: DataSettings) -> None:
-    """
+    """Check that the local files that the settings name are there.
+
     Raises:
-        UserError: a file that the settings name does not exist; remote ones are not looked for.
+        UserError: one is not.
     """
     for pattern in (settings.train_file, settings.validation_file, settings.test_file):
         if pattern is not None and not is_remote(pattern):
@@ -29,8 +31,11 @@ def check_files(settings: DataSettings) -> None:
 def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
     """The splits that the settings name, train first.
 
+    Args:
+        task: prefix of the label column looked for first, ``ner`` for ``ner_tags``.
+
     Raises:
-        UserError: no such file or data set, or columns that cannot be told.
+        UserError: no such file or data set, or columns that cannot be found.
     """
     if settings.dataset_name:
         yield from dataset_sources(settings, task)
@@ -43,39 +48,53 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
     held_out = settings.validation_split_percentage
     patterns = {"train": settings.train_file, "validation": settings.validation_file, "test": settings.test_file}
     how = _reading(settings, task)
+    files_of = functools.cache(lambda pattern: _Files(find_files(pattern), how))
     for split, limit in limits.items():
         pattern = patterns[split] or (settings.train_file if split == "validation" else None)
         if pattern is None:
             continue
-        files = find_files(pattern)
+        files = files_of(pattern)
         share = held_out if split != "test" else None
-        contents = [[hash_file(file), *format_of(file)] for file in files]
-        key = hash_parts([FORMAT, contents, {**how, "like": asdict(how["like"])}, limit, share and [split, share]])
+        read_as = {**how, "like": asdict(how["like"])}
+        key = hash_parts([FORMAT, files.contents, read_as, limit, share and [split, share]])
+        sentences = hold_out(files.sentences, files.marked, split, share) if share else files.sentences
+        paths = tuple(str(path) for path in files.paths)
+        yield Source(split, key, take_first(sentences, limit), paths, layouts=files.layouts)
 
-        def sentences(files: list[Path] = files) -> Iterator[Numbered]:
-            document = 0
-            for number, file in enumerate(files):
-                offset = document
-                for sentence in read_file(file, **how):
-                    document = offset + sentence.document + 1
-                    yield number, replace(sentence, document=offset + sentence.document)
 
-        def layouts(files: list[Path] = files) -> list[Layout]:
-            return [describe(file, **how) for file in files]
+class _Files:
+    """The files that one pattern names, read as one; two splits may be cut from them."""
 
-        parts = hold_out(sentences, split, share) if share else sentences
-        yield Source(split, key, take_first(parts, limit), tuple(str(f) for f in files), layouts=layouts)
+    def __init__(self, paths: list[Path], how: dict[str, Any]) -> None:
+        self.paths = paths
+        self._how = how
+        self.contents = [[hash_file(path), *format_of(path)] for path in paths]
+        """What names their content."""
+        self.marked = documents_marked(self.sentences)
+
+    def sentences(self) -> Iterator[Numbered]:
+        """Read them from the beginning; documents are numbered through all files."""
+        document = 0
+        for number, path in enumerate(self.paths):
+            offset = document
+            for sentence in read_file(path, **self._how):
+                document = offset + sentence.document + 1
+                yield number, replace(sentence, document=offset + sentence.document)
+
+    def layouts(self) -> list[Layout]:
+        return [describe(path, **self._how) for path in self.paths]
 
 
 def find_labelled(settings: DataSettings, task: str, data: str | None) -> tuple[Source, DataSettings]:
-    """The text that a trained model is looked at on, and the settings to read it with.
+    """The text that a trained model is scored on, and the settings to read it with.
 
     Args:
         settings: those of the training.
+        task: as in `find_sources`.
         data: a labelled file; None: the validation data of the training.
 
     Raises:
-        UserError: it is not at hand, or its columns cannot be told.
+        UserError: it is not there, or its columns cannot be found.
     """
     if data is not None:
         update: dict[str, Any] = dict.fromkeys(("validation_split_percentage", "max_eval_samples"))
@@ -88,7 +107,7 @@ def find_labelled(settings: DataSettings, task: str, data: str | None) -> tuple[
 def _reading(settings: DataSettings, task: str) -> dict[str, Any]:
     """What the readers are asked for in every file: the columns named, else those of the first training file.
 
-    A file by itself may not tell: in one whose entities are all O, the rightmost tags are of chunks.
+    One file alone may not tell its columns: where the entity column is all O, the chunk column looks like the tags.
     """
     assert settings.train_file is not None
     how: dict[str, Any] = {

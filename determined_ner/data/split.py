@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WINDOWS_AT_A_TIME = 1 << 16
-
+"""Counted at once, so that no more of the memory-mapped labels is in memory."""
 IGNORED = -100
 """Label of a piece that no loss is taken over (PyTorch's cross entropy)."""
 

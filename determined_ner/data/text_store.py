@@ -1,4 +1,4 @@
-"""The first stage of the cache: words and tags as they stand in the files, in Arrow, and what labels they come to."""
+"""The first stage of the cache: words and tags as they stand in the files, in Arrow, and the labels found in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from determined_ner.settings.data import DataSettings
 from determined_ner.tags.labels import Labels, TagInventory, with_declared
 from determined_ner.tags.schemes import Scheme
 
-_CHUNK_WORDS = 1 << 16  # in memory at a time; a longer document, where documents are kept whole, is too
+CHUNK_WORDS = 1 << 16
+"""Words in memory at a time, about; a longer document is too, where documents are kept whole."""
 
 SCHEMA = pa.schema(
     {
@@ -36,22 +37,23 @@ class StoredText:
 
     source: Source
     key: str
-    """Names its content."""
+    """Names its content, and how it is read and cut into record batches; part of `Split.fingerprint`."""
     directory: Path
 
     @property
     def file(self) -> Path:
+        """The Arrow file, of `SCHEMA`."""
         return self.directory / "text.arrow"
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Its record batches, one at a time."""
+        """Read its record batches, one at a time."""
         with pa.OSFile(str(self.file)) as source:  # a memory map would stay resident to its end
             reader = pa.ipc.open_file(source)
             for i in range(reader.num_record_batches):
                 yield reader.get_batch(i)
 
     def labels(self) -> Labels:
-        """What its tags come to, after those that its data set declares.
+        """The labels found in its tags, after those that its data set declares.
 
         Raises:
             UserError: the tags mix two schemes.
@@ -63,15 +65,16 @@ class StoredText:
 
 
 def store_text(
-    source: Source, settings: DataSettings, cache_dir: Path, overwrite: bool = False, chunk_words: int = _CHUNK_WORDS
+    source: Source, settings: DataSettings, cache_dir: Path, overwrite: bool = False, chunk_words: int = CHUNK_WORDS
 ) -> StoredText:
-    """Write a split's sentences to Arrow, or find them in the cache.
+    """Write a split's sentences to Arrow and find their labels, in one pass; or find them in the cache.
 
     Args:
-        chunk_words: of a record batch, about.
+        overwrite: read again even if the cache has them.
+        chunk_words: words of a record batch, about.
 
     Raises:
-        UserError: what the readers find, no sentence at all, or no documents where they are asked for.
+        UserError: what the readers raise, no sentence at all, or no documents where data.context asks for them.
     """
     whole = settings.context == "document"
     key = f"{source.key}{'-documents' if whole else ''}"
@@ -81,7 +84,7 @@ def store_text(
         with pa.OSFile(str(directory / "text.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
             for chunk in _chunks(source.sentences(), whole, chunk_words):
                 rows += len(chunk)
-                documents |= {s.document for _, s in chunk[:: max(1, len(chunk) - 1)]}  # non-decreasing
+                documents |= {sentence.document for _, sentence in (chunk[0], chunk[-1])}  # they ascend
                 for _, sentence in chunk:
                     inventory.add(sentence.tags or [])
                 columns = [
@@ -106,21 +109,23 @@ def store_text(
                 "mark them by -DOCSTART- or # newdoc lines or by a column (data.document_column_name), or drop "
                 "data.context",
             )
-        (directory / "labels.json").write_text(json.dumps(_described(inventory)), encoding="utf-8")
+        (directory / "labels.json").write_text(json.dumps(_describe(inventory)), encoding="utf-8")
 
+    # A directory of its own name: those that earlier versions made, text-…, hold no labels.
     return StoredText(source, f"text-{key}", build_once(cache_dir, f"sentences-{key}", build, overwrite))
 
 
-def _described(inventory: TagInventory) -> dict[str, object]:
+def _describe(inventory: TagInventory) -> dict[str, object]:
+    """What ``labels.json`` holds: the labels, or what is wrong with them, which matters in the training data alone."""
     try:
         labels = inventory.labels()
-    except ValueError as error:  # told where the labels are asked for: those of validation are not
+    except ValueError as error:
         return {"problem": str(error)}
     return {"names": labels.names, "scheme": labels.scheme.value}
 
 
 def _chunks(sentences: Iterable[Numbered], whole_documents: bool, chunk_words: int) -> Iterator[list[Numbered]]:
-    """Runs of about ``chunk_words`` words; where asked to, a document is not cut."""
+    """Cut sentences into runs of about ``chunk_words`` words, each document whole where asked to."""
     chunk: list[Numbered] = []
     words = 0
     for file, sentence in sentences:

@@ -46,8 +46,8 @@ class WordTokenizer:
         """Tokenize texts given as words, without special pieces and without a length limit.
 
         Returns:
-            ids (P,) of all pieces; how many of them each word has, (words,), never 0; and how many words had none
-            of their own and got ``unknown_id``.
+            (P,) ids of all pieces; (words,) how many of them each word has, never 0; and how many words had no
+            piece of their own and got ``unknown_id``.
         """
         encodings = self.tokenizer.backend_tokenizer.encode_batch(
             [list(text) for text in texts], is_pretokenized=True, add_special_tokens=False
@@ -70,7 +70,8 @@ def load_tokenizer(source: Pretrained) -> WordTokenizer:
     """Load a tokenizer and probe it.
 
     Raises:
-        UserError: there is none, or (a hyperparameter error) it is a slow one, or does not tell words apart.
+        UserError: there is none, it is a slow one, it has no vocabulary, or it does not tell words apart (of a
+            hyperparameter, all but the first are a HyperparameterError).
     """
     tokenizer = _from_pretrained(source)
     kind = type(tokenizer).__name__
@@ -80,16 +81,16 @@ def load_tokenizer(source: Pretrained) -> WordTokenizer:
             "choose an encoder with a fast tokenizer (a tokenizer.json), or convert this one",
         )
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
-        # What the library makes of a model directory without tokenizer files.
+        # So the library loads a model directory without tokenizer files.
         raise source.refused(
             f"its tokenizer has no vocabulary beside {len(tokenizer)} special pieces",
             "add the encoder's tokenizer.json to the directory, or set hyperparameters.tokenizer_name",
         )
-    _take_limits_off(tokenizer)
+    _remove_limits(tokenizer)
     if not _words_alike(tokenizer):
-        # Byte-level BPE gives the first word of a text other pieces than the same word later, unless told not to.
+        # Byte-level BPE gives the first word of a text other pieces than the same word later, without this option.
         tokenizer = _from_pretrained(source, add_prefix_space=True)
-        _take_limits_off(tokenizer)
+        _remove_limits(tokenizer)
         pre_tokenizer = tokenizer.backend_tokenizer.pre_tokenizer
         if isinstance(pre_tokenizer, ByteLevel):
             pre_tokenizer.add_prefix_space = True  # transformers 5 does not pass it on where a class is a generic one
@@ -102,8 +103,8 @@ def load_tokenizer(source: Pretrained) -> WordTokenizer:
 
 
 def from_fast_tokenizer(tokenizer: Any) -> WordTokenizer:
-    """Find a loaded fast tokenizer's special pieces, and take the length limits off it."""
-    _take_limits_off(tokenizer)
+    """Find a loaded fast tokenizer's special pieces, and remove its length limits."""
+    _remove_limits(tokenizer)
     with_specials = tokenizer.backend_tokenizer.encode(["a"], is_pretokenized=True, add_special_tokens=True)
     own = [i for i, special in enumerate(with_specials.special_tokens_mask) if not special] or [0]
     unknown = tokenizer.unk_token_id
@@ -130,17 +131,17 @@ def _from_pretrained(source: Pretrained, **options: Any) -> Any:
         return AutoTokenizer.from_pretrained(source.location(), **source.options(), **options)
 
 
-def _take_limits_off(tokenizer: Any) -> None:
-    """Some tokenizer.json carry a length, to which texts are cut and filled up."""
+def _remove_limits(tokenizer: Any) -> None:
+    """Some tokenizer.json carry a length, to which texts are cut or padded."""
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
 
 
 def _words_alike(tokenizer: Any) -> bool:
-    """Does a word get the same pieces wherever it stands?"""
+    """Whether a word gets the same pieces wherever it stands."""
     backend = tokenizer.backend_tokenizer
     encoding = backend.encode(["word", "word"], is_pretokenized=True, add_special_tokens=False)
     first = [i for i, w in zip(encoding.ids, encoding.word_ids, strict=True) if w == 0]
     second = [i for i, w in zip(encoding.ids, encoding.word_ids, strict=True) if w == 1]
     separate = backend.encode("x word", add_special_tokens=False).ids[-len(second) :]
-    return first == second == separate
+    return bool(first == second == separate)

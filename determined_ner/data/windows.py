@@ -44,7 +44,7 @@ def plan_windows(pieces: Ints, documents: Ints, capacity: int, stride: int) -> W
         stride: pieces by which two windows of a document overlap, as far as word borders allow.
 
     Returns:
-        windows in reading order; each word is owned by exactly one.
+        windows in reading order; each word is owned by exactly one. Windows that would own none are left out.
     """
     assert 0 <= stride < capacity, (stride, capacity)
     assert len(pieces) == 0 or (pieces.min() >= 1 and pieces.max() <= capacity)
@@ -63,7 +63,13 @@ def plan_windows(pieces: Ints, documents: Ints, capacity: int, stride: int) -> W
 
 
 def _plan_long(total: Ints, first: int, last: int, capacity: int, stride: int) -> Windows:
-    """The windows of one document, words ``first`` to ``last``, that is longer than one of them."""
+    """The windows of a document that is longer than one of them.
+
+    Args:
+        total: (words + 1,) pieces before each word.
+        first: its first word.
+        last: one past its last word.
+    """
     begins, ends = [], []
     begin = first
     while True:
@@ -88,7 +94,14 @@ def _plan_long(total: Ints, first: int, last: int, capacity: int, stride: int) -
 
 
 def window_room(max_seq_length: int, stride: int | None, tokenizer: WordTokenizer) -> tuple[int, int]:
-    """Pieces that a window holds beside its special ones, and pieces by which two overlap (a quarter unless given).
+    """How many pieces windows hold, and by how many they overlap.
+
+    Args:
+        max_seq_length: pieces a window holds, special ones included.
+        stride: pieces by which two windows overlap; None: a quarter of max_seq_length.
+
+    Returns:
+        capacity, the pieces a window holds beside its special ones; and the stride.
 
     Raises:
         HyperparameterError: a stride that leaves no room.
@@ -110,22 +123,22 @@ class CutTexts:
 
     ids: NDArray[np.int32]
     """(P,) pieces."""
-    word: NDArray[np.int64]
+    word: Ints
     """(P,) the word that a piece belongs to."""
     owned: NDArray[np.bool_]
     """(P,) piece of a word, in the window that owns it."""
     is_first_piece: NDArray[np.bool_]
     """(P,) first piece of a word, in the window that owns it."""
-    windows: NDArray[np.int64]
+    windows: Ints
     """(W + 1,) where each window begins in ids."""
-    words: NDArray[np.int64]
+    words: Ints
     """(W + 1,) first word that each window owns."""
-    sentences: NDArray[np.int64]
+    sentences: Ints
     """(S + 1,) first word of each text."""
     unknown_words: int
     """Words without a piece of their own."""
     cut_words: int
-    """Words longer than a window, of which the first pieces are kept."""
+    """Words longer than a window, of which only the first pieces are kept."""
 
 
 def cut_windows(
@@ -176,8 +189,9 @@ def cut_windows(
     )
 
 
-def _ranges(begin: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
+def _ranges(begin: Ints, end: Ints) -> Ints:
     """begin[0] … end[0] - 1, begin[1] … end[1] - 1, … in one array."""
     lengths = end - begin
     offset = np.cumsum(lengths) - lengths
-    return np.arange(int(lengths.sum())) - np.repeat(offset - begin, lengths)
+    ranges: Ints = np.arange(int(lengths.sum())) - np.repeat(offset - begin, lengths)
+    return ranges

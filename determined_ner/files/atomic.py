@@ -1,4 +1,7 @@
-"""Files and directories that are complete or not there at all: the one home of writing them, and of our JSON."""
+"""Files and directories written atomically: complete or not there at all. Locks and JSON files too.
+
+Each is written under a hidden name beside its own, ``.NAME….partial``, and takes its name by a rename at the end.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,16 @@ from determined_ner.errors import UNWRITABLE, UserError, first_line
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """The path of a file to write beside ``path``, which takes its name, and the place of what was there, at the end.
+def replacing(path: Path, alone: bool = False) -> Iterator[Path]:
+    """The path of a file to write beside ``path``, whose name and place it takes at the end.
 
-    Whatever ends the writing before leaves what was there.
+    Whatever ends the writing before then leaves what was there.
+
+    Args:
+        alone: no other process writes this file meanwhile, as under a lock; then what a killed one left half written
+            is overwritten. Else several may, and the last one wins.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.partial" if alone else f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
         partial.replace(path)
@@ -41,19 +48,22 @@ def write_json(path: Path, value: Any, default: Callable[[Any], Any] | None = No
     """Write a JSON file, one key a line, atomically.
 
     Args:
-        default: makes something of what JSON does not know.
+        default: called with a value that JSON does not know; returns one that it does.
     """
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=default) + "\n")
 
 
 def read_json(file: Path, whole: str = "it") -> dict[str, Any] | None:
-    """A JSON object that we once wrote; None: there is no such file.
+    """Read a JSON object that this project once wrote.
 
     Args:
-        whole: what is to be copied again where it is damaged.
+        whole: what the file is part of, which is to be copied again where the file is damaged.
+
+    Returns:
+        the object; None: there is no such file.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the file is damaged.
     """
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
@@ -67,9 +77,10 @@ def read_json(file: Path, whole: str = "it") -> dict[str, Any] | None:
 
 
 def check_output(path: Path, overwrite: bool) -> None:
-    """
+    """Check that the output file of a command can be written.
+
     Raises:
-        UserError: the output file of a command cannot be written there.
+        UserError: it cannot, or it exists and is not to be replaced.
     """
     if path.is_dir():
         raise UserError(path, "is a directory", "name a file in it")
@@ -83,12 +94,15 @@ def check_output(path: Path, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: Path, overwrite: bool) -> Iterator[IO[str]]:
-    """The output file of a command, to be written for as long as it takes; it takes its name when it is complete.
+    """Open the output file of a command for writing; it takes its name at the end.
 
-    One process at a time writes it. What a killed one leaves, ``.NAME.partial``, is written anew by the next.
+    One process at a time writes it. What a killed one leaves, ``.NAME.partial``, is overwritten by the next.
+
+    Args:
+        overwrite: replace a file of this name.
 
     Raises:
-        UserError: the output cannot be written there, or another process is writing it.
+        UserError: it cannot be written, or another process is writing it.
     """
     check_output(path, overwrite)
     partial = path.with_name(f".{path.name}.partial")
@@ -99,7 +113,7 @@ def atomic_file(path: Path, overwrite: bool) -> Iterator[IO[str]]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Else it has just been renamed.
+            # If it is no longer the file of this name, another process has just completed it.
             alone = partial.exists() and os.path.samestat(partial.stat(), os.fstat(file.fileno()))
         except BlockingIOError:
             alone = False
@@ -110,7 +124,7 @@ def atomic_file(path: Path, overwrite: bool) -> Iterator[IO[str]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            check_output(path, overwrite)  # again: it may have come up meanwhile
+            check_output(path, overwrite)  # again: a file of this name may have appeared meanwhile
             partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -122,10 +136,13 @@ def atomic_file(path: Path, overwrite: bool) -> Iterator[IO[str]]:
 
 @contextlib.contextmanager
 def replacing_directory(target: Path) -> Iterator[Path]:
-    """A directory to fill beside ``target``, which takes its name, and the place of what was there, at the end."""
+    """A directory to fill beside ``target``, whose name and place it takes at the end.
+
+    Whatever ends the filling before then leaves what was there. One process at a time may do this to one target.
+    """
     partial = target.with_name(f".{target.name}.partial")
     replaced = target.with_name(f".{target.name}.replaced")
-    for left in (partial, replaced):  # by one that was killed
+    for left in (partial, replaced):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     partial.mkdir()
     try:
@@ -142,15 +159,15 @@ def replacing_directory(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_directory(output: Path, check: Callable[[Path], None]) -> Iterator[Path]:
-    """The output directory of a command, filled beside ``output``; it takes its name when all went well.
+    """A directory to fill with the output of a command; it becomes ``output`` at the end.
 
-    Several processes may make the same: the last one wins, unless ``check`` says otherwise.
+    Several processes may fill one each: the last one wins, unless ``check`` says otherwise.
 
     Args:
-        check: raises where what is there must stay; asked before and after.
+        check: called with ``output`` before and after; raises where what is there must stay.
 
     Raises:
-        UserError: none can be written; and as ``check``.
+        UserError: it cannot be written; and as ``check``.
     """
     check(output)
     partial = old = None
@@ -179,15 +196,15 @@ def atomic_directory(output: Path, check: Callable[[Path], None]) -> Iterator[Pa
 
 @contextlib.contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Hold a lock file, as soon as whoever holds it has let go."""
-    from filelock import FileLock  # none where only a tagger is used
+    """Wait for a lock file, and hold it."""
+    from filelock import FileLock  # not installed with the tagger alone, which locks nothing
 
     with FileLock(file):
         yield
 
 
 def why_unwritable(error: OSError | RuntimeError) -> str | None:
-    """What keeps a file from being written, if it is that."""
+    """What keeps a file from being written; None: the error is of another kind."""
     if isinstance(error, shutil.Error):  # of copytree: (source, destination, reason) of each file
         return str(error.args[0][0][2]) if isinstance(error.args[0], list) else str(error)
     if isinstance(error, OSError):

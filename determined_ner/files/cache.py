@@ -16,13 +16,14 @@ FORMAT = "2"
 
 
 def build_once(root: Path, name: str, build: Callable[[Path], None], overwrite: bool = False) -> Path:
-    """The directory ``root/name``, built once whoever asks first: complete or not there at all.
+    """Return the directory ``root/name``; whoever asks first builds it, and others that ask meanwhile wait.
 
-    ``build`` fills a directory of its own, which gets its name only when it is done; others that ask meanwhile wait.
-    ``overwrite`` builds it again; the old one stays in its place until then, and what others have mapped of it lasts.
+    Args:
+        build: fills the empty directory that it is given, which takes its name when that is done.
+        overwrite: build it again. The old one stays in place until then, and what others have mapped of it lasts.
 
     Raises:
-        UserError: the cache cannot be written.
+        UserError: the cache cannot be written; and as ``build``.
     """
     target = root / name
     try:
@@ -37,12 +38,12 @@ def build_once(root: Path, name: str, build: Callable[[Path], None], overwrite: 
 
 
 def hash_parts(parts: Any) -> str:
-    """A name of whatever JSON can tell."""
+    """32 hexadecimal digits that stand for any value that JSON can hold."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def hash_file(path: Path) -> str:
-    """A name of a file's content.
+    """64 hexadecimal digits that stand for a file's content (SHA-256).
 
     Raises:
         UserError: it cannot be read.

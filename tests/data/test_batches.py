@@ -2,18 +2,15 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from determined_ner.data.batches import EVALUATION_PIECES, EvaluationBatches, MicroBatch, TrainingBatches, plan_epoch
-from determined_ner.data.collate import BatchDataset
+from determined_ner.data.batches import EVALUATION_PIECES, EvaluationBatches, TrainingBatches, plan_epoch
 from determined_ner.data.corpus import load_corpus
-from determined_ner.data.padding import Padding
-from determined_ner.data.split import IGNORED, Split
 from determined_ner.data.tokenizer import load_tokenizer
+from determined_ner.hub import Pretrained
 from determined_ner.settings.data import DataSettings
-from determined_ner.settings.hyperparameters import Hyperparameters
+from tests.data.corpora import make_split
 
 plans = st.fixed_dictionaries(
     {
@@ -28,7 +25,7 @@ plans = st.fixed_dictionaries(
 )
 
 
-def parse_loop(case):
+def plan_of(case):
     rng = np.random.default_rng(case["seed_of_lengths"])
     lengths = rng.integers(3, 60, case["count"])
     words = rng.integers(1, 50, case["count"])
@@ -39,7 +36,7 @@ def parse_loop(case):
 @given(plans)
 @settings(max_examples=300, deadline=None)
 def test_every_window_is_trained_once_an_epoch(case):
-    lengths, _, plan = parse_loop(case)
+    lengths, _, plan = plan_of(case)
     seen = [w for micro_batch in plan for w in micro_batch.windows]
     assert sorted(seen) == list(range(len(lengths)))
 
@@ -47,7 +44,7 @@ def test_every_window_is_trained_once_an_epoch(case):
 @given(plans)
 @settings(max_examples=300, deadline=None)
 def test_every_step_has_as_many_micro_batches_and_none_is_empty_without_need(case):
-    lengths, _, plan = parse_loop(case)
+    lengths, _, plan = plan_of(case)
     sizes = [len(m.windows) for m in plan]
     parts, size = case["micro_batches"], case["global_batch_size"]
     steps = -(-len(lengths) // size)
@@ -62,8 +59,8 @@ def test_every_step_has_as_many_micro_batches_and_none_is_empty_without_need(cas
 @settings(max_examples=200, deadline=None)
 def test_the_weighted_loss_does_not_depend_on_how_a_step_is_cut(case):
     """Mean over M micro-batches of weight × sum of word losses, for word losses of the window's own number."""
-    _, words, plan = parse_loop(case)
-    _, _, whole = parse_loop({**case, "micro_batches": 1})
+    _, words, plan = plan_of(case)
+    _, _, whole = plan_of({**case, "micro_batches": 1})
     loss = words * np.random.default_rng(1).random(len(words))
 
     def steps(plan):
@@ -78,7 +75,7 @@ def test_the_weighted_loss_does_not_depend_on_how_a_step_is_cut(case):
 @given(plans)
 @settings(max_examples=200, deadline=None)
 def test_in_random_order_the_loss_is_the_mean_over_the_words_of_the_step(case):
-    _, words, plan = parse_loop({**case, "group_by_length": False, "micro_batches": 1})
+    _, words, plan = plan_of({**case, "group_by_length": False, "micro_batches": 1})
     for micro_batch in plan:
         assert micro_batch.loss_weight == pytest.approx(1 / words[list(micro_batch.windows)].sum())
 
@@ -86,7 +83,7 @@ def test_in_random_order_the_loss_is_the_mean_over_the_words_of_the_step(case):
 @given(plans)
 @settings(max_examples=100, deadline=None)
 def test_grouped_by_length_every_word_of_the_epoch_weighs_the_same(case):
-    _, words, plan = parse_loop({**case, "group_by_length": True})
+    _, words, plan = plan_of({**case, "group_by_length": True})
     weights = {m.loss_weight for m in plan}
     steps = len(list(plan)) // case["micro_batches"]
     assert weights == {case["micro_batches"] / (words.sum() / steps)}
@@ -121,58 +118,6 @@ def test_micro_batches_are_balanced():
     assert (padded.max(1) / padded.mean(1)).mean() < 1.1
 
 
-def make_split(sizes, label_every=2):
-    """A split whose windows are sentences of one-piece words; piece i of the split has id 10 + i."""
-    total = sum(sizes)
-    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    tags = (np.arange(total) % 3).astype(np.int16)
-    return Split(
-        name="train",
-        ids=np.arange(10, 10 + total, dtype=np.int32),
-        labels=tags,
-        first=np.ones(total, np.bool_),
-        windows=starts,
-        words=starts,
-        tags=tags,
-        sentences=starts,
-        counts={},
-    )
-
-
-class Specials:
-    prefix, suffix, pad_id = (1,), (2, 3), 0
-
-
-def test_collating_pads_to_the_longest_window():
-    batch = BatchDataset(make_split([2, 4, 1]), Specials())[MicroBatch((1, 2), 0.5)]
-    assert batch["input_ids"].tolist() == [[1, 12, 13, 14, 15, 2, 3], [1, 16, 2, 3, 0, 0, 0]]
-    assert batch["attention_mask"].tolist() == [[1] * 7, [1, 1, 1, 1, 0, 0, 0]]
-    x = IGNORED
-    assert batch["labels"].tolist() == [[x, 2, 0, 1, 2, x, x], [x, 0, x, x, x, x, x]]
-    assert batch["is_first_piece"].sum() == 5
-    assert batch["windows"].tolist() == [1, 2]
-    assert batch["loss_weight"].item() == 0.5
-    assert next(iter(batch)) == "input_ids"  # Determined counts records by the first entry
-
-
-def test_collating_pads_to_a_given_length():
-    batch = BatchDataset(make_split([2, 4, 1]), Specials(), Padding(least=12))[MicroBatch((0,))]
-    assert batch["input_ids"].shape == (1, 12) and batch["attention_mask"].sum() == 5
-
-
-@pytest.mark.parametrize(("most", "length"), [(100, 8), (7, 7)])
-def test_collating_rounds_a_length_up_but_not_beyond_what_the_model_takes(most, length):
-    batch = BatchDataset(make_split([2, 4, 1]), Specials(), Padding(multiple=4, most=most))[MicroBatch((0, 1, 2))]
-    assert batch["input_ids"].shape == (3, length)
-    assert batch["attention_mask"].sum(1).tolist() == [5, 7, 4]
-
-
-def test_an_empty_micro_batch_takes_part_without_a_word():
-    batch = BatchDataset(make_split([2, 4, 1]), Specials())[MicroBatch(())]
-    assert batch["input_ids"].shape == (1, 5)
-    assert (batch["labels"] == IGNORED).all() and not batch["is_first_piece"].any() and len(batch["windows"]) == 0
-
-
 @pytest.mark.parametrize("slots", [1, 2, 5])
 def test_evaluation_takes_every_window_once_and_gives_every_slot_a_batch(slots):
     split = make_split([3, 5, 2])
@@ -185,12 +130,6 @@ def test_evaluation_batches_are_the_same_for_any_number_of_slots():
     split = make_split(np.random.default_rng(0).integers(1, 400, 300).tolist())
     one, four = ([b[0].windows for b in EvaluationBatches(split, 3, slots)] for slots in (1, 4))
     assert one == four and len(one) > 4
-
-
-def test_batches_are_plain_tensors_with_int64_ids():
-    batch = BatchDataset(make_split([2]), Specials())[MicroBatch((0,))]
-    assert all(isinstance(value, torch.Tensor) for value in batch.values())
-    assert batch["input_ids"].dtype == batch["labels"].dtype == torch.int64
 
 
 CORPORA = {
@@ -206,7 +145,7 @@ def real_splits(request, shared_data, pretrained_encoder, tmp_path_factory):
     """Splits of a real corpus, and how many special pieces a window has."""
     files = (str(shared_data / request.param / name) for name in CORPORA[request.param])
     data = DataSettings(**dict(zip(("train_file", "validation_file", "test_file"), files, strict=True)))
-    tokenizer = load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(pretrained_encoder)))
+    tokenizer = load_tokenizer(Pretrained(str(pretrained_encoder)))
     return load_corpus(data, "ner", tokenizer, 512, tmp_path_factory.mktemp("cache")).splits, tokenizer.specials
 
 

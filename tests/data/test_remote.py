@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from determined_ner.data import remote
 from determined_ner.data.remote import fetch_files
 from determined_ner.errors import UserError
 from determined_ner.settings.data import DataSettings
@@ -29,7 +32,7 @@ class Store:
     sent: list[str] = field(default_factory=list)
     """Paths whose content was asked for."""
     named: bool = True
-    """Whether answers tell an ETag."""
+    """Whether answers name their version: ETag and date."""
     short: int = 0
     """Bytes that answers lack."""
 
@@ -105,13 +108,66 @@ def test_a_file_is_fetched_again_only_when_it_has_changed(store, tmp_path):
     store.files["/train.conll"] = TEXT * 2
     assert fetch(url, tmp_path, ask=False).read_bytes() == TEXT  # another slot of the machine takes what is there
     assert fetch(url, tmp_path).read_bytes() == TEXT * 2
-    store.named = False  # then nothing tells, and it is fetched each time
+    store.named = False  # then it is fetched each time
     inode = copy.stat().st_ino
     assert fetch(url, tmp_path).stat().st_ino != inode
     assert [path.name for path in copy.parent.iterdir() if "partial" in path.name] == []
 
 
-def test_a_query_makes_another_file_and_is_not_told(store, tmp_path):
+def test_what_a_killed_download_left_is_overwritten(store, tmp_path):
+    store.files["/train.conll"] = TEXT
+    url = f"{store.url}/train.conll"
+    copy = fetch(url, tmp_path)
+    (copy.parent / ".train.conll.partial").write_bytes(b"half of a fi")
+    copy.unlink()  # its version is still there
+    assert fetch(url, tmp_path).read_bytes() == TEXT
+    assert {path.name for path in copy.parent.iterdir()} == {
+        "train.conll",
+        ".train.conll.lock",
+        ".train.conll.version",
+    }
+
+
+def test_a_stop_before_the_new_version_is_noted_fetches_again(store, tmp_path, monkeypatch):
+    """Or the new content would go by the old version, and a return to the old content would go unnoticed."""
+    url = f"{store.url}/train.conll"
+    store.files["/train.conll"] = TEXT
+    copy = fetch(url, tmp_path)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    store.files["/train.conll"] = TEXT * 2
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(remote, "write_text", stop)
+        fetch(url, tmp_path)
+    assert copy.read_bytes() == TEXT * 2
+    store.files["/train.conll"] = TEXT
+    assert fetch(url, tmp_path).read_bytes() == TEXT
+
+
+def test_processes_that_fetch_at_once_wait_for_one_another(store, tmp_path):
+    store.files["/train.conll"] = TEXT
+    url = f"{store.url}/train.conll"
+    with ThreadPoolExecutor(4) as pool:
+        copies = list(pool.map(lambda _: fetch(url, tmp_path), range(4)))
+    assert len(set(copies)) == 1 and copies[0].read_bytes() == TEXT
+
+
+def test_a_copy_that_cannot_be_kept_is_said(store, tmp_path):
+    store.files["/train.conll"] = TEXT
+    (tmp_path / "downloads").write_text("a file where the directory would be")
+    with pytest.raises(UserError, match=r"^data\.train_file: http.*train.conll cannot be kept in .*; make room"):
+        fetch(f"{store.url}/train.conll", tmp_path)
+
+
+def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UserError, match=r"s3://bucket/train.conll: .* needs a package .*pyarrow.*startup-hook.sh"):
+        fetch("s3://bucket/train.conll", tmp_path)
+
+
+def test_a_query_makes_another_file_and_is_not_shown(store, tmp_path):
     store.files["/get.conll"] = TEXT
     one, two = (fetch(f"{store.url}/get.conll?part={part}&token=secret", tmp_path) for part in (1, 2))
     assert one != two and "secret" not in f"{one}{two}"
@@ -153,7 +209,7 @@ def test_any_store_of_fsspec_is_read(tmp_path):
         ("nosuch://host/train.conll", "cannot be read (ValueError)"),
     ],
 )
-def test_what_cannot_be_fetched_is_told(url, message, store, tmp_path):
+def test_what_cannot_be_fetched_is_said(url, message, store, tmp_path):
     with pytest.raises(UserError, match=r"^data\.train_file: ") as error:
         fetch(url.format(store=store.url), tmp_path)
     assert message in str(error.value)
@@ -170,7 +226,7 @@ def test_a_file_cut_short_is_not_taken(store, tmp_path):
     assert fetch(f"{store.url}/train.conll", tmp_path).read_bytes() == TEXT
 
 
-def test_a_mistake_in_a_fetched_file_is_told_with_its_line(store, config_file, tmp_path):
+def test_a_mistake_in_a_fetched_file_is_shown_with_its_line(store, config_file, tmp_path):
     import ner_trial
 
     write_conll(tmp_path / "bad.conll", make_sentences(4))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
@@ -9,7 +12,7 @@ from tokenizers.pre_tokenizers import Sequence
 
 from determined_ner.data.tokenizer import from_fast_tokenizer, load_tokenizer
 from determined_ner.errors import UserError, first_line
-from determined_ner.hub import hub_options, local_or_hub
+from determined_ner.hub import Pretrained
 from determined_ner.settings.hyperparameters import Hyperparameters
 from tests.data.tokenizer_families import FAMILIES, bert, roberta
 
@@ -20,7 +23,7 @@ ODD = ["\u200b", "\u200d\u200b", "\x01", "\ufeff", "\u00ad", "\u3000", "日本",
 @pytest.fixture(params=FAMILIES, ids=lambda family: family.__name__)
 def loaded(request, tmp_path):
     request.param(tmp_path)
-    return load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(tmp_path)))
+    return load_tokenizer(Pretrained(str(tmp_path)))
 
 
 def test_every_word_has_a_piece_and_the_same_ones_wherever_it_stands(loaded):
@@ -59,7 +62,7 @@ def test_limits_in_the_tokenizers_file_cut_nothing(tmp_path):
     backend.enable_truncation(4)
     backend.enable_padding(length=4)
     backend.save(str(tmp_path / "tokenizer.json"))
-    loaded = load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(tmp_path)))
+    loaded = load_tokenizer(Pretrained(str(tmp_path)))
     ids, per_word, _ = loaded.pieces([["Ada"] * 50])
     assert len(per_word) == 50 and len(ids) >= 50
     assert loaded.specials == 2
@@ -73,7 +76,7 @@ def test_a_slow_tokenizer_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, **__: Slow())
     with pytest.raises(UserError, match=r"Slow is a slow one.*which piece belongs"):
-        load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(tmp_path)))
+        load_tokenizer(Pretrained(str(tmp_path)))
 
 
 def test_a_tokenizer_that_does_not_tell_words_apart_is_refused(tmp_path, monkeypatch):
@@ -92,7 +95,7 @@ def test_a_tokenizer_that_does_not_tell_words_apart_is_refused(tmp_path, monkeyp
 
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", deaf)
     with pytest.raises(UserError, match=r"pretrained_model_name_or_path: .*other pieces.*choose an encoder") as caught:
-        load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(tmp_path)))
+        load_tokenizer(Pretrained(str(tmp_path), "pretrained_model_name_or_path"))
     assert asked == [False, True] and "\n" not in str(caught.value)
 
 
@@ -102,7 +105,7 @@ def test_a_damaged_tokenizer_is_refused_under_the_name_of_its_setting(tmp_path, 
     (tmp_path / "tokenizer.json").write_text('{"version": "1.0", "model": 7}')
     settings = {"pretrained_model_name_or_path": "bert-base-cased", setting: str(tmp_path)}
     with pytest.raises(UserError) as caught:
-        load_tokenizer(Hyperparameters(**settings))
+        load_tokenizer(Pretrained.of_setting(Hyperparameters(**settings), "tokenizer_name"))
     message = str(caught.value)
     assert message.startswith(f"hyperparameters.{setting}: {str(tmp_path)!r}: no tokenizer can be loaded: ")
     assert "\n" not in message and "set hyperparameters.tokenizer_name" in message
@@ -113,22 +116,18 @@ def test_a_tokenizer_in_the_home_directory_is_found(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "encoder").mkdir()
     bert(tmp_path / "encoder")
-    loaded = load_tokenizer(
-        Hyperparameters(pretrained_model_name_or_path="~/encoder", cache_dir="~/cache", use_pretrained_weights=False)
-    )
-    assert loaded.specials == 2
-    assert hub_options(Hyperparameters(pretrained_model_name_or_path="x", cache_dir="~/cache"))["cache_dir"] == str(
-        tmp_path / "cache"
-    )
+    source = Pretrained("~/encoder", cache_dir="~/cache")
+    assert load_tokenizer(source).specials == 2
+    assert source.options()["cache_dir"] == str(tmp_path / "cache")
 
 
 def test_a_name_that_can_only_be_a_directory_is_not_asked_of_the_hub(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert local_or_hub("bert-base-cased", "config_name") == "bert-base-cased"
-    assert local_or_hub("~", "config_name") == str(tmp_path)
+    assert Pretrained("bert-base-cased", "config_name").location() == "bert-base-cased"
+    assert Pretrained("~", "config_name").location() == str(tmp_path)
     for name in ("~/nowhere", "./nowhere", "/no/where", "~nobody-of-this-name/x"):
-        with pytest.raises(UserError, match=rf"^hyperparameters.config_name: '{name}' is not a directory; write"):
-            local_or_hub(name, "config_name")
+        with pytest.raises(UserError, match=rf"^hyperparameters.config_name: '{name}': is not a directory; write"):
+            Pretrained(name, "config_name").location()
 
 
 @pytest.mark.parametrize(
@@ -146,12 +145,10 @@ def test_what_a_library_says_first(error, said):
 
 
 def test_a_tokenizer_without_vocabulary_is_refused(tmp_path):
-    import json
-
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
     with pytest.raises(UserError, match="no vocabulary"):
-        load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(tmp_path)))
+        load_tokenizer(Pretrained(str(tmp_path)))
 
 
 def test_the_fingerprint_tells_tokenizers_apart(tmp_path):
@@ -159,16 +156,20 @@ def test_the_fingerprint_tells_tokenizers_apart(tmp_path):
     for family in (bert, roberta):
         (folder := tmp_path / family.__name__).mkdir()
         family(folder)
-        prints += [
-            load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(folder))).fingerprint() for _ in range(2)
-        ]
+        prints += [load_tokenizer(Pretrained(str(folder))).fingerprint() for _ in range(2)]
     assert prints[0] == prints[1] != prints[2] == prints[3]
+
+
+def test_the_fingerprint_is_that_of_the_librarys_own_text(loaded):
+    """Which enters the fingerprints of splits, so that a run resumes only with the tokenizer it began with."""
+    text = loaded.tokenizer.backend_tokenizer.to_str()
+    assert loaded.fingerprint() == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_a_saved_tokenizer_reads_as_it_did(loaded, tmp_path):
     folder = tmp_path / "saved"
     loaded.tokenizer.save_pretrained(folder)
-    again = load_tokenizer(Hyperparameters(pretrained_model_name_or_path=str(folder)))
+    again = load_tokenizer(Pretrained(str(folder)))
     for one, two in zip(loaded.pieces(WORDS), again.pieces(WORDS), strict=True):
         np.testing.assert_array_equal(one, two)
     assert from_fast_tokenizer(again.tokenizer).prefix == loaded.prefix
