@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from sphinx.application import Sphinx
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_ext")]
 
@@ -33,3 +35,20 @@ napoleon_use_ivar = True
 python_use_unqualified_type_names = True
 # A docstring writes `name` for a name of the package.
 default_role = "code"
+
+
+def _sentences_with_colons(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Keep Napoleon from reading what stands before a colon as a type: here it is the beginning of a sentence.
+
+    An empty comment in front of the text is what it reads instead.
+    """
+    if what in ("attribute", "property", "data"):
+        lines[:0] = ["..", ""]
+    for i in range(len(lines) - 1, -1, -1):
+        if lines[i].strip() in ("Returns:", "Yields:") and i + 1 < len(lines):
+            indent = lines[i + 1][: len(lines[i + 1]) - len(lines[i + 1].lstrip())]
+            lines[i + 1 : i + 1] = [f"{indent}..", ""]
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", _sentences_with_colons, priority=400)  # Napoleon comes at 500

@@ -270,7 +270,7 @@ def test_the_settings_that_the_pages_name_exist() -> None:
         "data": {*DataSettings.model_fields, *InferenceData.model_fields},
     }
     for page in PAGES:
-        for section, name in re.findall(r"\b(hyperparameters|data)\.(\w+)", page.read_text(encoding="utf-8")):
+        for section, name in re.findall(r"(?<![\w./])(hyperparameters|data)\.(\w+)", page.read_text(encoding="utf-8")):
             assert name in known[section] or name == "py", f"{page.name}: {section}.{name}"
 
 

@@ -137,7 +137,9 @@ def test_det_sends_the_trial_and_nothing_else(master: CliMaster, checkout: Path,
     )
     assert run.returncode == 0, run.stderr
     (created,) = master.created
-    assert set(created.files) == {"startup-hook.sh", *(path.name for path in ROOT.glob("ner_*.py"))}
+    package = (path.relative_to(ROOT) for path in (ROOT / "determined_ner").rglob("*") if path.is_file())
+    sent = {"startup-hook.sh", "ner_trial.py", "ner_utils.py"}
+    assert set(created.files) == sent | {path.as_posix() for path in package if "__pycache__" not in path.parts}
     size = sum(map(len, created.files.values()))
     assert size < SIZE
     assert f"under {SIZE // 10**6} MB" in CLUSTER_PAGE
