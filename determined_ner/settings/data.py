@@ -25,11 +25,13 @@ class DataSettings(Section):
     dataset_name: str | None = None
     """A hub dataset, or a local directory of one (as written by ``save_to_disk``, or of data files)."""
     dataset_config_name: str | None = None
+    """Configuration (subset) of a hub dataset that has several."""
     dataset_revision: str | None = None
     """Branch, tag or commit of a hub dataset; ``refs/convert/parquet`` for datasets that were scripts."""
     train_file: str | None = None
     """CoNLL columns, CSV, TSV, JSON, JSON Lines or Parquet; a glob takes several files."""
     validation_file: str | None = None
+    """Scored once an epoch, unless min_validation_period says otherwise; read by the columns of train_file."""
     validation_split_percentage: Annotated[float, Field(gt=0, lt=100)] | None = None
     """Without validation data: per cent of the training documents that are held out, the same ones each time."""
     test_file: str | None = None
@@ -54,9 +56,11 @@ class DataSettings(Section):
     pad_to_max_length: bool = False
     """Pad every batch to max_seq_length (for hardware that wants one shape)."""
     max_train_samples: Positive | None = None
-    """Use the first sentences only."""
+    """Use the first sentences of the training data only."""
     max_eval_samples: Positive | None = None
+    """Use the first sentences of the validation data only."""
     max_predict_samples: Positive | None = None
+    """Use the first sentences of the test data only."""
     preprocessing_num_workers: Positive | None = None
     """Threads that tokenize; default: one a core."""
     cache_dir: str | None = None

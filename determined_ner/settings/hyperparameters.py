@@ -50,13 +50,17 @@ class Hyperparameters(Section):
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Peak learning rate of AdamW."""
     adam_beta1: Fraction = 0.9
+    """AdamW's decay of the mean of the gradients."""
     adam_beta2: Fraction = 0.999
+    """AdamW's decay of the mean of their squares."""
     adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    """What AdamW adds to the root of that mean before it divides by it."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled decay of all weights but biases and layer norms."""
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Gradients are clipped to this Euclidean norm; 0: not clipped."""
     lr_scheduler_type: SchedulerType = "linear"
+    """How the learning rate changes after the warm-up; ``linear`` falls to 0 at the end of the training."""
     num_warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Optimizer steps of linear warm-up; takes precedence over warmup_ratio."""
     warmup_ratio: Fraction = 0.0

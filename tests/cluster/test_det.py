@@ -1,4 +1,4 @@
-"""``det`` against a stand-in of the master: what it sends, and every line of it in the README and the configs."""
+"""``det`` against a stand-in of the master: what it sends, and every line of it in README, docs/ and the configs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,10 @@ from determined.common import util
 
 from tests.cluster.cli_master import EXPERIMENT, NAME, PASSWORD, UUID, CliMaster
 from tests.conftest import ROOT, make_sentences, write_conll
+from tests.documentation import commands
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-OF_README = [
-    line.split("  #")[0].strip()
-    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
-    if line.startswith("det ")
-]
+CLUSTER_PAGE = (ROOT / "docs" / "how-to" / "cluster.md").read_text(encoding="utf-8")
+OF_PAGES = [line for line in commands() if line.startswith("det ")]
 OF_HEADERS = [
     line.removeprefix("#").split("     ")[0].strip()
     for config in sorted([*ROOT.glob("configs/*.yaml"), ROOT / "ner_config.yaml"])
@@ -31,7 +27,7 @@ OF_HEADERS = [
     if re.match(r"# +det ", line)
 ]
 SIZE = 1_000_000
-"""Bytes that a context stays under, so that the README can state it."""
+"""Bytes that a context stays under, so that the page on clusters can state it."""
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +89,7 @@ def det(master: CliMaster, checkout: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("line", sorted({*OF_README, *OF_HEADERS}))
+@pytest.mark.parametrize("line", sorted({*OF_PAGES, *OF_HEADERS}))
 def test_a_line_of_det_does_what_is_said_of_it(line: str, det, master: CliMaster, checkout: Path) -> None:
     det(line)
     words = shlex.split(line)
@@ -116,10 +112,9 @@ def test_a_line_of_det_does_what_is_said_of_it(line: str, det, master: CliMaster
         assert (checkout / words[words.index("--output-dir") + 1] / "state_dict.pth").is_file()
 
 
-def test_the_readme_speaks_of_every_shipped_experiment() -> None:
-    cluster = README[README.index("## On a cluster") : README.index("## Where you come from")]
+def test_the_page_on_clusters_speaks_of_every_shipped_experiment() -> None:
     for config in ROOT.glob("configs/*.yaml"):
-        assert f"configs/{config.name}" in cluster, config.name
+        assert f"configs/{config.name}" in CLUSTER_PAGE, config.name
 
 
 def test_det_sends_the_trial_and_nothing_else(master: CliMaster, checkout: Path, tmp_path: Path) -> None:
@@ -142,8 +137,10 @@ def test_det_sends_the_trial_and_nothing_else(master: CliMaster, checkout: Path,
     )
     assert run.returncode == 0, run.stderr
     (created,) = master.created
-    assert set(created.files) == {"startup-hook.sh", *(path.name for path in ROOT.glob("ner_*.py"))}
+    package = (path.relative_to(ROOT) for path in (ROOT / "determined_ner").rglob("*") if path.is_file())
+    sent = {"startup-hook.sh", "ner_trial.py", "ner_utils.py"}
+    assert set(created.files) == sent | {path.as_posix() for path in package if "__pycache__" not in path.parts}
     size = sum(map(len, created.files.values()))
     assert size < SIZE
-    assert f"under {SIZE // 10**6} MB" in README
+    assert f"under {SIZE // 10**6} MB" in CLUSTER_PAGE
     assert master.refused == []
