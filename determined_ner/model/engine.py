@@ -65,9 +65,10 @@ class LoopContext(Protocol):
         """Add the gradients of a micro-batch to those of its step."""
 
     def step_optimizer(self, optimizer: Any, clip_grads: Any = None, *, scaler: Any = None) -> Any:
-        """At the end of a step: ``clip_grads`` of the parameters, the optimizer's step, gradients to zero.
+        """End an optimizer step; called after every micro-batch, and does nothing where another of its step follows.
 
-        Called after every micro-batch; where another of the same step follows, it does nothing.
+        Gradients are averaged over the step's micro-batches (those of all slots), clipped by
+        ``clip_grads(parameters)``, applied, and set to zero.
         """
 
 
