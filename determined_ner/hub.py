@@ -1,4 +1,4 @@
-"""Loading from the Hugging Face hub or a directory, and what is said where that fails."""
+"""What is loaded from the Hugging Face hub or a directory, and one message where it cannot be."""
 
 from __future__ import annotations
 
@@ -17,19 +17,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model, config or tokenizer as ``from_pretrained`` of the library takes it."""
+    """A model, config or tokenizer as the library's ``from_pretrained`` takes it."""
 
     name: str
     """On the hub, or a directory."""
     setting: str | None = None
     """The hyperparameter that names it; None: the user named the directory itself."""
     revision: str = "main"
+    """Branch, tag or commit on the hub."""
     cache_dir: str | None = None
+    """For what is fetched; None: the library's own."""
     trust_remote_code: bool = False
+    """Run code that it brings along."""
 
     @classmethod
     def of_setting(cls, hparams: Hyperparameters, setting: str) -> Pretrained:
-        """What one of the hyperparameters names, or else the encoder."""
+        """What a hyperparameter names; the encoder where it is not set.
+
+        Args:
+            setting: such as ``tokenizer_name``.
+        """
         if getattr(hparams, setting) is None:
             setting = "pretrained_model_name_or_path"
         name = getattr(hparams, setting)
@@ -37,11 +44,11 @@ class Pretrained:
 
     @property
     def where(self) -> str:
-        """How a message begins that is about it."""
+        """The beginning of a message about it."""
         return f"hyperparameters.{self.setting}: {self.name!r}" if self.setting else self.name
 
     def refused(self, problem: str, remedy: str) -> UserError:
-        """The error to raise where it is what it must not be: a point of a search, or a directory, that cannot work."""
+        """The error to raise where it cannot work: that of a hyperparameter, or of a directory that the user named."""
         return (HyperparameterError if self.setting else UserError)(self.where, problem, remedy)
 
     def location(self) -> str:
@@ -59,7 +66,7 @@ class Pretrained:
         return expanded
 
     def options(self) -> dict[str, Any]:
-        """What every ``from_pretrained`` is told."""
+        """Arguments of every ``from_pretrained``."""
         return {
             "revision": self.revision,
             "cache_dir": str(Path(self.cache_dir).expanduser()) if self.cache_dir else None,
@@ -68,7 +75,7 @@ class Pretrained:
 
     @contextlib.contextmanager
     def loading(self, failure: str, remedy: str) -> Iterator[None]:
-        """Around the library's loading: whatever it raises (dozens of kinds) is a mistake in what it was told to load.
+        """Around the library's loading: whatever it raises (dozens of kinds) is a mistake in what it was to load.
 
         Args:
             failure: such as ``no weights can be loaded``.
@@ -96,7 +103,7 @@ class Pretrained:
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Without the library's table of new weights (that the head is new is the point) and its bar (a second long)."""
+    """Without the library's table of new weights (the head is meant to be new) and its progress bar."""
     import transformers
 
     before = transformers.logging.get_verbosity()

@@ -20,7 +20,7 @@ from determined_ner.hub import quiet_transformers
 from determined_ner.logs import set_up_logging
 from determined_ner.model.directory import ONNX_FILE, SETTINGS_FILE, ModelDirectory
 from determined_ner.model.onnx_export import export_onnx, fuse, quantize_onnx
-from determined_ner.model.onnx_session import needed
+from determined_ner.model.onnx_session import require
 from determined_ner.training.trained import REMEDY, Trained, find_trained
 
 logger = logging.getLogger("determined_ner")
@@ -75,8 +75,8 @@ def export(
     tolerances = tolerances or Tolerances()
     with atomic_directory(output, _check_output) as folder, tempfile.TemporaryDirectory() as scratch:
         if onnx or quantize:
-            needed("onnx")  # before anything takes time
-            needed("onnxruntime")
+            require("onnx")  # before anything takes time
+            require("onnxruntime")
         (downloads := Path(scratch) / "checkpoint").mkdir()
         trained = find_trained(source, downloads, trust_remote_code)
         if trained.settings is None:

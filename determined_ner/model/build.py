@@ -1,4 +1,4 @@
-"""A token classification model from a config, weights or a seed, and what the architecture allows."""
+"""A token classification model from a config, weights or a seed; how long its windows can be."""
 
 from __future__ import annotations
 
@@ -36,18 +36,19 @@ def load_config(source: Pretrained) -> Any:
 
 
 def _building(source: Pretrained) -> contextlib.AbstractContextManager[None]:
-    """Around making a model from its config alone."""
+    """Around making a model from its config alone: whatever the library raises becomes a message about the config."""
     remedy = "correct the sizes in its config.json, or choose another encoder such as bert-base-cased"
     return source.loading("no model can be built from its config", remedy)
 
 
 def longest_window(config: Any, source: Pretrained, tokenizer_limit: int) -> int:
-    """Pieces that the encoder takes at most, special ones included; at most a million where nothing limits it.
+    """Pieces that the encoder takes at most, special ones included; a million where nothing limits it.
 
-    Position embeddings tell: those with a padding row (RoBERTa's) begin after it.
+    The size of its position embeddings says it; those with a padding row (RoBERTa's) begin after it.
 
     Args:
         source: of the config.
+        tokenizer_limit: pieces that the tokenizer says the model takes.
 
     Raises:
         UserError: no encoder can be built from the config.
@@ -67,12 +68,13 @@ def longest_window(config: Any, source: Pretrained, tokenizer_limit: int) -> int
 
 
 def check_vocabulary(config: Any, hparams: Hyperparameters, largest_id: int) -> None:
-    """
+    """Check that the encoder has a row for every piece.
+
     Args:
         largest_id: of the pieces in the data.
 
     Raises:
-        HyperparameterError: the tokenizer is another model's.
+        HyperparameterError: it has not: the tokenizer is another model's.
     """
     size = getattr(config, "vocab_size", None)
     if size is not None and largest_id >= size:
@@ -86,7 +88,11 @@ def check_vocabulary(config: Any, hparams: Hyperparameters, largest_id: int) -> 
 
 
 def window_size(asked: int | None, limit: int) -> int:
-    """``max_seq_length`` in pieces: as asked, else what the model takes, at most 512.
+    """Pieces of a window: as asked, else what the model takes, at most 512.
+
+    Args:
+        asked: ``data.max_seq_length``.
+        limit: pieces that the model takes.
 
     Raises:
         HyperparameterError: asked for more than the model takes.
@@ -113,6 +119,7 @@ def build_model(config: Any, hparams: Hyperparameters, label_names: tuple[str, .
     """The encoder with a new token classification head, label map included.
 
     Args:
+        label_names: in the order of the logits.
         seed: of the initialisation of what is new, the same on every slot.
 
     Raises:
@@ -156,12 +163,12 @@ def untrained_model(config: Any, source: Pretrained, attention: dict[str, str] |
 
 
 def _attention(hparams: Hyperparameters) -> dict[str, str]:
-    """ORTModule knows no gradient of scaled_dot_product_attention: it gets the same attention in plain operations."""
+    """How attention is computed: ORTModule has no gradient of scaled_dot_product_attention, only of its parts."""
     return {"attn_implementation": "eager"} if hparams.backend == "ort" else {}
 
 
 def _load_weights(config: Any, hparams: Hyperparameters) -> tuple[Any, dict[str, Any]]:
-    """The model, and which of its weights the encoder's files lack."""
+    """The model with the encoder's weights, and the library's account of which weights the files lack."""
     source = Pretrained.of_setting(hparams, "pretrained_model_name_or_path")
     remedy = (
         "fetch its files again if they are damaged, cut short or git-lfs pointers, "
@@ -181,8 +188,12 @@ def _load_weights(config: Any, hparams: Hyperparameters) -> tuple[Any, dict[str,
 
 
 def _check_loaded(model: Any, info: dict[str, Any], source: Pretrained) -> None:
-    """Only the head may be new: an encoder that was not found is no fine-tuning."""
-    # By what is left of the head's names: the encoder's lack their prefix where the file's do (transformers 4).
+    """Check that the files lack nothing but a head: without the encoder's weights it would be no fine-tuning.
+
+    Raises:
+        HyperparameterError: they lack weights of the encoder.
+    """
+    # By the head's names, not the encoder's: those lack their prefix where the file's do (transformers 4).
     head = {key for key in model.state_dict() if not key.startswith(model.base_model_prefix + ".")}
     mismatched = {str(item[0]) for item in info["mismatched_keys"]}
     broken = sorted({*info["missing_keys"], *mismatched} - head)

@@ -1,4 +1,8 @@
-"""A model directory: of a run, an export, a checkpoint, or any Hugging Face directory of a token classifier."""
+"""A model directory: a run's, an export's, a checkpoint, or any Hugging Face directory of a token classifier.
+
+The one way in which a trained model is read: what is beside the weights is read and checked at once, the weights when
+they are asked for, in PyTorch or as an ONNX file.
+"""
 
 from __future__ import annotations
 
@@ -16,27 +20,32 @@ from determined_ner.errors import UserError, first_line
 from determined_ner.files.atomic import read_json
 from determined_ner.hub import Pretrained
 from determined_ner.model.build import longest_window, untrained_model, window_size
+from determined_ner.model.onnx_session import open_session, read_labels, run_session
 from determined_ner.model.weights import STATE_FILE, load_token_classifier, load_weights
 from determined_ner.tags.labels import Labels, label_scheme
 from determined_ner.tags.schemes import Scheme
 
 Backend = Literal["torch", "onnx"]
 Model: TypeAlias = Callable[[torch.Tensor, torch.Tensor], NDArray[np.float32]]
-"""input_ids and attention_mask, (B, L) int64 each, to logits (B, L, K)."""
+"""From input_ids and attention_mask, (B, L) int64 each, to logits, (B, L, K)."""
 
 SETTINGS_FILE = "ner_settings.json"
 """In every checkpoint and model directory of a training: settings, labels and tag scheme."""
 ONNX_FILE = "model.onnx"
+"""In an export with ``--onnx``."""
 REMEDY = "give the directory of a token classifier: runs/NAME/model, or an export of it"
 
 
 class ModelDirectory:
-    """What stands in a model directory beside the weights, and the weights in either form.
+    """What a model directory holds beside the weights, and the weights in either form.
 
     Attributes:
+        path: of the directory.
+        config: of the model, as transformers loads it.
         labels: names by id.
         label_scheme: their scheme.
         scheme: that of the training files, where a training made the directory; else that of the labels.
+        tokenizer: of the model.
         max_seq_length: pieces of a window, special ones included: as in training, else what the model takes.
         stride: pieces by which windows overlap; None: a quarter of that.
         whole_documents: whether a window saw the neighbours of a sentence in training.
@@ -56,46 +65,15 @@ class ModelDirectory:
         self._remedy = remedy
         self._source = Pretrained(str(path), trust_remote_code=trust_remote_code)
         self.config = self._load_config()
-        self.labels = self._label_map()
+        self.labels = self._read_labels()
         self.tokenizer: WordTokenizer = load_tokenizer(self._source)
         self.stride: int | None = None
         self.whole_documents = False
-        self.described = self._json(SETTINGS_FILE)
+        self.described = self._read_json(SETTINGS_FILE)
         if self.described is None:
-            self._take_what_the_model_says()
+            self._take_from_model()
         else:
-            self._take_what_the_training_said(self.described)
-
-    def _take_what_the_model_says(self) -> None:
-        try:
-            self.label_scheme = self.scheme = label_scheme(self.labels)
-        except ValueError as error:
-            raise UserError(self.path / "config.json", str(error), "correct its id2label") from None
-        self.max_seq_length = window_size(None, self.longest_window())
-
-    def _take_what_the_training_said(self, described: dict[str, Any]) -> None:
-        try:
-            labels, self.scheme = tuple(map(str, described["labels"])), Scheme(described["scheme"])
-            self.max_seq_length = int(described["max_seq_length"])
-            self.stride = described["data"]["stride"]
-            self.whole_documents = described["data"]["context"] == "document"
-        except (LookupError, TypeError, ValueError) as error:
-            raise self._broken(SETTINGS_FILE, error) from None
-        if labels != self.labels:
-            raise UserError(
-                self.path / SETTINGS_FILE,
-                f"its labels {' '.join(labels)} are not those of config.json, {' '.join(self.labels)}: the files are "
-                f"of two models",
-                "copy a whole model directory",
-            )
-        self.label_scheme = Scheme.PLAIN if self.scheme is Scheme.PLAIN else Scheme.IOB2
-
-    def _broken(self, name: str, error: Exception) -> UserError:
-        return UserError(self.path / name, f"not readable ({first_line(error)})", "copy the model directory again")
-
-    def _json(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of the directory; None: there is none."""
-        return read_json(self.path / name, "the model directory")
+            self._take_from_settings(self.described)
 
     @property
     def is_checkpoint(self) -> bool:
@@ -110,35 +88,11 @@ class ModelDirectory:
         """Pieces that the model takes at most, special ones included."""
         return longest_window(self.config, self._source, self.tokenizer.tokenizer.model_max_length)
 
-    def _load_config(self) -> Any:
-        path = self.path
-        if not path.is_dir():
-            raise UserError(path, "is a file" if path.exists() else "no such directory", self._remedy)
-        found = self._json("config.json")
-        if found is None or "model_type" not in found:  # a run's folder has a config.json too
-            inner = path / "model"
-            hint = f"did you mean {inner}?" if (inner / "config.json").is_file() else self._remedy
-            raise UserError(path, "no model directory, it has no config.json of a model", hint)
-        architectures = found.get("architectures") or []
-        # (A checkpoint's config still names the class that the encoder came from; there the weights tell.)
-        if architectures and not self.is_checkpoint and not any("TokenClassification" in str(a) for a in architectures):
-            raise UserError(path, f"a {architectures[0]}, which is no token classifier", self._remedy)
-        try:
-            return transformers.AutoConfig.from_pretrained(self._source.location(), **self._source.options())
-        except Exception as error:
-            if found.get("auto_map") and not self._source.trust_remote_code:
-                raise UserError(
-                    path,
-                    "its model needs Python code of its own, which runs only if you allow it",
-                    "read the code, then allow it with --trust-remote-code (in Python: trust_remote_code=True)",
-                ) from error
-            raise self._broken("config.json", error) from error
+    # -- Weights ---------------------------------------------------------------------------------------------------
 
-    def _label_map(self) -> tuple[str, ...]:
-        id2label = self.config.id2label or {}
-        if sorted(id2label) != list(range(len(id2label))) or len(set(id2label.values())) < len(id2label):
-            raise UserError(self.path / "config.json", "id2label does not name each label once, from 0", "correct it")
-        return tuple(str(id2label[i]) for i in range(len(id2label)))
+    def untrained_model(self) -> Any:
+        """The model with random weights."""
+        return untrained_model(self.config, self._source)
 
     def load_model(self) -> Any:
         """The model in PyTorch: float32, on the CPU, in evaluation mode.
@@ -154,12 +108,8 @@ class ModelDirectory:
             model = load_token_classifier(self._source, self.config, onnx or self._remedy)
         return model.float().eval()
 
-    def untrained_model(self) -> Any:
-        """The model with random weights."""
-        return untrained_model(self.config, self._source)
-
     def torch_model(self) -> Model:
-        """The model in PyTorch, fp32, on a GPU where there is one.
+        """The model in PyTorch, float32, on a GPU where there is one.
 
         Raises:
             UserError: as `load_model`.
@@ -178,11 +128,12 @@ class ModelDirectory:
     def onnx_model(self, file_name: str = ONNX_FILE, threads: int | None = None) -> Model:
         """An ONNX file of the directory in ONNX Runtime.
 
+        Args:
+            threads: as many as there are cores unless given.
+
         Raises:
             UserError: no such file, ONNX Runtime is not installed, or the file is not of this model.
         """
-        from determined_ner.model.onnx_session import open_session, read_labels, run_session
-
         path = self.path / file_name
         if not path.is_file():
             raise UserError(
@@ -191,10 +142,73 @@ class ModelDirectory:
         session = open_session(path, threads)
         labels = read_labels(session, path)
         if labels != self.labels:
-            raise UserError(
-                path,
-                f"its labels {' '.join(labels)} are not those of config.json, {' '.join(self.labels)}: the files are "
-                f"of two models",
-                "export again",
-            )
+            raise self._of_two_models(path, labels, "export again")
         return lambda input_ids, attention_mask: run_session(session, input_ids, attention_mask)
+
+    # -- What is beside them ---------------------------------------------------------------------------------------
+
+    def _load_config(self) -> Any:
+        path = self.path
+        if not path.is_dir():
+            raise UserError(path, "is a file" if path.exists() else "no such directory", self._remedy)
+        found = self._read_json("config.json")
+        if found is None or "model_type" not in found:  # a run's folder has a config.json too
+            inner = path / "model"
+            hint = f"did you mean {inner}?" if (inner / "config.json").is_file() else self._remedy
+            raise UserError(path, "no model directory, it has no config.json of a model", hint)
+        architectures = found.get("architectures") or []
+        # (A checkpoint's config still names the class that the encoder came from; there the weights tell.)
+        if architectures and not self.is_checkpoint and not any("TokenClassification" in str(a) for a in architectures):
+            raise UserError(path, f"a {architectures[0]}, which is no token classifier", self._remedy)
+        try:
+            return transformers.AutoConfig.from_pretrained(self._source.location(), **self._source.options())
+        except Exception as error:
+            if found.get("auto_map") and not self._source.trust_remote_code:
+                raise UserError(
+                    path,
+                    "its model needs Python code of its own, which runs only if you allow it",
+                    "read the code, then allow it with --trust-remote-code (in Python: trust_remote_code=True)",
+                ) from error
+            raise self._unreadable("config.json", error) from error
+
+    def _read_labels(self) -> tuple[str, ...]:
+        id2label = self.config.id2label or {}
+        if sorted(id2label) != list(range(len(id2label))) or len(set(id2label.values())) < len(id2label):
+            raise UserError(self.path / "config.json", "id2label does not name each label once, from 0", "correct it")
+        return tuple(str(id2label[i]) for i in range(len(id2label)))
+
+    def _take_from_model(self) -> None:
+        """Scheme and windows where another trainer made the directory."""
+        try:
+            self.label_scheme = self.scheme = label_scheme(self.labels)
+        except ValueError as error:
+            raise UserError(self.path / "config.json", str(error), "correct its id2label") from None
+        self.max_seq_length = window_size(None, self.longest_window())
+
+    def _take_from_settings(self, described: dict[str, Any]) -> None:
+        """Scheme and windows where a training of ours made the directory."""
+        try:
+            labels, self.scheme = tuple(map(str, described["labels"])), Scheme(described["scheme"])
+            self.max_seq_length = int(described["max_seq_length"])
+            self.stride = described["data"]["stride"]
+            self.whole_documents = described["data"]["context"] == "document"
+        except (LookupError, TypeError, ValueError) as error:
+            raise self._unreadable(SETTINGS_FILE, error) from None
+        if labels != self.labels:
+            raise self._of_two_models(self.path / SETTINGS_FILE, labels, "copy a whole model directory")
+        self.label_scheme = Scheme.PLAIN if self.scheme is Scheme.PLAIN else Scheme.IOB2
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of the directory; None: there is none."""
+        return read_json(self.path / name, "the model directory")
+
+    def _unreadable(self, name: str, error: Exception) -> UserError:
+        return UserError(self.path / name, f"not readable ({first_line(error)})", "copy the model directory again")
+
+    def _of_two_models(self, file: Path, labels: tuple[str, ...], remedy: str) -> UserError:
+        return UserError(
+            file,
+            f"its labels {' '.join(labels)} are not those of config.json, {' '.join(self.labels)}: the files are of "
+            f"two models",
+            remedy,
+        )

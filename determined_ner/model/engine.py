@@ -1,11 +1,11 @@
 """How the model is computed in training: backend (PyTorch, torch.compile, ORTModule) and precision, chosen here alone.
 
 What cannot be active here is refused before any data is read (`conditions`); nothing falls back to something else.
-Weights, their names and the optimizer's state are the same whatever is chosen, so a checkpoint goes from one to
-another.
+Weights, their names and the optimizer's state are the same whatever is chosen, so a training can go on from a
+checkpoint of any of them.
 
 Evaluation is PyTorch's own in every backend (or ONNX Runtime's, see `onnx_session`), so that scores do not depend
-on it.
+on the backend.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from determined_ner.model.cpu.dropout import fast_dropout
 from determined_ner.model.cpu.memory import keep_memory
 from determined_ner.model.loss import word_loss
 from determined_ner.model.onnx_export import export_onnx
-from determined_ner.model.onnx_session import open_session, run_session
+from determined_ner.model.onnx_session import open_session, run_session, without_cuda_warning
 from determined_ner.model.optimizer import build_optimizer, clipping_divisor
 from determined_ner.model.precision import autocast, make_scaler
 from determined_ner.settings.hyperparameters import Hyperparameters
@@ -39,17 +39,37 @@ MAX_GRAPHS = 8
 
 
 class LoopContext(Protocol):
-    """What wraps a model for a training loop and does its steps; Determined's ``PyTorchTrialContext`` is one."""
+    """What wraps a model for a training loop and does its steps; Determined's ``PyTorchTrialContext`` is one.
+
+    A loop without fp16 and Apex may leave `wrap_scaler`, `configure_apex_amp` and `models` unimplemented.
+    """
 
     device: torch.device
+    """On which the model is trained."""
     models: list[Any]
+    """As wrapped, those that Apex has wrapped again included."""
 
-    def wrap_model(self, model: Any) -> Any: ...
-    def wrap_optimizer(self, optimizer: Any) -> Any: ...
-    def wrap_scaler(self, scaler: Any) -> Any: ...
-    def configure_apex_amp(self, models: Any, optimizers: Any, *, opt_level: str, verbosity: int) -> Any: ...
-    def backward(self, loss: torch.Tensor) -> Any: ...
-    def step_optimizer(self, optimizer: Any, clip_grads: Any = None, *, scaler: Any = None) -> Any: ...
+    def wrap_model(self, model: Any) -> Any:
+        """The model on the device, made ready for several slots where there are several."""
+
+    def wrap_optimizer(self, optimizer: Any) -> Any:
+        """The optimizer as `step_optimizer` takes it."""
+
+    def wrap_scaler(self, scaler: Any) -> Any:
+        """The loss scaler of fp16 as `step_optimizer` takes it."""
+
+    def configure_apex_amp(self, models: Any, optimizers: Any, *, opt_level: str, verbosity: int) -> Any:
+        """Model and optimizer under NVIDIA Apex."""
+
+    def backward(self, loss: torch.Tensor) -> Any:
+        """Add the gradients of a micro-batch to those of its step."""
+
+    def step_optimizer(self, optimizer: Any, clip_grads: Any = None, *, scaler: Any = None) -> Any:
+        """End an optimizer step; called after every micro-batch, and does nothing where another of its step follows.
+
+        Gradients are averaged over the step's micro-batches (those of all slots), clipped by
+        ``clip_grads(parameters)``, applied, and set to zero.
+        """
 
 
 class Engine:
@@ -58,25 +78,35 @@ class Engine:
     Attributes:
         model: what is trained; call ``logits`` for evaluation.
         optimizer: what a learning rate schedule has to be built on.
-        compile_seconds: of the last call of ``train_step`` if it compiled, else 0.
+        compile_seconds: seconds of the last call of ``train_step`` if it compiled, else 0.
     """
 
-    def __init__(self, context: LoopContext, bare: Any, hparams: Hyperparameters) -> None:
+    def __init__(
+        self,
+        context: LoopContext,
+        bare: Any,
+        hparams: Hyperparameters,
+        fused: bool | None = None,
+        scaler: Any = None,
+    ) -> None:
         """
         Args:
             context: of the loop.
             bare: the Transformers model, in fp32.
+            fused: whether the optimizer's update is one kernel; None: where there is one.
+            scaler: of the loss under fp16; None: `make_scaler`.
         """
         self._context, self._bare, self._hparams = context, bare, hparams
         self._device: torch.device = context.device
         if self._device.type == "cpu":
             keep_memory()
         # Determined wants its scaler before, Apex its model and optimizer after they are wrapped.
-        self._scaler = context.wrap_scaler(make_scaler()) if hparams.precision == "fp16" else None
-        if hparams.backend == "compile":
-            _compile(bare)
-        self.model = context.wrap_model(ort.wrap(bare) if hparams.backend == "ort" else bare)
-        self.optimizer = context.wrap_optimizer(build_optimizer(bare, hparams))
+        self._scaler = context.wrap_scaler(scaler or make_scaler()) if hparams.precision == "fp16" else None
+        with without_cuda_warning():  # torch.compile and torch's optimizers import the compiler
+            if hparams.backend == "compile":
+                compile_model(bare)
+            self.model = context.wrap_model(ort.wrap(bare) if hparams.backend == "ort" else bare)
+            self.optimizer = context.wrap_optimizer(build_optimizer(bare, hparams, fused))
         if hparams.use_apex_amp:
             _, self.optimizer = context.configure_apex_amp(
                 self.model, self.optimizer, opt_level=hparams.apex_opt_level, verbosity=0
@@ -85,7 +115,7 @@ class Engine:
         self._session: Any = None
         self._begun = False
         self.compile_seconds = 0.0
-        self._graphs = _graph_count() if hparams.backend == "compile" else 0  # importing the compiler takes seconds
+        self._graphs = graph_count() if hparams.backend == "compile" else 0  # importing the compiler takes seconds
 
     @property
     def description(self) -> str:
@@ -99,6 +129,7 @@ class Engine:
         Args:
             batch: of `BatchDataset`, on the device.
             seed: of its dropout.
+            ends_step: whether it is the last micro-batch of an optimizer step.
 
         Returns:
             () the loss summed over its words, detached.
@@ -107,7 +138,7 @@ class Engine:
             UserError: the backend cannot compute this model.
         """
         torch.manual_seed(seed)
-        with self._explained():
+        with self._refusing():
             with autocast(self._hparams, self._device), fast_dropout(seed, self._device, self._hparams.backend):
                 logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
             loss = word_loss(logits, batch["labels"])
@@ -119,7 +150,7 @@ class Engine:
         return loss.detach()
 
     def begin_evaluation(self) -> None:
-        """Where ONNX Runtime evaluates, it gets the weights as they are now: in fp32, on the CPU.
+        """Have ONNX Runtime evaluate the weights as they are now, in fp32 on the CPU, where it is to evaluate.
 
         Raises:
             UserError: the model cannot be written as ONNX.
@@ -131,10 +162,13 @@ class Engine:
                 self._session = open_session(path, torch.get_num_threads())
 
     def logits(self, batch: Any) -> torch.Tensor:
-        """For evaluation: (B, L, K), computed by PyTorch from the model itself, or by ONNX Runtime from its graph.
+        """Logits for evaluation, computed by PyTorch from the model itself, or by ONNX Runtime from its graph.
 
         Not by what wraps it: slots have different numbers of validation batches, and DDP would synchronize at each;
         torch.compile would compile anew.
+
+        Returns:
+            (B, L, K).
         """
         if self._session is not None:
             ids, mask = batch["input_ids"].cpu(), batch["attention_mask"].cpu()
@@ -145,6 +179,7 @@ class Engine:
             return logits
 
     def _clip(self, parameters: Any) -> None:
+        """Have the gradients of a step no longer than ``max_grad_norm``."""
         if norm := self._hparams.max_grad_norm:
             if self._scaler:
                 self._scaler.unscale_(self.optimizer)
@@ -156,8 +191,12 @@ class Engine:
                 torch.nn.utils.clip_grad_norm_(parameters, norm)
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """A backend that cannot compute the model says so at its first batch, or whenever it compiles."""
+    def _refusing(self) -> Iterator[None]:
+        """Around a backend's work: what it cannot compute is refused, and the time that it compiles is measured.
+
+        Raises:
+            UserError: in place of the backend's own error, at its first batch or whenever it compiles.
+        """
         started = time.perf_counter()
         try:
             yield
@@ -167,14 +206,14 @@ class Engine:
             failed = not self._begun if self._hparams.backend == "ort" else _is_of_compiler(error)
             if self._hparams.backend == "eager" or not failed:
                 raise
-            said = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             raise UserError(
                 "hyperparameters.backend",
-                f"{self._hparams.backend!r} cannot compute {type(self._bare).__name__}: {said[:400]}",
+                f"{self._hparams.backend!r} cannot compute {type(self._bare).__name__}: {reason[:400]}",
                 "write backend: eager",
             ) from error
         compiled = None
-        if self._hparams.backend == "compile" and (graphs := _graph_count()) != self._graphs:
+        if self._hparams.backend == "compile" and (graphs := graph_count()) != self._graphs:
             self._graphs, compiled = graphs, f"torch.compile: graph {graphs}"
         if self._hparams.backend == "ort" and not self._begun:
             compiled = "ONNX Runtime: graph of forward and backward"
@@ -184,8 +223,8 @@ class Engine:
             logger.info(f"{compiled}, {self.compile_seconds:.1f} s")
 
 
-def _compile(model: Any) -> None:
-    """In place: a wrapper would put _orig_mod. before each name in a checkpoint.
+def compile_model(model: Any) -> None:
+    """Have a model computed by torch.compile, in place: a wrapper would put _orig_mod. before each name of a weight.
 
     Raises:
         UserError: torch.compile does not know this Python.
@@ -197,11 +236,11 @@ def _compile(model: Any) -> None:
     try:
         model.compile(fullgraph=True, dynamic=True)
     except RuntimeError as error:
-        raise UserError("hyperparameters.backend: 'compile'", str(error), "write backend: eager") from error
+        raise UserError("hyperparameters.backend", f"'compile': {error}", "write backend: eager") from error
 
 
-def _graph_count() -> int:
-    """Graphs compiled in this process."""
+def graph_count() -> int:
+    """Graphs that torch.compile has made in this process since the last model was compiled."""
     return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 

@@ -1,4 +1,4 @@
-"""A model as an ONNX file: made, fused, quantized to int8, opened again.
+"""A model as an ONNX file: exported, fused, quantized to int8.
 
 The graph takes ``input_ids`` and ``attention_mask``, (B, L) int64 for any B and L, and gives ``logits``, (B, L, K)
 float32. The label map is in the file's metadata, so that the file is a tagger without its config.
@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import json
 import logging
-import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from determined_ner.errors import UserError, first_line
-from determined_ner.model.onnx_session import INPUTS, OUTPUT, needed
+from determined_ner.model.onnx_session import INPUTS, OUTPUT, require
 
 OPSET = 17
 """The newest that torch 2.3's exporter and torch 2.13's both write."""
@@ -41,64 +43,71 @@ FUSIBLE = {
 
 
 def export_onnx(
-    model: Any, path: Path, label_names: Sequence[str], scheme: str | None = None, max_seq_length: int | None = None
+    model: Any,
+    path: Path,
+    label_names: Sequence[str],
+    scheme: str | None = None,
+    max_seq_length: int | None = None,
+    file_limit: int = PROTOBUF_LIMIT,
 ) -> None:
     """Write a token classification model of transformers as an ONNX file.
 
     The model may be in training, on any device: a twin on the CPU is traced, and neither the model nor any random
-    generator is touched. The twin computes attention step by step, as this is what fuses into one operator; torch's
-    exporter by tracing is used, as the newer one needs another package, takes twice as long, and writes attention in a
+    generator is touched. The twin computes attention step by step, as this is what fuses into one operator. torch's
+    exporter by tracing is used: the newer one needs another package, takes twice as long, and writes attention in a
     form that does not fuse.
 
     Args:
-        path: of the file; replaced if there is one, and then whole or as it was.
+        path: of the file; if there is one, it is replaced when the new one is complete.
         label_names: in the order of the logits.
+        scheme: of the tags that the labels stand for, for the metadata.
+        max_seq_length: pieces of a window, special ones included, for the metadata.
+        file_limit: bytes beyond which weights go to a file beside the graph.
 
     Raises:
         UserError: onnx is not installed, the architecture cannot be exported, or the file cannot be written.
     """
-    import torch
-
-    onnx = needed("onnx")
-
-    class Logits(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = _twin(model)
-
-        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
-            return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
-
+    onnx = require("onnx")
     ids = torch.arange(16).reshape(2, 8) % getattr(model.config, "vocab_size", 16)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
     dynamic = {name: {0: "batch", 1: "length"} for name in (*INPUTS, OUTPUT)}
     options: dict[str, Any] = {"input_names": list(INPUTS), "output_names": [OUTPUT], "dynamic_axes": dynamic}
-    if "dynamo" in torch.onnx.export.__code__.co_varnames:  # absent before torch 2.5, True unless told since 2.9
+    if "dynamo" in inspect.signature(torch.onnx.export).parameters:  # absent before torch 2.5, the default since 2.9
         options["dynamo"] = False
-    with _file_in_making(path) as traced:
+    metadata = {"id2label": json.dumps(dict(enumerate(label_names)), ensure_ascii=False)}
+    metadata |= {"scheme": scheme} if scheme is not None else {}
+    metadata |= {"max_seq_length": str(max_seq_length)} if max_seq_length is not None else {}
+    with _replacing(path) as file:
         try:
-            with _quietly():
-                torch.onnx.export(Logits().eval(), (ids, mask), str(traced), opset_version=OPSET, **options)
+            with _without_messages():
+                torch.onnx.export(_Logits(model).eval(), (ids, mask), str(file), opset_version=OPSET, **options)
         except (OSError, MemoryError):
             raise
         except Exception as error:  # of dozens of kinds
             raise UserError(
-                f"a model of type {model.config.model_type!r} cannot be written as ONNX: "
-                f"{first_line(error)}; use the Hugging Face directory"
+                "",
+                f"a model of type {model.config.model_type!r} cannot be written as ONNX: {first_line(error)}",
+                "use the Hugging Face directory",
             ) from error
-        graph = onnx.load(str(traced))
-        metadata = {"id2label": json.dumps(dict(enumerate(label_names)), ensure_ascii=False)}
-        metadata |= {"scheme": scheme} if scheme is not None else {}
-        metadata |= {"max_seq_length": str(max_seq_length)} if max_seq_length is not None else {}
+        graph = onnx.load(str(file))
         onnx.helper.set_model_props(graph, metadata)
-        _save(graph, path)
+        _save(graph, file, file_limit)
+
+
+class _Logits(torch.nn.Module):
+    """A twin of a model, with the inputs and the output of the graph."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = _twin(model)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+        return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
 
 
 def _twin(model: Any) -> Any:
     """The same weights on the CPU in float32 and evaluation mode, with attention that fuses."""
-    import torch
-
     config = copy.deepcopy(model.config)
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         twin = type(model)._from_config(config, attn_implementation="eager").float()
@@ -106,11 +115,12 @@ def _twin(model: Any) -> Any:
     return twin.eval()
 
 
-def fuse(source: Path, target: Path, config: Any) -> dict[str, int]:
-    """Fuse attention, GELU and layer norms by onnxruntime's transformer optimizer; labels stay.
+def fuse(source: Path, target: Path, config: Any, file_limit: int = PROTOBUF_LIMIT) -> dict[str, int]:
+    """Fuse attention, GELU and layer norms by onnxruntime's transformer optimizer; the metadata stays.
 
     Args:
-        config: of the model, which tells architecture and heads.
+        config: of the model, with its architecture and its number of heads.
+        file_limit: as in `export_onnx`.
 
     Returns:
         how many of each fused operator there are; empty where the optimizer does not know the architecture: then
@@ -119,93 +129,105 @@ def fuse(source: Path, target: Path, config: Any) -> dict[str, int]:
     Raises:
         UserError: onnxruntime is not installed, or the file cannot be written.
     """
-    onnx = needed("onnx")
+    onnx = require("onnx")
     kind = FUSIBLE.get(getattr(config, "model_type", ""))
     graph = onnx.load(str(source))
     fused: dict[str, int] = {}
-    if kind is not None:
-        metadata = {entry.key: entry.value for entry in graph.metadata_props}
-        optimizer = needed("onnxruntime.transformers.optimizer")
-        with _quietly(), _file_in_making(target) as copied:
-            _save(graph, copied)  # the optimizer runs onnxruntime on a file
-            optimized = optimizer.optimize_model(
-                str(copied),
-                kind,
-                num_heads=getattr(config, "num_attention_heads", 0) or 0,
-                hidden_size=getattr(config, "hidden_size", 0) or 0,
-                opt_level=1,  # no higher: beyond, what onnxruntime writes is for this processor alone
-                use_gpu=False,
-            )
-        graph = optimized.model
-        fused = {name: count for name, count in optimized.get_fused_operator_statistics().items() if count}
-        onnx.helper.set_model_props(graph, metadata)
-    _save(graph, target)
+    with _replacing(target) as file:
+        if kind is not None:
+            metadata = {entry.key: entry.value for entry in graph.metadata_props}
+            optimizer = require("onnxruntime.transformers.optimizer")
+            _save(graph, file, file_limit)  # the optimizer runs onnxruntime on a file
+            with _without_messages():
+                optimized = optimizer.optimize_model(
+                    str(file),
+                    kind,
+                    num_heads=getattr(config, "num_attention_heads", 0) or 0,
+                    hidden_size=getattr(config, "hidden_size", 0) or 0,
+                    opt_level=1,  # no higher: beyond, what onnxruntime writes is for this processor alone
+                    use_gpu=False,
+                )
+            graph = optimized.model
+            fused = {name: count for name, count in optimized.get_fused_operator_statistics().items() if count}
+            onnx.helper.set_model_props(graph, metadata)
+        _save(graph, file, file_limit)
     return fused
 
 
-def quantize_onnx(source: Path, target: Path, word_vectors: bool = True) -> None:
+def quantize_onnx(source: Path, target: Path, word_vectors: bool = True, file_limit: int = PROTOBUF_LIMIT) -> None:
     """Matrix products in 8 bits: weights per output channel, activations by their range in each batch.
 
     Weights have a sign and all 8 bits, which processors with VNNI multiply at once. One without may overflow on them;
-    weights of 7 bits would not, but lose more (README, «Export»).
+    weights of 7 bits would not, but lose more.
 
     Args:
         word_vectors: in 8 bits too, where they are fused: most of a small model's size.
+        file_limit: as in `export_onnx`.
 
     Raises:
         UserError: onnxruntime is not installed, or the file cannot be written.
     """
-    quantization = needed("onnxruntime.quantization")
-    onnx = needed("onnx")
+    quantization = require("onnxruntime.quantization")
+    onnx = require("onnx")
     metadata = {entry.key: entry.value for entry in onnx.load(str(source), load_external_data=False).metadata_props}
     operators = ["MatMul", "Attention", "Gemm"] + ["EmbedLayerNormalization"] * word_vectors
-    with _quietly(), _file_in_making(target) as made:
-        quantization.quantize_dynamic(
-            str(source),
-            str(made),
-            weight_type=quantization.QuantType.QInt8,
-            per_channel=True,
-            op_types_to_quantize=operators,
-            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},  # behind operators of onnxruntime's own
-            use_external_data_format=source.with_name(source.name + ".data").exists(),
-        )
-        graph = onnx.load(str(made))
+    with _replacing(target) as file:
+        with _without_messages():
+            quantization.quantize_dynamic(
+                str(source),
+                str(file),
+                weight_type=quantization.QuantType.QInt8,
+                per_channel=True,
+                op_types_to_quantize=operators,
+                extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},  # behind operators of onnxruntime's own
+                use_external_data_format=_weights_file(source).exists(),
+            )
+        graph = onnx.load(str(file))
         onnx.helper.set_model_props(graph, metadata)
-        _save(graph, target)
+        _save(graph, file, file_limit)
 
 
-def _save(graph: Any, path: Path) -> None:
-    """Whole or not at all; weights in a file beside it where one file cannot hold them."""
-    onnx = needed("onnx")
-    with _file_in_making(path) as made:
-        data = path.name + ".data"
-        external = graph.ByteSize() > PROTOBUF_LIMIT
-        (made.parent / data).unlink(missing_ok=True)
-        if external:
-            onnx.save_model(graph, str(made), save_as_external_data=True, location=data)
-            (made.parent / data).replace(path.with_name(data))
-        else:
-            onnx.save_model(graph, str(made))
-            path.with_name(data).unlink(missing_ok=True)
-        made.replace(path)
+def _weights_file(path: Path) -> Path:
+    """The file beside a graph, for weights that are too large for it."""
+    return path.with_name(path.name + ".data")
+
+
+def _save(graph: Any, path: Path, file_limit: int) -> None:
+    """Write a graph, with its weights in a file beside it where one file cannot hold them."""
+    onnx = require("onnx")
+    _weights_file(path).unlink(missing_ok=True)  # it would be appended to
+    if graph.ByteSize() > file_limit:
+        onnx.save_model(graph, str(path), save_as_external_data=True, location=_weights_file(path).name)
+    else:
+        onnx.save_model(graph, str(path))
 
 
 @contextlib.contextmanager
-def _file_in_making(path: Path) -> Iterator[Path]:
-    """A path for the file in a folder of its own beside it (exporters leave files), which is removed."""
+def _replacing(path: Path) -> Iterator[Path]:
+    """The path of a graph to write, which takes the place of ``path``, with its file of weights, at the end.
+
+    In a folder of its own beside it: a graph knows its weights by their file's name, and exporters leave other files.
+    """
     try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        try:
-            yield folder / path.name
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{path.name}.", dir=path.parent, ignore_cleanup_errors=True
+        ) as folder:
+            file = Path(folder) / path.name
+            yield file
+            if _weights_file(file).exists():
+                _weights_file(file).replace(_weights_file(path))
+            else:
+                _weights_file(path).unlink(missing_ok=True)
+            file.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}; make room or rights") from error
+        raise UserError(
+            path, f"cannot be written: {error.strerror or error}", "free disk space, or write where you may"
+        ) from error
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Without what exporter and optimizer tell their developers."""
+def _without_messages() -> Iterator[None]:
+    """Without what exporter and optimizer say to their developers."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,9 +1,16 @@
-"""TODO."""
+"""An ONNX file in ONNX Runtime, on the CPU: opened, read, run.
+
+A graph of ours takes ``input_ids`` and ``attention_mask``, (B, L) int64 for any B and L, and gives ``logits``,
+(B, L, K) float32 (see `onnx_export`).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +20,8 @@ from numpy.typing import NDArray
 from determined_ner.errors import UserError, first_line
 
 INPUTS = ("input_ids", "attention_mask")
-
-
 OUTPUT = "logits"
+EXPORT_AGAIN = "make it again with determined-ner export --onnx"
 
 
 def open_session(path: Path, threads: int | None = None) -> Any:
@@ -27,9 +33,9 @@ def open_session(path: Path, threads: int | None = None) -> Any:
     Raises:
         UserError: onnxruntime is not installed, or the file is not a token classification model of ours.
     """
-    ort = needed("onnxruntime")
+    ort = require("onnxruntime")
     if not path.is_file():
-        raise UserError(f"{path}: is not a file; make it with ner_export.py --onnx")
+        raise UserError(path, "is not a file", "make it with determined-ner export --onnx")
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors
     if threads is not None:
@@ -37,14 +43,14 @@ def open_session(path: Path, threads: int | None = None) -> Any:
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of a dozen kinds, one for each way to be broken
-        raise UserError(
-            f"{path}: cannot be opened by onnxruntime: {first_line(error)[:200]}; make it again with ner_export.py"
-        ) from error
+        raise UserError(path, f"cannot be opened by onnxruntime: {first_line(error)[:200]}", EXPORT_AGAIN) from error
     inputs, outputs = ({x.name for x in xs} for xs in (session.get_inputs(), session.get_outputs()))
     if inputs != set(INPUTS) or outputs != {OUTPUT}:
         raise UserError(
-            f"{path}: takes {', '.join(sorted(inputs))} and gives {', '.join(sorted(outputs))}; a tagger takes "
-            f"{' and '.join(INPUTS)} and gives {OUTPUT}: make it with ner_export.py --onnx"
+            path,
+            f"takes {', '.join(sorted(inputs))} and gives {', '.join(sorted(outputs))}, where a tagger takes "
+            f"{' and '.join(INPUTS)} and gives {OUTPUT}",
+            "make it with determined-ner export --onnx",
         )
     return session
 
@@ -52,21 +58,23 @@ def open_session(path: Path, threads: int | None = None) -> Any:
 def read_labels(session: Any, path: Path) -> tuple[str, ...]:
     """Names of the labels, in the order of the logits, from the file's metadata.
 
+    Args:
+        path: of the file, for messages.
+
     Raises:
         UserError: there are none, or not as many as logits.
     """
     stored = read_metadata(session).get("id2label")
-    remedy = "make it again with ner_export.py --onnx, which writes them"
     if stored is None:
-        raise UserError(f"{path}: has no label map (id2label) in its metadata; {remedy}")
+        raise UserError(path, "has no label map (id2label) in its metadata", EXPORT_AGAIN)
     try:
         id2label = {int(i): str(name) for i, name in json.loads(stored).items()}
         names = tuple(id2label[i] for i in range(len(id2label)))
     except (ValueError, AttributeError, KeyError):
-        raise UserError(f"{path}: its label map (id2label) is {stored[:80]!r}, which is none; {remedy}") from None
+        raise UserError(path, f"its label map (id2label) is {stored[:80]!r}, which is none", EXPORT_AGAIN) from None
     width = session.get_outputs()[0].shape[-1]
     if isinstance(width, int) and width != len(names):
-        raise UserError(f"{path}: its label map has {len(names)} labels, its logits are {width}; {remedy}")
+        raise UserError(path, f"its label map has {len(names)} labels, its logits are {width}", EXPORT_AGAIN)
     return names
 
 
@@ -82,17 +90,30 @@ def run_session(session: Any, input_ids: Any, attention_mask: Any) -> NDArray[np
     return logits
 
 
-def needed(module: str) -> Any:
-    """Import what only ONNX files need.
+def require(module: str) -> Any:
+    """Import a module that only ONNX files need.
 
     Raises:
         UserError: it is not installed.
     """
     try:
-        return importlib.import_module(module)
+        with without_cuda_warning():
+            return importlib.import_module(module)
     except ImportError as error:
         missing = (error.name or module).split(".")[0]
         raise UserError(
-            f"the package {missing} is not installed, which ONNX files need; "
-            f"install it: python3 -m pip install {missing}"
+            "",
+            f"the package {missing} is not installed, which ONNX files need",
+            f"install it: python3 -m pip install {missing}",
         ) from error
+
+
+@contextlib.contextmanager
+def without_cuda_warning() -> Iterator[None]:
+    """Around what may import onnxruntime first, whose CUDA build warns on a machine without CUDA.
+
+    PyTorch imports it, wherever it is installed, together with its compiler.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "WARNING: failed to get cudart_version")
+        yield

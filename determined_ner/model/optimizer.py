@@ -1,4 +1,4 @@
-"""TODO."""
+"""The optimizer and its learning rate, as ``run_ner.py`` of Transformers' examples sets them up."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from determined_ner.errors import HyperparameterError
 from determined_ner.settings.hyperparameters import Hyperparameters
 
 
-def build_optimizer(model: torch.nn.Module, hparams: Hyperparameters) -> torch.optim.AdamW:
-    """AdamW as ``run_ner.py`` sets it up: no decay of biases and layer norms."""
+def build_optimizer(model: torch.nn.Module, hparams: Hyperparameters, fused: bool | None = None) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter, "Decoupled Weight Decay Regularization") without decay of biases and norms.
+
+    Args:
+        fused: compute the whole update in one kernel; None: where the device and this torch have one.
+    """
     decayed: list[torch.nn.Parameter] = []
     plain: list[torch.nn.Parameter] = []
     layers = [m for m in model.modules() if type(m).__name__.endswith("Norm")]  # LayerNorm, RMSNorm, T5LayerNorm …
@@ -22,19 +26,21 @@ def build_optimizer(model: torch.nn.Module, hparams: Hyperparameters) -> torch.o
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             (plain if id(parameter) in norms or name.endswith("bias") else decayed).append(parameter)
+    if fused is None:
+        fused = has_fused_kernel(decayed[0].device)
     return torch.optim.AdamW(
         [{"params": decayed, "weight_decay": hparams.weight_decay}, {"params": plain, "weight_decay": 0.0}],
         lr=hparams.learning_rate,
         betas=(hparams.adam_beta1, hparams.adam_beta2),
         eps=hparams.adam_epsilon,
-        fused=(fused := _fused(decayed)),
+        fused=fused,
         foreach=not fused,
     )
 
 
-def _fused(parameters: list[torch.nn.Parameter]) -> bool:
-    """One kernel for the whole update: on CUDA, and on the CPU since torch 2.4."""
-    return parameters[0].is_cuda or Version(torch.__version__).release >= (2, 4)
+def has_fused_kernel(device: torch.device) -> bool:
+    """Whether AdamW's update is one kernel there: on CUDA, and on the CPU since torch 2.4."""
+    return device.type == "cuda" or Version(torch.__version__).release >= (2, 4)
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, hparams: Hyperparameters, optimizer_steps: int) -> Any:
@@ -46,7 +52,9 @@ def build_schedule(optimizer: torch.optim.Optimizer, hparams: Hyperparameters, o
     warmup = hparams.num_warmup_steps or math.ceil(hparams.warmup_ratio * optimizer_steps)
     if warmup > optimizer_steps:
         raise HyperparameterError(
-            f"hyperparameters.num_warmup_steps: {warmup} is more than the {optimizer_steps} steps of the training"
+            "hyperparameters.num_warmup_steps",
+            f"{warmup} is more than the {optimizer_steps} steps of the training",
+            f"write at most {optimizer_steps}, or train longer",
         )
     return transformers.get_scheduler(
         hparams.lr_scheduler_type, optimizer, num_warmup_steps=warmup, num_training_steps=optimizer_steps
@@ -54,7 +62,7 @@ def build_schedule(optimizer: torch.optim.Optimizer, hparams: Hyperparameters, o
 
 
 def clipping_divisor(gradients: list[torch.Tensor], max_norm: float) -> torch.Tensor:
-    """What gradients are divided by so that their norm is at most ``max_norm``, as ``clip_grad_norm_`` has it.
+    """What gradients are divided by so that their norm is at most ``max_norm``, as in ``clip_grad_norm_``.
 
     A dot product runs at the speed of memory on a CPU, where PyTorch's norm takes twice as long and loses two digits.
 

@@ -1,4 +1,4 @@
-"""Mixed precision: which types matrix products have, and what that asks of a batch's length."""
+"""Mixed precision: the types in which matrices are multiplied, and what that asks of a batch's length."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ import torch
 from determined_ner.settings.hyperparameters import Hyperparameters
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""By ``hyperparameters.precision``; fp32 needs no autocast."""
 
 
 def make_scaler() -> Any:
-    """Keeps fp16's small gradients from vanishing."""
+    """The loss scaler that keeps small gradients of fp16 from becoming zero."""
     return torch.amp.GradScaler("cuda")
 
 
 def autocast(hparams: Hyperparameters, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Around every forward pass."""
+    """The context of every forward pass."""
     if hparams.precision in DTYPES:
         return torch.autocast(device.type, DTYPES[hparams.precision])
     return contextlib.nullcontext()
 
 
 def length_multiple(hparams: Hyperparameters, device: torch.device) -> int:
-    """What the length of a batch is best a multiple of.
+    """The number of which the length of a batch should be a multiple.
 
     GPUs multiply half-precision matrices fastest by eights. A CPU's library makes a kernel for each shape of bf16
     matrices: a quarter of the shapes save a tenth of a first epoch and a quarter of the memory.

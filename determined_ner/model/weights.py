@@ -1,4 +1,4 @@
-"""Weights from files: a Hugging Face directory's, or those of one of Determined's checkpoints."""
+"""Weights from files: those of a Hugging Face directory, or of one of Determined's checkpoints."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from determined_ner.errors import UserError, first_line
 from determined_ner.hub import Pretrained, quiet_transformers
 
 STATE_FILE = "state_dict.pth"
-"""Of a checkpoint: weights, optimizer, schedule and random state."""
+"""In a checkpoint: weights, optimizer, schedule and random state."""
 
 
 def load_token_classifier(source: Pretrained, config: Any, remedy: str) -> Any:
-    """The model whose weights lie in a Hugging Face directory.
+    """The model whose weights are in a Hugging Face directory.
 
     Args:
         remedy: what to do where there are none.
@@ -33,14 +33,14 @@ def load_token_classifier(source: Pretrained, config: Any, remedy: str) -> Any:
         raise UserError(
             source.where, f"its weights cannot be loaded: {first_line(error)}", f"copy it again, or {remedy}"
         ) from error
-    lacking = sorted({*info["missing_keys"], *(str(item[0]) for item in info["mismatched_keys"])})
-    if lacking:
-        raise UserError(source.where, f"its weights lack {lacking[0]}, so it is no trained token classifier", remedy)
+    missing = sorted({*info["missing_keys"], *(str(item[0]) for item in info["mismatched_keys"])})
+    if missing:
+        raise UserError(source.where, f"its weights lack {missing[0]}, so it is no trained token classifier", remedy)
     return model
 
 
 def load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
-    """Load a checkpoint's weights, whatever backend or number of slots they were written by.
+    """Load a checkpoint's weights, whatever backend or number of slots wrote them.
 
     Raises:
         UserError: the file is damaged, or of another model.

@@ -14,9 +14,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import torch
+
 import ner_trial
 
-ner_trial.torch.set_num_threads(1)
+torch.set_num_threads(1)
 
 for arguments in json.loads(Path(sys.argv[1]).read_text()):
     # A process group finds its peers through a store that keeps the addresses of the one before: each has its own.

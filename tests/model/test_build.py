@@ -1,4 +1,4 @@
-"""The model, its head, its limits, its optimizer and schedule; and what is said where there is none to be had."""
+"""The model, its head and its limits; what is said where there is none to be had."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import torch
 import transformers
 
 from determined_ner.errors import HyperparameterError, UserError
-from determined_ner.model.build import build_model, load_config, longest_window, window_size
-from determined_ner.model.loss import word_loss
-from determined_ner.model.optimizer import build_optimizer, build_schedule
+from determined_ner.hub import Pretrained
+from determined_ner.model.build import build_model, check_vocabulary, load_config, longest_window, window_size
 from determined_ner.settings.hyperparameters import Hyperparameters
 
 LABELS = ("O", "B-PER", "I-PER")
@@ -24,10 +23,11 @@ def settings(encoder: Path | str = "x", **others) -> Hyperparameters:
     return Hyperparameters(pretrained_model_name_or_path=str(encoder), **others)
 
 
-def build(encoder: Path | str, seed: int | None = 7, labels: tuple[str, ...] = LABELS, **others):
+def build(encoder: Path | str, seed: int = 7, labels: tuple[str, ...] = LABELS, **others):
     hparams = settings(encoder, **others)
-    config = load_config(Pretrained.of_setting(hparams, "config_name"))
-    longest_window(config, hparams, NO_LIMIT)
+    source = Pretrained.of_setting(hparams, "config_name")
+    config = load_config(source)
+    longest_window(config, source, NO_LIMIT)
     return build_model(config, hparams, labels, seed)
 
 
@@ -82,11 +82,6 @@ def test_without_pretrained_weights_everything_is_that_of_the_seed(tiny_encoder)
     assert not same_encoder(first, tiny_encoder)
 
 
-def test_weights_that_are_loaded_afterwards_are_not_read(encoder):
-    (encoder / "model.safetensors").unlink()
-    assert head(build(encoder, seed=None)).shape == (3, 16)
-
-
 def test_a_head_for_the_same_labels_is_kept(tagger):
     model = build(tagger, labels=("O", "B-X"))
     assert torch.equal(head(model), head(transformers.BertForTokenClassification.from_pretrained(tagger)))
@@ -108,14 +103,14 @@ def test_a_head_for_other_labels_is_refused_or_replaced(tagger, labels):
     assert same_encoder(first, tagger)
 
 
-def test_every_call_of_the_library_is_told_whether_to_trust_code(tagger, monkeypatch):
-    told = []
+def test_every_call_of_the_library_knows_whether_to_trust_code(tagger, monkeypatch):
+    trusted = []
 
     def spy(kind, method):
         real = getattr(kind, method)
 
         def call(*arguments, **options):
-            told.append(options.get("trust_remote_code"))
+            trusted.append(options.get("trust_remote_code"))
             return real(*arguments, **options)
 
         monkeypatch.setattr(kind, method, call)
@@ -125,7 +120,7 @@ def test_every_call_of_the_library_is_told_whether_to_trust_code(tagger, monkeyp
     spy(transformers.AutoModelForTokenClassification, "from_pretrained")
     spy(transformers.AutoModelForTokenClassification, "from_config")
     build(tagger, ignore_mismatched_sizes=True, trust_remote_code=True)
-    assert told == [True] * 4
+    assert trusted == [True] * 4
 
 
 def test_an_encoder_in_the_home_directory_is_found(encoder, monkeypatch):
@@ -226,10 +221,10 @@ def test_weights_of_another_architecture_are_refused(encoder):
 
 @pytest.mark.parametrize("name", ["no-such/model", "no such model!"])
 @pytest.mark.parametrize("setting", ["pretrained_model_name_or_path", "config_name"])
-def test_a_hub_model_that_does_not_come_is_told_plainly(tiny_encoder, name, setting):
+def test_a_hub_model_that_cannot_be_had_gives_one_plain_message(tiny_encoder, name, setting):
     given = {"pretrained_model_name_or_path": str(tiny_encoder), setting: name}
     with pytest.raises(UserError) as caught:
-        load_config(Hyperparameters(**given))
+        load_config(Pretrained.of_setting(Hyperparameters(**given), "config_name"))
     message = str(caught.value)
     assert message.startswith(f"hyperparameters.{setting}: {name!r}: no model config can be loaded, as it is not a dir")
     assert "the Hugging Face hub does not give it" in message
@@ -265,8 +260,8 @@ SMALL = {
 )
 def test_the_longest_window_is_what_the_model_takes(kind, options, limit):
     made = getattr(transformers, kind)(**options)
-    assert longest_window(made, settings(), NO_LIMIT) == limit
-    assert longest_window(made, settings(), 30) == 30  # the tokenizer's limit counts too
+    assert longest_window(made, Pretrained("x"), NO_LIMIT) == limit
+    assert longest_window(made, Pretrained("x"), 30) == 30  # the tokenizer's limit counts too
     model = transformers.AutoModelForTokenClassification.from_config(made).eval()
     length = min(limit, 600)
     with torch.no_grad():
@@ -282,71 +277,13 @@ def test_the_window_is_as_asked_or_what_the_model_takes():
         window_size(65, 64)
 
 
-# -- Optimizer, schedule, loss -----------------------------------------------------------------------------------
-
-
-class RMSNorm(torch.nn.Module):
-    """As modern encoders bring along."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(2))
-
-
-def test_biases_and_norms_are_not_decayed_and_all_else_is(tiny_encoder):
-    model = build(tiny_encoder)
-    model.extra = RMSNorm()
-    optimizer = build_optimizer(
-        model, settings(weight_decay=0.3, learning_rate=0.1, adam_beta1=0.5, adam_beta2=0.6, adam_epsilon=1e-3)
+def test_a_tokenizer_with_more_pieces_than_the_encoder_is_refused(tiny_encoder):
+    hparams = settings(tiny_encoder, tokenizer_name="other")
+    config = transformers.BertConfig.from_pretrained(tiny_encoder)
+    check_vocabulary(config, hparams, config.vocab_size - 1)
+    with pytest.raises(HyperparameterError) as caught:
+        check_vocabulary(config, hparams, config.vocab_size)
+    assert caught.value.where == "hyperparameters.tokenizer_name"
+    assert f"the tokenizer of 'other' gives piece 85, but the encoder {str(tiny_encoder)!r} knows 85" in str(
+        caught.value
     )
-    names = {id(p): name for name, p in model.named_parameters()}
-    decay = {names[id(p)]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    assert decay.keys() == set(names.values())
-    for name, value in decay.items():
-        plain = name.endswith(".bias") or ".LayerNorm." in name or name.startswith("extra.")
-        assert value == (0.0 if plain else 0.3), name
-    assert decay["classifier.weight"] == 0.3 and decay["bert.embeddings.LayerNorm.weight"] == 0.0
-    for group in optimizer.param_groups:
-        assert (group["lr"], group["betas"], group["eps"]) == (0.1, (0.5, 0.6), 1e-3)
-
-
-def rates(steps: int, **others) -> list[float]:
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule = build_schedule(optimizer, settings(lr_scheduler_type="constant_with_warmup", **others), steps)
-    found = []
-    for _ in range(steps):
-        found.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    return found
-
-
-@pytest.mark.parametrize(
-    ("others", "warmup"),
-    [
-        ({}, 0),
-        ({"warmup_ratio": 0.1}, 3),  # of 25 steps 2.5, rounded up
-        ({"warmup_ratio": 0.01}, 1),
-        ({"num_warmup_steps": 5}, 5),
-        ({"num_warmup_steps": 5, "warmup_ratio": 0.5}, 5),
-        ({"num_warmup_steps": 25}, 25),
-    ],
-)
-def test_the_warm_up_is_as_long_as_asked(others, warmup):
-    assert rates(25, **others) == pytest.approx([min(1.0, step / warmup) if warmup else 1.0 for step in range(25)])
-
-
-def test_a_warm_up_longer_than_the_training_is_refused():
-    with pytest.raises(HyperparameterError, match=r"num_warmup_steps: 26 is more than the 25 steps"):
-        rates(25, num_warmup_steps=26)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_loss_is_the_sum_over_labelled_pieces(dtype):
-    torch.manual_seed(0)
-    logits = torch.randn(2, 5, 3).to(dtype)
-    labels = torch.tensor([[0, 2, -100, 1, -100], [-100, 1, 1, 0, -100]])
-    likelihood = logits.double().log_softmax(-1)
-    expected = -sum(likelihood[b, i, labels[b, i]] for b in range(2) for i in range(5) if labels[b, i] >= 0)
-    torch.testing.assert_close(word_loss(logits, labels).double(), expected)
-    assert word_loss(logits, torch.full_like(labels, -100)) == 0

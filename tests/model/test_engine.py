@@ -1,601 +1,300 @@
-"""Backends and precisions: each trains the same model, hands its checkpoint to the others, or says why it cannot."""
+"""One step after another, by Determined's context and by a loop of one's own: backend, precision, clipping."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import json
-import logging
-import os
-import shutil
-import subprocess
-import sys
-import types
-from pathlib import Path
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import determined.pytorch._pytorch_context
-import determined.pytorch._pytorch_trial
 import pytest
 import torch
 import transformers
-from determined import pytorch
-from packaging.version import Version
+from determined import core, pytorch
 
-import ner_trial
-from determined_ner.data.split import IGNORED
-from determined_ner.errors import HyperparameterError, UserError
-from determined_ner.model import ort
-from determined_ner.model.conditions import OLD_COMPILER, check_architecture, check_conditions
-from determined_ner.model.engine import _compile, _graph_count
-from determined_ner.model.optimizer import _fused, clipping_divisor
-from determined_ner.model.precision import length_multiple
+from determined_ner import determined_api
+from determined_ner.errors import UserError
+from determined_ner.model.engine import Engine, LoopContext
+from determined_ner.model.optimizer import has_fused_kernel
 from determined_ner.settings.hyperparameters import Hyperparameters
-from determined_ner.settings.parsing import parse_settings
-from determined_ner.training.metrics import TrainingMetrics
-from tests.conftest import ROOT, final_state, read_metrics, without_times, write_config
 
-pytestmark = pytest.mark.backend
-if Version(torch.__version__) >= Version("2.4"):  # before, it hands out graphs of other shapes
-    os.environ.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "1")
-CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+CPU = torch.device("cpu")
+needs_fused = pytest.mark.skipif(not has_fused_kernel(CPU), reason="no fused AdamW on a CPU")
 
 
-def has_ort() -> bool:
-    with contextlib.suppress(UserError):
-        ort.check_installation("cpu")
-        return True
-    return False
+class PlainLoop:
+    """A loop on one slot, without Determined: all that an engine asks of one."""
+
+    def __init__(self, accumulation_steps: int = 1) -> None:
+        self.device = CPU
+        self.models: list[Any] = []
+        self._accumulation_steps = accumulation_steps
+        self._micro_batches = 0
+
+    def wrap_model(self, model: Any) -> Any:
+        self.models.append(model)
+        return model.to(self.device)
+
+    def wrap_optimizer(self, optimizer: Any) -> Any:
+        return optimizer
+
+    def wrap_scaler(self, scaler: Any) -> Any:
+        return scaler
+
+    def configure_apex_amp(self, models: Any, optimizers: Any, *, opt_level: str, verbosity: int) -> Any:
+        raise AssertionError("Apex is not here")
+
+    def backward(self, loss: torch.Tensor) -> None:
+        loss.backward()
+        self._micro_batches += 1
+
+    def step_optimizer(self, optimizer: Any, clip_grads: Any = None, *, scaler: Any = None) -> None:
+        if self._micro_batches % self._accumulation_steps:
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad /= self._accumulation_steps
+        clip_grads(parameters)
+        scaler.step(optimizer) if scaler else optimizer.step()
+        optimizer.zero_grad()
 
 
-needs_ort = pytest.mark.skipif(not has_ort(), reason="no ONNX Runtime training here: make test-ort has it")
-BACKENDS = ["eager", "compile", *(["ort"] if has_ort() else [])]
-OTHERS = ["compile", pytest.param("ort", marks=needs_ort)]
+@contextlib.contextmanager
+def plain_loop(accumulation_steps: int) -> Iterator[tuple[LoopContext, Callable[[int], None]]]:
+    yield PlainLoop(accumulation_steps), lambda index: None
+
+
+@contextlib.contextmanager
+def determined_loop(accumulation_steps: int) -> Iterator[tuple[LoopContext, Callable[[int], None]]]:
+    with pytorch.init(
+        hparams={},
+        exp_conf={},
+        distributed=core.DummyDistributedContext(),
+        aggregation_frequency=accumulation_steps,
+        enable_tensorboard_logging=False,
+    ) as context:
+        yield context, lambda index: determined_api.begin_batch(context, index)
+
+
+LOOPS = [plain_loop, determined_loop]
 
 
 def settings(**hyperparameters) -> Hyperparameters:
-    return Hyperparameters(pretrained_model_name_or_path="x", **hyperparameters)
-
-
-def state_difference(left: dict, right: dict) -> float:
-    """Largest absolute difference of two models' weights, whose names have to be the same."""
-    ours, theirs = left["models_state_dict"][0], right["models_state_dict"][0]
-    assert list(ours) == list(theirs)
-    return max((ours[name] - theirs[name]).abs().max().item() for name in ours)
-
-
-# ----- the same training, whatever computes it
+    values = {"learning_rate": 1e-3, "weight_decay": 0.01, "max_grad_norm": 0.1, **hyperparameters}
+    return Hyperparameters(pretrained_model_name_or_path="x", **values)
 
 
 @pytest.fixture
-def still(tmp_path, tiny_encoder_without_dropout, corpus) -> Path:
-    """A config whose training has no dropout: backends draw masks of their own."""
-    return write_config(tmp_path / "still.yaml", tiny_encoder_without_dropout, corpus, lr_scheduler_type="constant")
+def model(tiny_encoder) -> Any:
+    config = transformers.BertConfig.from_pretrained(tiny_encoder, num_labels=3)
+    torch.manual_seed(4)
+    return transformers.BertForTokenClassification(config).train()
 
 
-def runs_of(config: Path, tmp_path: Path, precision: str, accumulation: int) -> list[list]:
-    """Six steps under each backend, and the second three of them under the next backend."""
-    common = [str(config), "--config", f"hyperparameters.precision={precision}"]
-    for override in (
-        "hyperparameters.max_steps=6",
-        f"optimizations.aggregation_frequency={accumulation}",
-        f"min_checkpoint_period.batches={3 * accumulation}",
-        f"min_validation_period.batches={6 * accumulation}",
-        "checkpoint_storage.save_trial_latest=3",
-    ):
-        common += ["--config", override]
-    backends = [b for b in BACKENDS if (b, precision) != ("ort", "bf16")]
-    runs: list[list] = []
-    for backend, following in zip(backends, backends[1:] + backends[:1], strict=True):
-        folder = tmp_path / f"{precision}-{accumulation}" / backend
-        runs.append([*common, "--config", f"hyperparameters.backend={backend}", "--output-dir", str(folder)])
-        mixed = str(folder) + "-mixed"
-        runs.append(["copy", str(folder), mixed, 6 * accumulation])
-        runs.append([*common, "--config", f"hyperparameters.backend={following}", "--output-dir", mixed, "--resume"])
-    return runs
+def make_batches(count: int) -> list[dict[str, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(5)
+    batches = []
+    for rows, length in [(4, 9), (2, 17), (7, 5), (3, 12)][:count]:
+        ids = torch.randint(5, 80, (rows, length), generator=generator)
+        labels = torch.randint(-1, 3, (rows, length), generator=generator)
+        labels[labels < 0] = -100
+        words = int((labels >= 0).sum())
+        batches.append(
+            {
+                "input_ids": ids,
+                "attention_mask": torch.ones_like(ids),
+                "labels": labels,
+                "loss_weight": torch.tensor(1 / words),
+            }
+        )
+    return batches
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_every_backend_trains_the_same_and_goes_on_with_the_checkpoint_of_another(tmp_path, still, processes):
-    grid = list(itertools.product(["fp32", "bf16"], [1, 4]))
-    runs = [run for precision, accumulation in grid for run in runs_of(still, tmp_path, precision, accumulation)]
-    (tmp_path / "runs.json").write_text(json.dumps(runs))
-    launcher = [sys.executable]
-    if processes > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run(
-        [*launcher, str(ROOT / "tests" / "model" / "backend_runs.py"), str(tmp_path / "runs.json")],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=550,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    for precision, accumulation in grid:
-        folder = tmp_path / f"{precision}-{accumulation}"
-        reference = final_state(folder / "eager")
-        assert not any(name.startswith(("module.", "_orig_mod.")) for name in reference["models_state_dict"][0])
-        # bf16 has 8 bits: one rounding the other way moves a weight by a share of a step of Adam.
-        most = {"fp32": 1e-5, "bf16": 2e-3}[precision]
-        for run in sorted(folder.iterdir()):
-            assert read_metrics(run, "training")[-1]["batches"] == 6 * accumulation
-            assert state_difference(reference, final_state(run)) < most, run
+def train(
+    make_loop: Any, model: Any, hparams: Hyperparameters, accumulation_steps: int = 1, batches: int = 4, **options: Any
+) -> tuple[list[float], dict[str, torch.Tensor]]:
+    """Train a copy of a model.
 
-
-@pytest.mark.parametrize(
-    ("architecture", "backend"),
-    [
-        pytest.param(architecture, backend, marks=needs_ort if backend == "ort" else pytest.mark.slow)
-        for architecture in ("Bert", "DistilBert", "Roberta", "Electra")
-        for backend in ("ort", "compile")
-    ],
-)
-def test_loss_and_gradient_are_those_of_pytorch_at_every_shape(architecture, backend):
-    if OLD_COMPILER and (architecture, backend) == ("Roberta", "compile"):
-        with pytest.raises(UserError, match="wrongly"):
-            check_architecture(settings(backend=backend), "xlm-roberta", CPU)
-        return
-    if architecture == "DistilBert":
-        sizes: dict = {
-            "dim": 32,
-            "hidden_dim": 64,
-            "n_layers": 2,
-            "n_heads": 2,
-            "dropout": 0.0,
-            "attention_dropout": 0.0,
-        }
-    else:
-        sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-        sizes |= dict.fromkeys(["hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"], 0.0)
-    config = getattr(transformers, f"{architecture}Config")(vocab_size=50, max_position_embeddings=40, **sizes)
-    models = []
-    for computed in ("eager", backend):
-        torch.manual_seed(0)
-        attention = {"attn_implementation": "eager"} if computed == "ort" else {}
-        model = transformers.AutoModelForTokenClassification.from_config(config, **attention).train()
-        if computed == "compile":
-            _compile(model)
-        models.append(ort.wrap(model) if computed == "ort" else model)
-    graphs = _graph_count()
-    for rows, length in [(4, 9), (2, 17), (7, 5), (3, 30), (1, 8)]:
-        ids = torch.randint(5, 50, (rows, length))
-        mask = (torch.arange(length) < torch.randint(3, length + 1, (rows, 1))).long()
-        labels = torch.randint(0, 2, (rows, length))
+    Returns:
+        the losses and the weights at the end.
+    """
+    with make_loop(accumulation_steps) as (context, begin_batch):
+        engine = Engine(context, copy.deepcopy(model), hparams, **options)
         losses = []
-        for model in models:
-            model.zero_grad()
-            logits = model(input_ids=ids, attention_mask=mask).logits
-            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
-            loss.backward()
-            losses.append(loss.item())
-        assert losses[1] == pytest.approx(losses[0], rel=1e-6)
-        for (name, ours), theirs in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
-            if ours.grad is not None:
-                assert (ours.grad - theirs.grad).abs().max() < 1e-5, name
-    if backend == "compile":
-        assert _graph_count() - graphs <= 3  # one of symbolic shapes, one for a single row
+        for i, batch in enumerate(make_batches(batches)):
+            begin_batch(i)
+            losses.append(engine.train_step(batch, seed=i, ends_step=(i + 1) % accumulation_steps == 0).item())
+        return losses, engine.model.state_dict()
 
 
-def test_a_backend_that_makes_too_many_graphs_or_none_ends_with_one_message(tmp_path, train, monkeypatch, capsys):
-    def refuses(*_, **__):
-        raise torch._dynamo.exc.Unsupported("a thing that\nit cannot compile")
-
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: setattr(self, "_compiled_call_impl", refuses))
-    folder = tmp_path / "run"
-    with pytest.raises(AssertionError):
-        train("hyperparameters.backend=compile")
-    told = capsys.readouterr().err
-    assert "backend: 'compile' cannot compute BertForTokenClassification: a thing that it cannot compile" in told
-    assert "write backend: eager" in told and "Traceback" not in told
-    assert not folder.exists()
+def difference(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> float:
+    assert list(left) == list(right)
+    return max((left[name] - right[name]).abs().max().item() for name in left)
 
 
-def test_validation_by_onnx_runtime_gives_the_scores_of_pytorch(train, monkeypatch):
-    from determined_ner.model.onnx_session import run_session
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("max_grad_norm", [0, 0.1])
+def test_a_loop_of_ones_own_trains_the_bits_of_determineds(model, precision, accumulation_steps, max_grad_norm):
+    hparams = settings(precision=precision, max_grad_norm=max_grad_norm)
+    (ours, weights), (theirs, expected) = (train(loop, model, hparams, accumulation_steps) for loop in LOOPS)
+    assert ours == theirs
+    assert difference(weights, expected) == 0
+    assert difference(weights, model.state_dict()) > 1e-4
 
-    calls = []
-    run = run_session
-    monkeypatch.setattr(
-        "determined_ner.model.onnx_session.run_session", lambda *arguments: calls.append(1) or run(*arguments)
+
+def test_the_seed_of_a_step_is_that_of_its_dropout(model):
+    batch = make_batches(1)[0]
+    losses = [
+        Engine(PlainLoop(), copy.deepcopy(model), settings()).train_step(batch, seed, ends_step=True).item()
+        for seed in (1, 1, 2)
+    ]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_evaluation_is_the_bare_models(model):
+    engine = Engine(PlainLoop(), model, settings())
+    engine.model.eval()
+    engine.begin_evaluation()
+    batch = make_batches(1)[0]
+    with torch.no_grad():
+        expected = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        assert torch.equal(engine.logits(batch), expected)
+
+
+def test_evaluation_by_onnx_runtime_follows_the_weights(model):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    engine = Engine(PlainLoop(), model, settings(evaluate_with_ort=True, learning_rate=0.1))
+    batch = make_batches(1)[0]
+    seen = []
+    for i in range(2):
+        engine.begin_evaluation()
+        model.eval()
+        with torch.no_grad():
+            expected = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        seen.append(engine.logits(batch))
+        torch.testing.assert_close(seen[-1], expected, rtol=0, atol=1e-5)
+        model.train()
+        engine.train_step(batch, i, ends_step=True)
+    assert (seen[0] - seen[1]).abs().max() > 1e-2
+
+
+def test_what_computes_is_described(model):
+    assert Engine(PlainLoop(), model, settings(precision="bf16")).description == "eager, bf16"
+
+
+# -- The optimizer's kernel ----------------------------------------------------------------------------------------
+
+
+@needs_fused
+def test_both_kernels_train_the_same(model):
+    (_, fused), (_, single) = (train(plain_loop, model, settings(), fused=fused) for fused in (True, False))
+    assert difference(fused, single) < 1e-6
+
+
+@needs_fused
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_training_goes_on_with_the_state_of_another_kernel(model, fused):
+    """As with a checkpoint of a torch that has another kernel: the optimizer's groups come with it."""
+    batches = make_batches(4)
+    _, expected = train(plain_loop, model, settings(), fused=fused)
+    first = Engine(PlainLoop(), copy.deepcopy(model), settings(), fused=fused)
+    for i in (0, 1):
+        first.train_step(batches[i], i, ends_step=True)
+    second = Engine(PlainLoop(), copy.deepcopy(model), settings(), fused=not fused)
+    second.model.load_state_dict(first.model.state_dict())
+    second.optimizer.load_state_dict(first.optimizer.state_dict())
+    for i in (2, 3):
+        second.train_step(batches[i], i, ends_step=True)
+    assert difference(second.model.state_dict(), expected) < 1e-6
+
+
+# -- What a backend cannot compute ---------------------------------------------------------------------------------
+
+
+def failing_engine(model: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, backend: str) -> Engine:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: None)
+    engine = Engine(PlainLoop(), model, settings(backend=backend))
+    monkeypatch.setattr(type(model), "forward", fail)
+    return engine
+
+
+def test_a_model_that_does_not_compile_is_refused_in_one_message(model, monkeypatch):
+    error = torch._dynamo.exc.Unsupported("a thing that\nit cannot compile")
+    engine = failing_engine(model, monkeypatch, error, "compile")
+    with pytest.raises(UserError) as refusal:
+        engine.train_step(make_batches(1)[0], 0, ends_step=True)
+    assert str(refusal.value) == (
+        "hyperparameters.backend: 'compile' cannot compute BertForTokenClassification: a thing that it cannot compile; "
+        "write backend: eager"
     )
-    plain = train(output="torch")
-    assert not calls
-    by_ort = train("hyperparameters.evaluate_with_ort=true", output="ort")
-    assert calls
-    assert state_difference(final_state(plain), final_state(by_ort)) == 0  # exporting touches no random state
-    for ours, theirs in zip(read_metrics(plain, "validation"), read_metrics(by_ort, "validation"), strict=True):
-        assert theirs == pytest.approx(ours, abs=1e-6)
-        assert theirs["f1"] == ours["f1"]
-    tests = [json.loads((folder / "summary.json").read_text())["test"] for folder in (plain, by_ort)]
-    assert tests[1] == pytest.approx(tests[0], abs=1e-6)
+    assert refusal.value.__cause__ is error
 
 
-def test_validation_by_onnx_runtime_needs_its_packages(monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(UserError, match="the package onnx is not installed"):
-        check_conditions(settings(evaluate_with_ort=True), CPU, 1, 1)
+@pytest.mark.parametrize("backend", ["eager", "compile"])
+@pytest.mark.parametrize("kind", [RuntimeError, torch.cuda.OutOfMemoryError])
+def test_an_error_that_is_not_the_compilers_stays_what_it_is(model, monkeypatch, backend, kind):
+    engine = failing_engine(model, monkeypatch, kind("no"), backend)
+    with pytest.raises(kind, match=r"^no$"):
+        engine.train_step(make_batches(1)[0], 0, ends_step=True)
 
 
-# ----- what is refused, and with which words
+def test_a_python_that_torch_compile_does_not_know_is_refused(model, monkeypatch):
+    def fail(self: Any, **_: Any) -> None:
+        raise RuntimeError("Dynamo is not supported on Python 9.9")
 
-
-def test_settings_that_exclude_each_other_are_named_together():
-    for hyperparameters, told in (
-        ({"use_apex_amp": True, "precision": "bf16"}, ["use_apex_amp: true", "precision: bf16", "drop one"]),
-        ({"use_apex_amp": True, "backend": "ort"}, ["backend: ort", "precision: fp16"]),
-        ({"use_apex_amp": True, "backend": "compile"}, ["backend: compile"]),
-        ({"backend": "tpu"}, ["'tpu'", "eager"]),
-        ({"precision": "fp8"}, ["'fp8'", "bf16"]),
-        ({"apex_opt_level": "O4"}, ["'O4'", "O3"]),
+    monkeypatch.setattr(torch.nn.Module, "compile", fail)
+    with pytest.raises(
+        UserError, match=r"backend: 'compile': Dynamo is not supported on Python 9\.9; write backend: ea"
     ):
-        with pytest.raises(HyperparameterError) as refusal:
-            parse_settings({"pretrained_model_name_or_path": "x", **hyperparameters}, {"dataset_name": "d"})
-        for part in told:
-            assert part in str(refusal.value)
+        Engine(PlainLoop(), model, settings(backend="compile"))
 
 
-def test_apex_and_fp16_need_a_gpu():
-    with pytest.raises(UserError, match="use_apex_amp: true needs a CUDA GPU, and this trains on cpu; write precision"):
-        check_conditions(settings(use_apex_amp=True), CPU, 1, 1)
-    with pytest.raises(UserError, match="'fp16' needs a CUDA GPU, and this trains on cpu; write bf16 or fp32"):
-        check_conditions(settings(precision="fp16"), CPU, 1, 1)
-
-
-def test_apex_does_not_accumulate_on_several_slots():
-    with pytest.raises(HyperparameterError, match=r"aggregation_frequency: 4\) under Apex on 2 slots"):
-        check_conditions(settings(use_apex_amp=True), CUDA, 2, 4)
-
-
-@pytest.mark.parametrize(("installed", "told"), [(None, "NVIDIA Apex is not installed"), ("pypi", "not NVIDIA's")])
-def test_apex_that_is_missing_or_another_project(tmp_path, monkeypatch, installed, told):
-    monkeypatch.delitem(sys.modules, "apex", raising=False)
-    if installed:
-        (tmp_path / "apex").mkdir()
-        (tmp_path / "apex" / "__init__.py").write_text("from zope import interface\n")
-        monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match=told) as refusal:
-        check_conditions(settings(use_apex_amp=True), CUDA, 1, 1)
-    assert "never «pip install apex»" in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("device", "changes", "multiple"),
-    [
-        (CPU, {}, 1),
-        (CPU, {"precision": "bf16"}, 4),
-        (CUDA, {}, 1),
-        (CUDA, {"precision": "fp16"}, 8),
-        (CUDA, {"precision": "bf16"}, 8),
-        (CUDA, {"use_apex_amp": True}, 8),
-        (CUDA, {"use_apex_amp": True, "apex_opt_level": "O0"}, 1),
-        (CUDA, {"backend": "compile", "precision": "bf16"}, 8),
-    ],
-)
-def test_lengths_suit_the_matrix_units(device, changes, multiple):
-    assert length_multiple(settings(**changes), device) == multiple
-
-
-def test_bf16_on_a_gpu_without_it(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")
-    with pytest.raises(UserError, match=r"Tesla V100 has 7\.0; write fp16"):
-        check_conditions(settings(precision="bf16"), CUDA, 1, 1)
-
-
-def test_bf16_on_a_processor_without_it_is_told(monkeypatch, caplog):
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    with caplog.at_level(logging.WARNING, "ner"):
-        check_conditions(settings(precision="bf16"), CPU, 1, 1)
-    assert "slower than fp32" in caplog.text
-
-
-def test_torch_compile_without_a_compiler(monkeypatch):
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(UserError, match="no-such-compiler is not on the PATH; install one"):
-        check_conditions(settings(backend="compile"), CPU, 1, 1)
-
-
-class Environment:
-    """Versions of packages, and ONNX Runtime's directory, as a test wants them."""
-
-    def __init__(self, monkeypatch, path: Path) -> None:
-        self.versions = {"onnxruntime-training": "1.19.2", "torch-ort": "1.19.2", "torch": "2.3.1+cu121"}
-        self.extensions = path / "training" / "ortmodule" / "torch_cpp_extensions"
-        self.extensions.mkdir(parents=True)
-        (self.extensions / "aten_op_executor.so").touch()
-        monkeypatch.setattr(ort, "_version", self.versions.get)
-        monkeypatch.setattr(ort, "_package", lambda: path)
-
-
-@pytest.fixture
-def ort_environment(monkeypatch, tmp_path) -> Environment:
-    return Environment(monkeypatch, tmp_path / "onnxruntime")
-
-
-def test_ort_in_a_fitting_environment_is_let_pass(ort_environment):
-    ort.check_installation("cpu")
-
-
-@pytest.mark.parametrize("torch_version", ["2.2.2", "2.7.0", "2.13.0+cpu"])
-def test_ort_with_a_torch_it_does_not_work_with(ort_environment, torch_version):
-    ort_environment.versions["torch"] = torch_version
-    with pytest.raises(UserError, match=r"does not work with torch .*; take torch 2\.3 to 2\.6") as refusal:
-        ort.check_installation("cpu")
-    assert torch_version in str(refusal.value)
-
-
-@pytest.mark.parametrize("missing", ["onnxruntime-training", "torch-ort"])
-def test_ort_without_its_packages(ort_environment, missing):
-    del ort_environment.versions[missing]
-    with pytest.raises(UserError, match=f"needs {missing}, not installed.*pip install onnxruntime-training==1.19.2"):
-        ort.check_installation("cpu")
-
-
-def test_ort_with_the_inference_package_in_its_place_or_beside_it(ort_environment):
-    ort_environment.versions["onnxruntime"] = "1.23.0"
-    with pytest.raises(UserError, match="are one import package and both are installed; pip uninstall onnxruntime;"):
-        ort.check_installation("cpu")
-    del ort_environment.versions["onnxruntime-training"]
-    with pytest.raises(UserError, match="pip uninstall onnxruntime; pip install"):
-        ort.check_installation("cpu")
-
-
-def test_ort_whose_extensions_are_not_compiled(ort_environment):
-    (ort_environment.extensions / "aten_op_executor.so").unlink()
-    with pytest.raises(UserError, match=r"extensions are not compiled yet; run python3 ner_ort\.py"):
-        ort.check_installation("cpu")
-
-
-def test_ort_whose_cuda_part_does_not_load(ort_environment):
-    with pytest.raises(UserError, match=r"CUDA part does not load: .*built for CUDA 11\.8"):
-        ort.check_installation("cuda")
-
-
-def test_ort_multiplies_no_bf16_on_a_cpu():
-    with pytest.raises(UserError, match="'bf16' with backend: ort needs a GPU"):
-        check_conditions(settings(precision="bf16", backend="ort"), CPU, 1, 1)
-
-
-@pytest.mark.parametrize("model_type", ["deberta", "deberta-v2"])
-def test_ort_and_deberta_on_a_cpu(model_type):
-    with pytest.raises(UserError, match=f"type '{model_type}' on a CPU.*write backend: eager"):
-        check_architecture(settings(backend="ort"), model_type, CPU)
-    check_architecture(settings(backend="ort"), model_type, CUDA)
-    check_architecture(settings(backend="eager"), model_type, CPU)
-
-
-@pytest.mark.skipif(has_ort(), reason="ONNX Runtime training is here")
-def test_a_run_that_asks_for_ort_without_it_reads_no_data_and_leaves_nothing(tmp_path, config_file, capsys):
-    arguments = [str(config_file), "--output-dir", str(tmp_path / "run"), "--config", "hyperparameters.backend=ort"]
-    assert ner_trial.main(arguments) == 2
-    assert "backend: 'ort'" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
-def test_the_extensions_need_the_package_and_a_compiler(ort_environment, monkeypatch, capsys):
-    monkeypatch.setenv("PATH", "")
-    assert ort.main() == 0  # they are there
-    (ort_environment.extensions / "aten_op_executor.so").unlink()
-    assert ort.main() == 2
-    assert "no C++ compiler (c++ or g++) is on the PATH" in capsys.readouterr().err
-    del ort_environment.versions["onnxruntime-training"]
-    assert ort.main() == 2
-    assert "pip install onnxruntime-training==1.19.2" in capsys.readouterr().err
-
-
-# ----- fp16 and Apex, whose GPU is not here: the real scaler on the CPU, and a stand-in of apex.amp
+# -- fp16, whose GPU is not here: the real scaler on the CPU -------------------------------------------------------
 
 
 class Scaler(torch.amp.GradScaler):
     """Writes down what it is asked, and does it."""
 
-    def __init__(self, calls: list[str]) -> None:
+    def __init__(self) -> None:
         super().__init__("cpu", init_scale=2.0**10)
-        self.calls = calls
+        self.calls: list[str] = []
 
-    def scale(self, outputs):
+    def scale(self, outputs: Any) -> Any:
         self.calls.append("scale")
         return super().scale(outputs)
 
-    def unscale_(self, optimizer):
+    def unscale_(self, optimizer: Any) -> Any:
         self.calls.append("unscale")
         return super().unscale_(optimizer)
 
-    def step(self, optimizer, *args, **kwargs):
+    def step(self, optimizer: Any, *arguments: Any, **options: Any) -> Any:
         self.calls.append("step")
-        return super().step(optimizer, *args, **kwargs)
+        return super().step(optimizer, *arguments, **options)
 
-    def update(self, new_scale=None):
+    def update(self, new_scale: Any = None) -> Any:
         self.calls.append("update")
         return super().update(new_scale)
 
 
-@pytest.fixture
-def without_conditions(monkeypatch):
-    monkeypatch.setattr("determined_ner.model.conditions.check_conditions", lambda *_: None)
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_fp16_scales_each_loss_and_unscales_before_it_clips(model, loop, accumulation_steps):
+    scaler = Scaler()
+    _, half = train(loop, model, settings(precision="fp16"), accumulation_steps, scaler=scaler)
+    steps = 4 // accumulation_steps
+    assert scaler.calls == (["scale"] * accumulation_steps + ["unscale", "step", "update"]) * steps
+    assert scaler.get_scale() == 2.0**10
+    _, full = train(loop, model, settings(), accumulation_steps)
+    assert 0 < difference(full, half) < 4e-3
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
-def test_fp16_scales_each_loss_and_unscales_before_it_clips(train, monkeypatch, without_conditions, accumulation):
-    calls: list[str] = []
-    monkeypatch.setattr("determined_ner.model.precision.make_scaler", lambda: Scaler(calls))
-    folder = train(
-        "hyperparameters.precision=fp16",
-        "hyperparameters.max_steps=3",
-        f"optimizations.aggregation_frequency={accumulation}",
-    )
-    assert calls == (["scale"] * accumulation + ["unscale", "step", "update"]) * 3
-    assert final_state(folder)["scaler_state_dict"]["scale"] == 2.0**10
-    monkeypatch.undo()
-    full = train("hyperparameters.max_steps=3", f"optimizations.aggregation_frequency={accumulation}", output="full")
-    assert 0 < state_difference(final_state(full), final_state(folder)) < 4e-3
-
-
-def test_fp16_without_clipping_leaves_unscaling_to_the_step(train, monkeypatch, without_conditions):
-    calls: list[str] = []
-    monkeypatch.setattr("determined_ner.model.precision.make_scaler", lambda: Scaler(calls))
-    train("hyperparameters.precision=fp16", "hyperparameters.max_steps=1", "hyperparameters.max_grad_norm=0")
-    assert calls[:2] == ["scale", "step"] and calls[-1] == "update"
-
-
-class Amp(types.ModuleType):
-    """apex.amp as a recorder: O1 whose casts do nothing."""
-
-    def __init__(self) -> None:
-        super().__init__("apex.amp")
-        self.calls: list[str] = []
-        self.optimizer: torch.optim.Optimizer | None = None
-
-    def initialize(self, models, optimizers, opt_level="O1", **_):
-        assert isinstance(models, torch.nn.Module) and next(models.parameters()).dtype == torch.float32
-        self.calls.append(f"initialize {opt_level} {type(models).__name__}")
-        self.optimizer = optimizers
-        return models, optimizers
-
-    @contextlib.contextmanager
-    def scale_loss(self, loss, optimizers, loss_id=0):
-        assert optimizers == [self.optimizer]
-        self.calls.append("scale_loss")
-        yield loss * 8
-        for parameter in self.master_params(self.optimizer):
-            if parameter.grad is not None:
-                parameter.grad /= 8
-
-    def master_params(self, optimizer):
-        return [p for group in optimizer.param_groups for p in group["params"]]
-
-    def state_dict(self):
-        return {"loss_scaler0": {"loss_scale": 8.0, "unskipped": len(self.calls)}}
-
-    def load_state_dict(self, state):
-        self.calls.append(f"load {state['loss_scaler0']['loss_scale']}")
-
-
-@pytest.fixture
-def amp(monkeypatch, without_conditions) -> Amp:
-    recorder = Amp()
-    apex = types.ModuleType("apex")
-    apex.amp = recorder
-    for module in (determined.pytorch._pytorch_context, determined.pytorch._pytorch_trial):
-        monkeypatch.setattr(module, "apex", apex, raising=False)
-    configure = pytorch.PyTorchTrialContext.configure_apex_amp
-
-    def on_a_gpu(*args, **kwargs):
-        with monkeypatch.context() as only_here:
-            only_here.setattr(torch.cuda, "is_available", lambda: True)
-            return configure(*args, **kwargs)
-
-    monkeypatch.setattr(pytorch.PyTorchTrialContext, "configure_apex_amp", on_a_gpu)
-    return recorder
-
-
-@pytest.mark.filterwarnings("ignore:PyTorchTrial support for NVIDIA/apex")
-def test_apex_is_configured_last_scales_each_loss_and_resumes(train, amp):
-    options = ["hyperparameters.use_apex_amp=true", "hyperparameters.apex_opt_level=O2", "hyperparameters.max_steps=4"]
-    options += ["min_checkpoint_period.batches=2", "checkpoint_storage.save_trial_latest=3"]
-    whole = train(*options, output="whole")
-    assert amp.calls == ["initialize O2 BertForTokenClassification"] + ["scale_loss"] * 4
-    plain = train("hyperparameters.max_steps=4", output="plain")
-    assert state_difference(final_state(plain), final_state(whole)) < 1e-6  # 8 is a power of two
-    assert final_state(whole)["amp_state"]["loss_scaler0"]["loss_scale"] == 8.0
-
-    amp.calls.clear()
-    shutil.rmtree(whole / "checkpoints" / "step-00000004")
-    before = without_times(read_metrics(whole))
-    train(*options, output="whole", options=["--resume"])
-    assert amp.calls == ["initialize O2 BertForTokenClassification", "load 8.0"] + ["scale_loss"] * 2
-    assert without_times(read_metrics(whole)) == before
-
-
-# ----- on real text
-
-
-@pytest.fixture
-def real(tmp_path, shared_data, pretrained_encoder) -> Path:
-    """The pretrained encoder on WNUT-17, without dropout."""
-    config = json.loads((pretrained_encoder / "config.json").read_text())
-    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (tmp_path / "still").mkdir()
-    (tmp_path / "still" / "config.json").write_text(json.dumps(config))
-    corpus = {split: shared_data / "wnut17" / f"{split}.json" for split in ("train", "validation")}
-    return write_config(
-        tmp_path / "real.yaml", pretrained_encoder, corpus, config_name=str(tmp_path / "still"), learning_rate=5e-5
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", OTHERS)
-def test_fifty_steps_on_real_text_are_those_of_pytorch(train, real, backend):
-    options = ["hyperparameters.max_steps=50", "data.max_train_samples=800", "data.max_eval_samples=50"]
-    options += ["optimizations.aggregation_frequency=1", "reproducibility.experiment_seed=42"]
-    ours = train(*options, config=real, output="eager")
-    theirs = train(*options, f"hyperparameters.backend={backend}", config=real, output=backend)
-    losses = [[line["loss"] for line in read_metrics(folder, "training")] for folder in (ours, theirs)]
-    assert len(losses[0]) == 50
-    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
-    assert state_difference(final_state(ours), final_state(theirs)) < 1e-5
-
-
-@pytest.mark.skipif(Version(torch.__version__) < Version("2.4"), reason="no fused AdamW on a CPU")
-@pytest.mark.parametrize("scale", [0.1, 10.0])
-def test_clipping_in_the_fused_step_is_clip_grad_norm(scale):
-    """Below the limit nothing is divided, to the bit."""
-    torch.manual_seed(0)
-    weights = [torch.randn(7, 5), torch.randn(5), torch.randn(3, 4).t()]
-    gradients = [torch.randn(w.shape) * scale / 10 for w in weights]
-    results = []
-    for ours in (True, False):
-        parameters = [torch.nn.Parameter(w.clone()) for w in weights]
-        optimizer = torch.optim.AdamW(parameters, lr=0.1, eps=1e-3, fused=True)
-        for _ in range(3):
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient.clone()
-            if ours:
-                divisor = clipping_divisor([p.grad for p in parameters], 1.0)
-                assert (divisor == 1) == (scale < 1)
-                optimizer.grad_scale = divisor
-            else:
-                torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-        results.append(parameters)
-    for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6 if scale >= 1 else 0)
-
-
-def test_a_batch_in_which_a_backend_compiled_counts_for_the_loss_and_not_for_speed():
-    labels = torch.tensor([[IGNORED, 1, 2, IGNORED]])
-    batch = {"labels": labels, "attention_mask": torch.ones_like(labels), "windows": torch.tensor([0])}
-    metrics = TrainingMetrics()
-    metrics.update(torch.tensor(6.0), batch, compile_seconds=1e-9)
-    alone = metrics.cross_slot_reduce([metrics.per_slot_reduce()])
-    assert (alone["loss"], alone["samples_per_second"], alone["tokens_per_second"]) == (3.0, 0.0, 0.0)
-    metrics.update(torch.tensor(2.0), batch)
-    sums, samples, _, compile_seconds = metrics.per_slot_reduce()
-    assert (sums, samples, compile_seconds) == ([8.0, 4.0, 4.0], 1, 1e-9)
-    both = metrics.cross_slot_reduce([(sums, 1, 12.0, 10.0), (sums, 1, 12.0, 0.0)])
-    assert (both["samples_per_second"], both["tokens_per_second"]) == (1.0, 4.0)
-
-
-@pytest.mark.parametrize(
-    "backend", ["eager", pytest.param("compile", marks=pytest.mark.slow), pytest.param("ort", marks=needs_ort)]
-)
-def test_the_first_step_of_a_backend_that_compiles_is_a_warm_up(train, backend):
-    options = [f"hyperparameters.backend={backend}", "hyperparameters.max_steps=3", "scheduling_unit=1"]
-    first, *others = read_metrics(train(*options), "training")
-    assert (first["samples_per_second"] == 0) == (backend != "eager")
-    assert others[-1]["samples_per_second"] > 0
-
-
-@pytest.mark.parametrize("fused", [True, False])
-def test_a_checkpoint_of_a_torch_with_another_optimizer_kernel_goes_on(train, monkeypatch, fused):
-    if not _fused([torch.nn.Parameter(torch.zeros(1))]):
-        pytest.skip("no fused AdamW on a CPU")
-    monkeypatch.setattr("determined_ner.model.optimizer._fused", lambda _: fused)
-    options = ["hyperparameters.max_steps=4", "min_checkpoint_period.batches=2", "hyperparameters.max_grad_norm=0.1"]
-    folder = train(*options)
-    expected = final_state(folder)
-    shutil.rmtree(sorted((folder / "checkpoints").iterdir())[-1])
-    monkeypatch.setattr("determined_ner.model.optimizer._fused", lambda _: not fused)
-    train(*options, options=["--resume"])
-    assert state_difference(expected, final_state(folder)) < 1e-6
+def test_fp16_without_clipping_leaves_unscaling_to_the_step(model):
+    scaler = Scaler()
+    train(determined_loop, model, settings(precision="fp16", max_grad_norm=0), batches=1, scaler=scaler)
+    assert scaler.calls[:2] == ["scale", "step"] and scaler.calls[-1] == "update"

@@ -1,7 +1,7 @@
 """Dropout at the speed of memory on a CPU, where PyTorch's own takes a tenth to a fifth of a training step.
 
-PyTorch draws each element's fate from a serial Mersenne twister (``bernoulli_``, about 6 ns an element). Here a 64-bit
-draw of NumPy's SFC64 decides over four elements, 16 bits each, and comparing and scaling are vectorized (1 ns in all).
+PyTorch draws for each element from a serial Mersenne twister (``bernoulli_``, about 6 ns an element). Here one 64-bit
+draw of NumPy's SFC64 decides about four elements, 16 bits each, and comparing and scaling are vectorized (1 ns in all).
 
 What differs from ``torch.nn.functional.dropout``: the stream of random numbers, and the probability, which is the
 nearest multiple of 1/65536 (0.1 becomes 0.100006); what is kept is scaled by 1 / (1 - that), so that the expectation
@@ -27,10 +27,10 @@ LEVELS = 1 << 16
 
 
 class FastDropout(TorchFunctionMode):
-    """Inside, dropout and the dropout of scaled dot-product attention draw from a generator of their own.
+    """A context in which dropout, and that of scaled dot-product attention, draw from a generator of their own.
 
     Every call of ``torch.nn.functional`` passes through here, whatever module makes it; what is no dropout goes on
-    unchanged. On CPU tensors in eager mode; elsewhere PyTorch fuses dropout itself.
+    unchanged. For CPU tensors in eager mode; elsewhere PyTorch fuses dropout itself.
     """
 
     def __init__(self, seed: int) -> None:
@@ -89,12 +89,12 @@ class FastDropout(TorchFunctionMode):
 
 
 def fast_dropout(seed: int, device: torch.device, backend: str) -> contextlib.AbstractContextManager[Any]:
-    """Around the forward pass of a training step: ours where it is the faster one and nothing traces the model."""
+    """The context of a training step's forward pass: `FastDropout` where it is faster and nothing traces the model."""
     return FastDropout(seed) if device.type == "cpu" and backend == "eager" else contextlib.nullcontext()
 
 
 def _autocast_dtype() -> torch.dtype | None:
-    """What autocast computes matrix products in on a CPU; None: it is off."""
+    """The type in which autocast multiplies matrices on a CPU; None: it is off."""
     if hasattr(torch, "get_autocast_dtype"):  # torch 2.4
         return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
     return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None

@@ -19,8 +19,15 @@ from determined_ner.data.batches import Ints
 class PartlyTrainedEmbedding(nn.Module):
     """An embedding of V rows of which only R train. Its state dict is that of the ``nn.Embedding`` it stands for.
 
-    Looking up any of the V rows works in training and evaluation alike.
+    Training mode looks up rows that train; evaluation mode looks up any.
     """
+
+    _rows: torch.Tensor
+    """(R,) int64: the rows that train, ascending."""
+    _slot: torch.Tensor
+    """(V,) int64: where a row is in `trained`; -1 where it does not train."""
+    _table: torch.Tensor
+    """(V, D); the rows that train are stale here."""
 
     def __init__(self, whole: nn.Embedding, rows: Ints) -> None:
         """
@@ -36,7 +43,6 @@ class PartlyTrainedEmbedding(nn.Module):
         self.register_buffer("_rows", index, persistent=False)
         self.register_buffer("_slot", slot, persistent=False)
         self.register_buffer("_table", whole.weight.detach(), persistent=False)
-        """(V, D); the rows that train are stale here."""
         self._padding_slot = None if whole.padding_idx is None else int(slot[whole.padding_idx])
         self.trained = nn.Parameter(whole.weight.detach()[index])  # (R, D)
 
@@ -57,11 +63,11 @@ class PartlyTrainedEmbedding(nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """(V, D), a copy."""
+        """(V, D): a copy of all rows."""
         return self._table.index_copy(0, self._rows, self.trained.detach())
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        if keep_vars:  # asked by what traces the model and looks for its very tensors
+        if keep_vars:  # whoever traces the model asks so, and looks for its very tensors
             for name, tensor in (*self.named_parameters(), *self.named_buffers()):
                 destination[prefix + name] = tensor
         else:
@@ -79,9 +85,9 @@ class PartlyTrainedEmbedding(nn.Module):
 
 
 def train_only_rows(model: Any, ids: Ints) -> None:
-    """Make the model's input embedding train only the rows of ``ids``, where that is exact and changes anything.
+    """Have the model's input embedding train only the rows of ``ids``, where that is exact and leaves any out.
 
-    Left alone: an embedding that is no plain ``nn.Embedding``, or whose weight is used elsewhere in the model too.
+    An embedding that is no plain ``nn.Embedding``, or whose weight is used elsewhere in the model too, stays as it is.
 
     Args:
         ids: (N,) every piece that a training batch may hold, the special ones included.

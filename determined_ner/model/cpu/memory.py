@@ -12,21 +12,25 @@ import os
 import sys
 from pathlib import Path
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+"""Options of glibc's ``mallopt``, from malloc.h."""
 MADV_HUGEPAGE = 14
+"""Advice to Linux's ``madvise``, from sys/mman.h."""
 NEVER = -1
+"""As a trim threshold: keep all memory."""
 BLOCK, HUGE_PAGE = 1 << 30, 2 << 20
+"""Bytes of what is allocated at once, and of a huge page."""
 
 
 def keep_memory() -> None:
-    """Have freed memory kept for the next step, and the heap lie in huge pages.
+    """Have the allocator keep freed memory for the next step, and put the heap into huge pages.
 
-    Takes address space, no memory, for a quarter of the machine's. Nothing where there is no glibc, where address
-    space is limited, or where the environment tells its allocator otherwise (GLIBC_TUNABLES, MALLOC_…, or another one
-    preloaded).
+    This takes address space, not memory, for a quarter of the machine's memory. Nothing happens where there is no
+    glibc, where address space is limited, or where the environment sets up its allocator (GLIBC_TUNABLES, MALLOC_…) or
+    preloads another.
     """
-    told = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
-    if sys.platform != "linux" or told or "LD_PRELOAD" in os.environ or _address_space_is_limited():
+    set_up = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
+    if sys.platform != "linux" or set_up or "LD_PRELOAD" in os.environ or _address_space_is_limited():
         return
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt"):
@@ -49,6 +53,7 @@ def keep_memory() -> None:
 
 
 def _address_space_is_limited() -> bool:
+    """Whether a large block of address space may be refused, or counted as memory."""
     import resource  # Unix alone
 
     limits = (resource.RLIMIT_AS, resource.RLIMIT_DATA)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForTokenClassification
 
-import ner_trial
 from determined_ner.model.cpu.dropout import FastDropout
 from determined_ner.model.cpu.embedding import PartlyTrainedEmbedding, train_only_rows
 from tests.conftest import final_state, make_encoder, read_metrics, without_times
@@ -89,7 +88,7 @@ def test_a_shared_embedding_is_left_alone(tmp_path):
 def test_a_run_ends_as_with_all_rows_and_decay_trains_them_all(train, monkeypatch, corpus):
     left = train(output="partly")
     with monkeypatch.context() as patch:
-        patch.setattr(ner_trial, "train_only_rows", lambda model, ids: None)
+        patch.setattr("determined_ner.training.setup.train_only_rows", lambda model, ids: None)
         right = train(output="whole")
     for a, b in zip(*(without_times(read_metrics(folder)) for folder in (left, right)), strict=True):
         assert a == pytest.approx(b, abs=1e-5)

@@ -1,4 +1,4 @@
-"""Freed memory is kept for the next step, and only where nobody has told the allocator otherwise."""
+"""Freed memory is kept for the next step, unless the environment sets up the allocator."""
 
 import ctypes
 import os

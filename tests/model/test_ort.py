@@ -1,0 +1,99 @@
+"""Whether ORTModule can work: each way in which an environment does not fit has its own message and command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from determined_ner.errors import UserError
+from determined_ner.model import ort
+from determined_ner.model.ort import Installation, check_installation, compile_extensions
+
+FITTING = {"onnxruntime-training": "1.19.2", "torch-ort": "1.19.2", "torch": "2.3.1+cu121"}
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """The package onnxruntime with compiled extensions."""
+    extensions = tmp_path / "onnxruntime" / "training" / "ortmodule" / "torch_cpp_extensions"
+    extensions.mkdir(parents=True)
+    (extensions / "aten_op_executor.so").touch()
+    return tmp_path / "onnxruntime"
+
+
+def without(*names: str) -> dict[str, str]:
+    return {name: version for name, version in FITTING.items() if name not in names}
+
+
+def test_a_fitting_environment_is_let_pass(folder):
+    check_installation("cpu", Installation(FITTING, folder))
+    compile_extensions(Installation(FITTING, folder))  # they are there
+
+
+def test_what_this_process_would_import_is_found_without_importing_it():
+    here = Installation.of_this_process()
+    assert "torch" in here.versions
+    assert (here.folder is None) == (not any(name.startswith("onnxruntime") for name in here.versions))
+    assert here.folder is None or (here.folder / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("torch_version", ["2.2.2", "2.7.0", "2.13.0+cpu"])
+def test_a_torch_that_it_does_not_work_with(folder, torch_version):
+    with pytest.raises(UserError, match=r"does not work with torch .*; take torch 2\.3 to 2\.6") as refusal:
+        check_installation("cpu", Installation(FITTING | {"torch": torch_version}, folder))
+    assert torch_version in refusal.value.problem
+
+
+@pytest.mark.parametrize("missing", ["onnxruntime-training", "torch-ort"])
+def test_a_package_is_missing(missing):
+    expected = f"backend: 'ort' needs {missing}, not installed.*pip install onnxruntime-training==1.19.2"
+    with pytest.raises(UserError, match=expected):
+        check_installation("cpu", Installation(without(missing), None))
+
+
+def test_the_inference_package_is_in_its_place_or_beside_it(folder):
+    both = FITTING | {"onnxruntime": "1.23.0"}
+    with pytest.raises(UserError, match="are one import package, and both are installed; pip uninstall onnxruntime;"):
+        check_installation("cpu", Installation(both, folder))
+    alone = without("onnxruntime-training") | {"onnxruntime": "1.23.0"}
+    with pytest.raises(UserError, match="; pip uninstall onnxruntime; pip install onnxruntime-training"):
+        check_installation("cpu", Installation(alone, folder))
+
+
+def test_extensions_that_are_not_compiled(folder):
+    next(folder.rglob("*.so")).unlink()
+    with pytest.raises(UserError, match="extensions, not compiled yet; run determined-ner setup-ort once"):
+        check_installation("cpu", Installation(FITTING, folder))
+
+
+def test_a_cuda_part_that_does_not_load(folder):
+    with pytest.raises(UserError, match=r"CUDA part does not load .*built for CUDA 11\.8; take an image") as refusal:
+        check_installation("cuda", Installation(FITTING, folder))
+    assert isinstance(refusal.value.__cause__, OSError)
+
+
+def test_compiling_needs_the_package_and_a_compiler(folder, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    next(folder.rglob("*.so")).unlink()
+    with pytest.raises(UserError, match=r"^no C\+\+ compiler \(c\+\+ or g\+\+\) is on the PATH; install one"):
+        compile_extensions(Installation(FITTING, folder))
+    with pytest.raises(UserError) as refusal:
+        compile_extensions(Installation({"torch": "2.3.1"}, None))
+    assert str(refusal.value) == f"onnxruntime-training: is not installed; pip install {ort.PINS}"
+
+
+def test_the_command_compiles_and_says_what_is_missing(monkeypatch, capsys):
+    from determined_ner import cli
+
+    monkeypatch.setattr(Installation, "of_this_process", lambda: Installation({}, None))
+    assert cli.main(["setup-ort"]) == 2
+    assert "error: onnxruntime-training: is not installed; pip install" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model_type", ["deberta", "deberta-v2"])
+def test_an_architecture_without_kernels_on_a_cpu(model_type):
+    with pytest.raises(UserError, match=f"type '{model_type}' on a CPU: .*ScaledSum; write backend: eager"):
+        ort.check_architecture(model_type, "cpu")
+    ort.check_architecture(model_type, "cuda")
+    ort.check_architecture("bert", "cpu")

@@ -1,0 +1,98 @@
+"""Weights of a Hugging Face directory and of a checkpoint; what is said of damaged ones and of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from determined_ner.errors import UserError
+from determined_ner.hub import Pretrained
+from determined_ner.model.weights import STATE_FILE, load_token_classifier, load_weights
+
+REMEDY = "name another"
+
+
+@pytest.fixture
+def model(tiny_encoder):
+    config = transformers.BertConfig.from_pretrained(tiny_encoder, num_labels=3)
+    torch.manual_seed(1)
+    return transformers.BertForTokenClassification(config)
+
+
+@pytest.fixture
+def other(tiny_encoder):
+    """Of the same shape, with other weights."""
+    torch.manual_seed(2)
+    return transformers.BertForTokenClassification(transformers.BertConfig.from_pretrained(tiny_encoder, num_labels=3))
+
+
+def checkpoint(folder: Path, model, prefix: str = "") -> Path:
+    weights = {prefix + name: value for name, value in model.state_dict().items()}
+    torch.save({"models_state_dict": [weights], "optimizers_state_dict": []}, folder / STATE_FILE)
+    return folder
+
+
+def load(folder: Path, config):
+    return load_token_classifier(Pretrained(str(folder)), config, REMEDY)
+
+
+def assert_same_weights(left, right) -> None:
+    assert list(left.state_dict()) == list(right.state_dict())
+    assert all(torch.equal(value, right.state_dict()[name]) for name, value in left.state_dict().items())
+
+
+def test_a_directory_gives_its_weights(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    assert_same_weights(load(tmp_path, model.config), model)
+
+
+def test_a_directory_with_damaged_weights(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(UserError) as refusal:
+        load(tmp_path, model.config)
+    assert refusal.value.where == str(tmp_path) and refusal.value.problem.startswith("its weights cannot be loaded: ")
+    assert refusal.value.remedy == "copy it again, or name another"
+
+
+def test_a_directory_without_weights(model, tmp_path):
+    model.config.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="its weights cannot be loaded: "):
+        load(tmp_path, model.config)
+
+
+def test_a_directory_whose_weights_have_no_head(model, tmp_path):
+    model.base_model.save_pretrained(tmp_path)
+    with pytest.raises(
+        UserError, match=r"its weights lack classifier\.\w+, so it is no trained token classifier; name"
+    ):
+        load(tmp_path, model.config)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."], ids=["one slot", "several slots"])
+def test_a_checkpoint_gives_its_weights_whatever_number_of_slots_wrote_it(model, other, tmp_path, prefix):
+    load_weights(other, checkpoint(tmp_path, model, prefix))
+    assert_same_weights(other, model)
+
+
+def test_a_damaged_checkpoint(model, tmp_path):
+    file = checkpoint(tmp_path, model) / STATE_FILE
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(UserError, match=r"state_dict\.pth: is damaged, or of another model: .*; copy the checkpoint"):
+        load_weights(model, tmp_path)
+
+
+def test_a_checkpoint_of_another_model(model, tmp_path):
+    checkpoint(tmp_path, torch.nn.Linear(2, 2))
+    with pytest.raises(UserError, match="is damaged, or of another model: "):
+        load_weights(model, tmp_path)
+
+
+def test_a_checkpoint_runs_no_code(model, tmp_path):
+    torch.save({"models_state_dict": [Path("x")]}, tmp_path / STATE_FILE)  # a pickle of a class
+    with pytest.raises(UserError, match="is damaged, or of another model: "):
+        load_weights(model, tmp_path)
