@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.shipped import a_point, why_not_offered
 
-CONFIGS = sorted({*ROOT.glob("*.yaml"), *ROOT.glob("configs/*.yaml"), *ROOT.glob("quickstart/*.yaml")})
+CONFIGS = sorted({*ROOT.glob("[!.]*.yaml"), *ROOT.glob("configs/*.yaml"), *ROOT.glob("quickstart/*.yaml")})
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
-def test_a_shipped_config_is_what_the_code_reads(config):
+def test_a_shipped_config_is_what_the_code_reads(config: Path) -> None:
     from determined_ner.settings.experiment import read_config
     from determined_ner.settings.loop import parse_loop
     from determined_ner.settings.parsing import parse_settings
@@ -39,7 +40,7 @@ def test_a_shipped_config_is_what_the_code_reads(config):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
-def test_a_shipped_config_is_what_determined_takes(config):
+def test_a_shipped_config_is_what_determined_takes(config: Path) -> None:
     checker = ROOT.parent / "shared" / "determined" / "check_expconf.py"
     if not checker.is_file():
         pytest.skip(f"Determined's schemas are not here: {checker}")
