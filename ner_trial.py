@@ -20,10 +20,13 @@ if Path(determined_ner.__file__).resolve().parents[1] != Path(__file__).resolve(
         f"imported already: load this checkpoint in a process that has not imported determined_ner"
     )
 if __name__ == "__main__":
-    parse_train_arguments()  # --help and a mistyped option answer before the imports below, which take seconds
+    parse_train_arguments()  # --help and a mistyped option answer before what takes seconds to import
+
+    import ner_trial  # the module, not this script: checkpoints name the class as ner_trial:NERTrial
+
+    sys.exit(ner_trial.main())
 
 import argparse
-import logging
 from typing import Any
 
 import determined as det
@@ -32,15 +35,13 @@ from determined import pytorch
 from determined_ner import determined_api
 from determined_ner.cluster.run import run_on_cluster
 from determined_ner.cluster.workarounds import UploadLastEvents, prepare_task
-from determined_ner.data.collate import only_item
-from determined_ner.errors import HyperparameterError, UserError, exit_status
+from determined_ner.errors import exit_status
 from determined_ner.local.run import run_locally
 from determined_ner.model.directory import ModelDirectory
-from determined_ner.settings.loop import parse_loop
-from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.callbacks import BeginEvaluation, SelfContained
 from determined_ner.training.reducers import EvaluationReducer, TrainingReducer
 from determined_ner.training.setup import Training
+from determined_ner.training.trial_context import build_training, make_loader
 
 
 class NERTrial(pytorch.PyTorchTrial):
@@ -62,29 +63,11 @@ class NERTrial(pytorch.PyTorchTrial):
             # Determined rebuilds a trial from a checkpoint, of which this file is code/ner_trial.py, to load its
             # weights: no data is needed.
             remedy = "load a checkpoint without trial_class, so that the code beside its label map is used"
-            self.model = context.wrap_model(
-                ModelDirectory(Path(__file__).resolve().parents[1], remedy=remedy).untrained_model()
-            )
+            directory = ModelDirectory(Path(__file__).resolve().parents[1], remedy)
+            self.model = context.wrap_model(directory.untrained_model())
             return
         prepare_task(context)
-        config = context.get_experiment_config()
-        try:
-            settings = parse_settings(context.get_hparams(), config.get("data"))
-            loop = parse_loop(config, settings)
-            seed = determined_api.trial_seed(context)
-            self.training = Training(
-                settings,
-                loop,
-                context.device,
-                context.distributed,
-                determined_api.accumulation_steps(context),
-                loop.seed if seed is None else seed,
-                cache_dir,
-            )
-            self.training.begin(context)
-        except HyperparameterError as error:
-            logging.getLogger("determined_ner.invalid").error(str(error))  # Determined ends without saying why
-            raise det.InvalidHP(str(error)) from error
+        self.training = build_training(context, cache_dir)
         self.model = self.training.engine.model
         self.schedule = context.wrap_lr_scheduler(
             self.training.schedule, step_mode=pytorch.LRScheduler.StepMode.STEP_EVERY_OPTIMIZER_STEP
@@ -97,16 +80,11 @@ class NERTrial(pytorch.PyTorchTrial):
             self.training.log_summary()
 
     def build_training_data_loader(self) -> pytorch.DataLoader:
-        return self._loader("train", self.training.train_batches)
+        return make_loader(self.training, "train", self.training.train_batches)
 
     def build_validation_data_loader(self) -> pytorch.DataLoader:
         batches = self.training.evaluation_batches("validation", self.context.distributed.size)
-        return self._loader("validation", batches)
-
-    def _loader(self, split: str, batches: Any) -> pytorch.DataLoader:
-        pinned = self.context.device.type == "cuda"
-        dataset = self.training.dataset(split)
-        return pytorch.DataLoader(dataset, batch_sampler=batches, collate_fn=only_item, pin_memory=pinned)
+        return make_loader(self.training, "validation", batches)
 
     def train_batch(self, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
         loss = self.training.train_step(batch, batch_idx)
@@ -140,12 +118,8 @@ def train(arguments: argparse.Namespace) -> int:
         info = det.get_cluster_info()
         if info is None or info.task_type != "TRIAL":
             run_locally(arguments, NERTrial)
-            return
-        given = [word for word in (arguments.config_file, arguments.output_dir, *arguments.overrides) if word]
-        if given or arguments.resume:
-            words = " ".join(map(str, given)) or "--resume"
-            raise UserError("entrypoint", f"{words!r} has no meaning on a cluster", "write it to the config")
-        run_on_cluster(info, NERTrial)
+        else:
+            run_on_cluster(arguments, info, NERTrial)
 
     again = "the same command with --resume goes on from the newest checkpoint, of which there is one an epoch, or as "
     again += "min_checkpoint_period says; before the first, from the beginning"
@@ -155,10 +129,3 @@ def train(arguments: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """The command ``python3 ner_trial.py``; see `train`."""
     return train(parse_train_arguments(argv))
-
-
-if __name__ == "__main__":
-    # From the module, not from the script: checkpoints name the class as ner_trial:NERTrial.
-    import ner_trial
-
-    sys.exit(ner_trial.main())

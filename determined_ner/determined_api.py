@@ -1,6 +1,7 @@
 """Every undocumented name of Determined 0.38.1 that we use, with the reason; it is the last release.
 
-Whatever has a public name is used by that. `tests/test_determined_api.py` checks that each name here still exists.
+Whatever has a public name is used by that. ``tests/test_determined_api.py`` checks that each name here still exists,
+and that no other module touches one.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import determined as det
-from determined import core, pytorch
+from determined import core, pytorch, tensorboard
+from determined.common import util
 
-Controller: TypeAlias = pytorch._PyTorchTrialController
-"""The training loop. ``Trainer.fit`` drives it too, but begins at batch 0 wherever there is no master."""
+# -- The experiment and its context ------------------------------------------------------------------------------
 
 
 def experiment_config(info: det.ClusterInfo) -> dict[str, Any]:
@@ -29,8 +30,9 @@ def is_managed(context: pytorch.PyTorchTrialContext) -> bool:
 
 
 def trial_seed(context: pytorch.PyTorchTrialContext) -> int | None:
-    """The seed; None in det's local test mode, where the public name raises."""
-    return context._trial_seed
+    """The seed; None in det's local test mode, where the public ``get_trial_seed`` raises."""
+    seed: int | None = context._trial_seed
+    return seed
 
 
 def accumulation_steps(context: pytorch.PyTorchTrialContext) -> int:
@@ -43,31 +45,35 @@ def core_context(context: pytorch.PyTorchTrialContext) -> core.Context:
     return context._core
 
 
+# -- The loop ----------------------------------------------------------------------------------------------------
+
+
+class Controller(pytorch._PyTorchTrialController):
+    """The training loop. ``Trainer.fit`` drives it too, but begins at batch 0 wherever there is no master."""
+
+    def after_batch(self) -> None:
+        """Called after each micro-batch."""
+
+    def _train_batch(self, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
+        metrics: dict[str, Any] = super()._train_batch(batch, epoch_idx, batch_idx)
+        self.after_batch()
+        return metrics
+
+
+class TrainContext(core.DummyTrainContext):
+    """What the loop reports to where there is no master."""
+
+    def last_validation(self) -> int | None:
+        """Batches of the last validation, after which a resumed loop does not validate again; None: there is none."""
+        return None
+
+    def _get_last_validation(self) -> int | None:
+        return self.last_validation()
+
+
 def begin_batch(context: pytorch.PyTorchTrialContext, index: int) -> None:
     """Tell the context which micro-batch comes, as the loop does: it decides whether an optimizer step ends there."""
     context._current_batch_idx = index
-
-
-def write_events(context: pytorch.PyTorchTrialContext) -> None:
-    """Have the TensorBoard writer write what it holds back."""
-    context._maybe_reset_tbd_writer()
-
-
-def replace_code_writer(write: Callable[[Path, bool], None]) -> None:
-    """Have ``write(checkpoint, on_cluster)`` copy the code into checkpoints: the default copies the whole directory."""
-    det.util.write_user_code = write
-
-
-def set_retries(context: core.Context, retries: Any) -> None:
-    """Give the connection to the master other retries.
-
-    Where ``ner_trial:NERTrial`` is the entry point, Determined opens it before our class is built.
-    """
-    session = getattr(context.train, "_session", None)
-    if session is not None:
-        session._max_retries = retries
-        if session._http_session is not None:
-            session._persist_http_session()
 
 
 def drop_batch_size_message() -> None:
@@ -77,6 +83,37 @@ def drop_batch_size_message() -> None:
 
 def _is_true(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("`global_batch_size` changed")
+
+
+# -- Checkpoints and events --------------------------------------------------------------------------------------
+
+
+def replace_code_writer(write: Callable[[Path, bool], None]) -> None:
+    """Have ``write(checkpoint, on_cluster)`` copy the code into checkpoints: the default copies the whole directory."""
+    det.util.write_user_code = write
+
+
+def upload_events(context: pytorch.PyTorchTrialContext) -> None:
+    """Have the TensorBoard writer write what it holds back, and all its files uploaded."""
+    context._maybe_reset_tbd_writer()
+    context._core.train.upload_tensorboard_files(lambda _: True, tensorboard.util.get_rank_aware_path)
+
+
+# -- Connections -------------------------------------------------------------------------------------------------
+
+
+def use_retries_of_environment(context: core.Context) -> None:
+    """Have the connection to the master retry as the environment variable ``DET_RETRY_CONFIG`` says by now.
+
+    Determined reads it when it connects: where ``ner_trial:NERTrial`` is the entry point, before our class is built.
+    """
+    session = getattr(context.train, "_session", None)
+    if session is None:
+        return  # no cluster
+    session._max_retries = util.get_max_retries_config()
+    if session._http_session is not None:
+        for adapter in session._http_session.adapters.values():
+            adapter.max_retries = session._max_retries
 
 
 def receiving_socket(slots: core.DistributedContext) -> tuple[Any, str]:

@@ -106,7 +106,7 @@ class Job:
         return self.parts / f"{number:08d}.jsonl"
 
     def make_part(self, number: int, device: torch.device) -> None:
-        """Tag a part, unless it is there; it gets its name when it is whole."""
+        """Tag a part, unless it is there; it is written atomically."""
         target = self.part(number)
         if target.exists():
             return
@@ -248,7 +248,7 @@ def _cut(split: Split, pieces_per_part: int) -> NDArray[np.int64]:
     return np.append(whole[firsts], len(split.windows) - 1)
 
 
-class _Parts(torch.utils.data.Dataset):
+class _Parts(torch.utils.data.Dataset[int]):
     """The numbers of the parts: what ``torch_batch_process`` deals out."""
 
     def __init__(self, job: Job) -> None:

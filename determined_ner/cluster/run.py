@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 from typing import Any
 
@@ -10,8 +11,8 @@ from determined import pytorch
 
 from determined_ner import determined_api
 from determined_ner.cluster.workarounds import wait_for_master
-from determined_ner.errors import HyperparameterError
-from determined_ner.settings.loop import REPORTING_BATCHES, Duration, LoopSettings, parse_loop
+from determined_ner.errors import HyperparameterError, UserError
+from determined_ner.settings.loop import REPORTING_BATCHES, Duration, parse_loop
 from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.setup import Training, check_batch_size
 from determined_ner.training.trial_context import train_unit
@@ -19,21 +20,24 @@ from determined_ner.training.trial_context import train_unit
 logger = logging.getLogger("determined_ner")
 
 
-def run_on_cluster(info: det.ClusterInfo, trial_class: Any) -> None:
+def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_class: Any) -> None:
     """Train as the experiment config says, from the latest checkpoint if there is one.
 
     Args:
+        arguments: of `add_train_arguments`; here all is taken from the cluster, and none may be given.
         trial_class: the ``PyTorchTrial``, with its `Training` as ``training``.
 
     Raises:
         UserError: the config asks for what cannot be.
     """
+    _refuse(arguments)
     logging.basicConfig(level=logging.INFO, format=det.LOG_FORMAT)
     wait_for_master()
     determined_api.drop_batch_size_message()
     config = determined_api.experiment_config(info)
     try:
         settings = parse_settings(info.trial.hparams, config.get("data"))
+        # Before Determined divides by it.
         check_batch_size(settings.hparams.global_batch_size, len(info.container_addrs) * len(info.slot_ids))
     except HyperparameterError as error:
         logger.error(str(error))
@@ -44,24 +48,26 @@ def run_on_cluster(info: det.ClusterInfo, trial_class: Any) -> None:
         hparams=info.trial.hparams, exp_conf=config, aggregation_frequency=loop.aggregation_frequency
     ) as context:
         trial = trial_class(context)
-        _fit(trial, trial.training, context, loop, info.latest_checkpoint)
+        training: Training = trial.training
+        reporting = Duration(loop.reporting_batches or REPORTING_BATCHES, "batches")
+        pytorch.Trainer(trial, context).fit(
+            max_length=train_unit(training, loop.length),
+            validation_period=train_unit(training, loop.validation_period),
+            checkpoint_period=train_unit(training, loop.checkpoint_period),
+            reporting_period=train_unit(training, reporting),
+            checkpoint_policy=loop.checkpoint_policy,
+            latest_checkpoint=info.latest_checkpoint,
+            step_zero_validation=loop.perform_initial_validation,
+            profiling_enabled=loop.profiling,
+        )
 
 
-def _fit(
-    trial: Any,
-    training: Training,
-    context: pytorch.PyTorchTrialContext,
-    loop: LoopSettings,
-    latest_checkpoint: str | None,
-) -> None:
-    reporting = Duration(loop.reporting_batches or REPORTING_BATCHES, "batches")
-    pytorch.Trainer(trial, context).fit(
-        max_length=train_unit(training, loop.length),
-        validation_period=train_unit(training, loop.validation_period),
-        checkpoint_period=train_unit(training, loop.checkpoint_period),
-        reporting_period=train_unit(training, reporting),
-        checkpoint_policy=loop.checkpoint_policy,
-        latest_checkpoint=latest_checkpoint,
-        step_zero_validation=loop.perform_initial_validation,
-        profiling_enabled=loop.profiling,
-    )
+def _refuse(arguments: argparse.Namespace) -> None:
+    """
+    Raises:
+        UserError: an argument is given.
+    """
+    given = [str(word) for word in (arguments.config_file, arguments.output_dir, *arguments.overrides) if word]
+    given += ["--resume"] if arguments.resume else []
+    if given:
+        raise UserError("entrypoint", f"{' '.join(given)!r} has no meaning on a cluster", "write it to the config")

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import zmq
-from determined import core, pytorch, tensorboard
-from determined.common import util
+from determined import core, pytorch
 from zmq.utils.monitor import recv_monitor_message
 
 from determined_ner import determined_api
@@ -32,7 +31,7 @@ def prepare_task(context: pytorch.PyTorchTrialContext) -> None:
     """All that has to be in place before a trial trains on a cluster; nothing of it matters off one."""
     wait_for_master()
     core_context = determined_api.core_context(context)
-    determined_api.set_retries(core_context, util.get_max_retries_config())
+    determined_api.use_retries_of_environment(core_context)
     report_unwritable_checkpoints(core_context.checkpoint)
     notice_dead_slots(context.distributed)
 
@@ -82,7 +81,7 @@ def report_unwritable_checkpoints(checkpoints: core.CheckpointContext) -> None:
                 "make room or rights there; the trial goes on from its last complete checkpoint",
             ) from error
 
-    checkpoints.store_path = store_path  # type: ignore[method-assign]
+    checkpoints.store_path = store_path
 
 
 ARRIVALS = (
@@ -166,5 +165,4 @@ class UploadLastEvents(pytorch.PyTorchCallback):
         if self._context.distributed.rank > 0 or isinstance(train, core.DummyTrainContext):
             return
         time.sleep(1)
-        determined_api.write_events(self._context)
-        train.upload_tensorboard_files(lambda _: True, tensorboard.util.get_rank_aware_path)
+        determined_api.upload_events(self._context)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from determined.common import storage
 
 from determined_ner import determined_api
 from determined_ner.errors import UserError
-from determined_ner.files.atomic import replacing_directory, why_unwritable
+from determined_ner.files.atomic import replacing_directory, why_unwritable, write_json
 from determined_ner.local.progress import Progress
 from determined_ner.settings.loop import LoopSettings
 from determined_ner.training.run_folder import RunFolder, checkpoint_name
@@ -52,15 +51,15 @@ def local_core_context(
 
 
 def copy_code(trial_file: Path, target: Path) -> None:
-    """Copy what a checkpoint is rebuilt from: the trial and the package."""
+    """Copy what a checkpoint is rebuilt from: the trial and the package. (``ner_utils.py`` is for users alone.)"""
     target.mkdir()
     shutil.copyfile(trial_file, target / trial_file.name)
-    package = "determined_ner"
+    package = trial_file.with_name("determined_ner")
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
-    shutil.copytree(trial_file.parent / package, target / package, ignore=ignored, copy_function=shutil.copyfile)
+    shutil.copytree(package, target / package.name, ignore=ignored, copy_function=shutil.copyfile)
 
 
-class LocalTrainContext(core.DummyTrainContext):
+class LocalTrainContext(determined_api.TrainContext):
     """Reports go to metrics.jsonl and to the terminal."""
 
     progress: Progress
@@ -86,7 +85,7 @@ class LocalTrainContext(core.DummyTrainContext):
         best = self._folder.best(self._loop.metric, self._loop.smaller_is_better)
         return best[self._loop.metric] if best else None
 
-    def _get_last_validation(self) -> int | None:
+    def last_validation(self) -> int | None:
         return max((line["batches"] for line in self._folder.metrics.validations()), default=None)
 
     def report_progress(self, progress: float) -> None:
@@ -114,7 +113,7 @@ class LocalCheckpointContext(core.DummyCheckpointContext):
                 shutil.rmtree(left)
             with replacing_directory(final) as partial:
                 yield partial, name
-                self._write_metadata_file(os.fspath(partial), metadata)
+                write_json(partial / "metadata.json", metadata)
         except (OSError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and why_unwritable(error) is None:
                 raise
@@ -137,10 +136,12 @@ class LocalCheckpointContext(core.DummyCheckpointContext):
 class LocalController(determined_api.Controller):
     """Determined's loop, with a progress bar."""
 
-    def _train_batch(self, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
-        metrics = super()._train_batch(batch, epoch_idx, batch_idx)
-        determined_api.core_context(self.context).train.progress.advance()
-        return metrics
+    def __init__(self, progress: Progress, **options: Any) -> None:
+        super().__init__(**options)
+        self._progress = progress
+
+    def after_batch(self) -> None:
+        self._progress.advance()
 
 
 def _plain_numbers(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 runs/NAME/  metrics.jsonl   every report, one JSON object a line
             summary.json    last, best and test scores, speed, settings
-            checkpoints/    the best and the newest, complete or not there
+            checkpoints/    the best and the newest, each written atomically
             model/          the best one as a Hugging Face directory
             figures/        curves
             tensorboard/    events
@@ -17,14 +17,11 @@ import contextlib
 import inspect
 import logging
 import os
-import socket
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import determined as det
-import torch
 from determined import core
 
 from determined_ner import determined_api
@@ -33,17 +30,17 @@ from determined_ner.files.atomic import read_json
 from determined_ner.finish.run_end import finish
 from determined_ner.local.core_context import LocalController, local_core_context
 from determined_ner.local.folder import OpenedFolder, lock_folder, open_folder
+from determined_ner.local.processes import joined_processes, on_chief
 from determined_ner.local.progress import Progress
 from determined_ner.logs import set_up_logging
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.settings.loop import REPORTING_BATCHES, Duration, parse_loop
 from determined_ner.settings.parsing import parse_settings
-from determined_ner.training.run_folder import RunFolder
+from determined_ner.training.run_folder import RunFolder, checkpoint_name
 from determined_ner.training.setup import Training, check_batch_size
 from determined_ner.training.trial_context import make_trial_context, train_unit
 
 logger = logging.getLogger("determined_ner")
-T = TypeVar("T")
 
 
 def run_locally(arguments: argparse.Namespace, trial_class: Any) -> None:
@@ -56,37 +53,36 @@ def run_locally(arguments: argparse.Namespace, trial_class: Any) -> None:
     Raises:
         UserError: whatever the user can fix; what was written is removed again if nothing was trained.
     """
-    chief = int(os.environ.get("RANK", "0")) == 0
-    set_up_logging(chief)
+    set_up_logging(chief=int(os.environ.get("RANK", "0")) == 0)
     determined_api.drop_batch_size_message()
-    with _distributed() as distributed:
-        opened = _on_chief(distributed, lambda: open_folder(arguments))
+    with joined_processes() as processes:
+        opened = on_chief(processes, lambda: open_folder(arguments))
         folder = RunFolder(opened.path)
         try:
             with contextlib.ExitStack() as stack:
-                _on_chief(distributed, lambda: stack.enter_context(lock_folder(folder.path)))
-                _train(folder, opened, arguments.resume, distributed, trial_class)
+                on_chief(processes, lambda: stack.enter_context(lock_folder(folder.path)))
+                _train(folder, opened, arguments.resume, processes, trial_class)
         except UserError:
-            if distributed.rank == 0 and not folder.metrics.path.exists():
+            if processes.rank == 0 and not folder.metrics.path.exists():
                 opened.discard()
             raise
 
 
 def _train(
-    folder: RunFolder, opened: OpenedFolder, resume: bool, distributed: core.DistributedContext, trial_class: Any
+    folder: RunFolder, opened: OpenedFolder, resume: bool, processes: core.DistributedContext, trial_class: Any
 ) -> None:
     started = time.perf_counter()
-    config = opened.config
+    config, chief = opened.config, processes.rank == 0
     settings = parse_settings(config.get("hyperparameters"), config.get("data"))
-    check_batch_size(settings.hparams.global_batch_size, distributed.size)
+    check_batch_size(settings.hparams.global_batch_size, processes.size)
     loop = parse_loop(config, settings)
-    if loop.profiling and distributed.rank == 0:
+    if loop.profiling and chief:
         logger.warning("profiling.enabled: has no meaning here: the profiler reports to a cluster's master")
-    checkpoint = _on_chief(distributed, lambda: folder.begin(resume))
-    steps = checkpoint[1] if checkpoint else 0
+    resumed = on_chief(processes, lambda: folder.begin(resume))
+    steps = resumed or 0
 
     trial_file = Path(inspect.getfile(trial_class))
-    with local_core_context(folder, loop, distributed, trial_file) as core_context:
+    with local_core_context(folder, loop, processes, trial_file) as core_context:
         context = make_trial_context(core_context, config, settings, loop, steps)
         try:
             trial = trial_class(context, cache_dir=folder.path / "cache")
@@ -94,13 +90,14 @@ def _train(
             assert isinstance(error.__cause__, UserError)
             raise error.__cause__ from None  # without a searcher it is a mistake like any other
         training: Training = trial.training
-        if checkpoint:
-            _on_chief(distributed, lambda: _check_same_data(training, folder.checkpoints / checkpoint[0]))
+        if resumed is not None:
+            on_chief(processes, lambda: _check_same_data(training, folder.checkpoint(steps)))
         total = training.in_batches(loop.length)
-        progress = Progress(total, steps, training.epoch_batches, distributed.rank == 0)
-        core_context.train.progress = progress
         reporting = Duration(loop.reporting_batches or max(1, min(REPORTING_BATCHES, total // 50)), "batches")
+        progress = Progress(total, steps, training.epoch_batches, chief)
+        core_context.train.progress = progress
         controller = LocalController(
+            progress,
             trial_inst=trial,
             context=context,
             checkpoint_period=train_unit(training, loop.checkpoint_period),
@@ -108,7 +105,7 @@ def _train(
             reporting_period=train_unit(training, reporting),
             smaller_is_better=loop.smaller_is_better,
             steps_completed=steps,
-            latest_checkpoint=checkpoint[0] if checkpoint else None,
+            latest_checkpoint=None if resumed is None else checkpoint_name(steps),
             local_training=True,
             test_mode=False,
             searcher_metric_name=loop.metric,
@@ -122,7 +119,7 @@ def _train(
             controller.run()
         finally:
             progress.close()
-        if distributed.rank == 0:
+        if chief:
             finish(folder, training, time.perf_counter() - started)
 
 
@@ -145,52 +142,3 @@ def _check_same_data(training: Training, checkpoint: Path) -> None:
             f"the data has changed since {checkpoint} was made: {', '.join(changed)}",
             "bring the old files back, or start a new run",
         )
-
-
-@contextlib.contextmanager
-def _distributed() -> Iterator[core.DistributedContext]:
-    """One process, or those of ``torchrun``, which sets the environment."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield core.DummyDistributedContext()
-        return
-    os.environ["USE_TORCH_DISTRIBUTED"] = "True"  # what Determined's launcher sets
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    ports: list[Any] = [_free_port(), _free_port()]  # Determined's own are fixed: a second run here would clash
-    torch.distributed.broadcast_object_list(ports)
-    environment = os.environ
-    try:
-        yield core.DistributedContext(
-            rank=int(environment["RANK"]),
-            size=int(environment["WORLD_SIZE"]),
-            local_rank=int(environment["LOCAL_RANK"]),
-            local_size=int(environment["LOCAL_WORLD_SIZE"]),
-            cross_rank=int(environment["GROUP_RANK"]),
-            cross_size=int(environment["GROUP_WORLD_SIZE"]),
-            chief_ip=environment["MASTER_ADDR"],
-            pub_port=ports[0],
-            pull_port=ports[1],
-        )
-    finally:
-        torch.distributed.destroy_process_group()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
-
-
-def _on_chief(distributed: core.DistributedContext, action: Callable[[], T]) -> T:
-    """Run ``action`` on the first slot; all get its result, or its error."""
-    result, error = None, None
-    if distributed.rank == 0:
-        try:
-            result = action()
-        except UserError as mistake:
-            error = mistake
-    result, error = distributed.broadcast((result, error))
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]

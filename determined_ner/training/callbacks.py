@@ -13,7 +13,7 @@ from determined_ner.training.setup import Training
 
 
 class SelfContained(pytorch.PyTorchCallback):
-    """A checkpoint says what it is of, and is taken for no other."""
+    """Makes a checkpoint say what labels it is of, and refuses one of others."""
 
     def __init__(self, training: Training, context: pytorch.PyTorchTrialContext) -> None:
         self._training, self._context = training, context
@@ -59,7 +59,7 @@ class SelfContained(pytorch.PyTorchCallback):
 
     def _starts_from_another_trial(self) -> bool:
         """``source_trial_id`` or ``source_checkpoint_uuid``: a trial's own checkpoints have steps behind them."""
-        return self._context.get_initial_batch() == 0
+        return bool(self._context.get_initial_batch() == 0)
 
     def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
         self._training.write_description(Path(checkpoint_dir))

@@ -36,7 +36,8 @@ class TrainingMetrics:
 
         Args:
             loss_sum: () loss summed over its words.
-            warm_up: seconds that it took, if a backend compiled in it.
+            batch: of `BatchDataset`.
+            compile_seconds: that it took, if a backend compiled in it; else 0.
         """
         words, pieces = (batch["labels"] != IGNORED).sum(), batch["attention_mask"].sum()
         if compile_seconds:
@@ -48,10 +49,12 @@ class TrainingMetrics:
         self._sums = sums if self._sums is None else self._sums + sums
 
     def per_slot_reduce(self) -> tuple[list[float], int, float, float]:
+        """Sums of loss, words and pieces; windows; seconds; of these, those of compiling."""
         sums = [0.0, 0.0, 0.0] if self._sums is None else self._sums.tolist()
         return sums, self._samples, time.perf_counter() - self._started, self._compile_seconds
 
     def cross_slot_reduce(self, per_slot_metrics: Sequence[Any]) -> dict[str, float]:
+        """The report, of what each slot's `per_slot_reduce` gave."""
         loss, words, pieces = np.sum([sums for sums, *_ in per_slot_metrics], axis=0)
         # While one slot compiles, the others wait for it.
         seconds = max(seconds for *_, seconds, _ in per_slot_metrics) - max(
@@ -87,6 +90,7 @@ class EvaluationMetrics:
 
         Args:
             logits: (B, L, K).
+            batch: of `BatchDataset`.
         """
         if len(batch["windows"]) == 0:
             return
@@ -98,11 +102,13 @@ class EvaluationMetrics:
         self._windows.append(batch["windows"].to(torch.int32))
 
     def per_slot_reduce(self) -> tuple[float, Any, Any]:
+        """Sum of the loss; (W,) windows; (N,) label ids of their N words, window by window."""
         if self._loss is None:
             return 0.0, np.zeros(0, np.int32), np.zeros(0, np.int16)
         return self._loss.item(), torch.cat(self._windows).cpu().numpy(), torch.cat(self._tags).cpu().numpy()
 
     def cross_slot_reduce(self, per_slot_metrics: Sequence[Any]) -> dict[str, float]:
+        """The report, of what each slot's `per_slot_reduce` gave."""
         tags = np.full(len(self._split.tags), -1, np.int16)
         for _, windows, predicted in per_slot_metrics:
             begin, end = self._split.words[windows], self._split.words[windows + 1]

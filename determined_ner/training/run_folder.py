@@ -16,36 +16,37 @@ CONFIG_FILE, SUMMARY_FILE = "config.json", "summary.json"
 
 
 class RunFolder:
-    """What a run has written.
-
-    Attributes:
-        checkpoints: directory of the checkpoints.
-        model: the best of them as a Hugging Face directory, once the run has ended.
-        metrics: every report.
-    """
+    """What a run has written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
+        """Directory of the checkpoints."""
         self.model = path / "model"
+        """The best of them as a Hugging Face directory, once the run has ended."""
         self.metrics = MetricsLog(path / METRICS_FILE)
+        """Every report."""
 
-    def begin(self, resume: bool) -> tuple[str, int] | None:
-        """Make ready to train: name and batches of the checkpoint to go on from, if any.
+    def begin(self, resume: bool) -> int | None:
+        """Make ready to train.
 
-        Reports that were made after that checkpoint are dropped; they will be made again. A run that was stopped
+        Reports that were made after the newest checkpoint are dropped; they will be made again. A run that was stopped
         before its first checkpoint begins anew.
+
+        Returns:
+            batches of the checkpoint to go on from; None: from the beginning. (Before the first batch there is a
+            checkpoint too, where ``perform_initial_validation`` is asked for.)
         """
         self.checkpoints.mkdir(exist_ok=True)
         if not resume:
             return None
-        found = self.saved_steps()
-        self.metrics.rewrite(line for line in self.metrics.reports() if found and line["batches"] <= found[-1])
-        if not found:
+        steps = max(self.saved_steps(), default=None)
+        self.metrics.rewrite(line for line in self.metrics.reports() if steps is not None and line["batches"] <= steps)
+        if steps is None:
             logger.info(f"resuming {self.path}, which was stopped before its first checkpoint, from the beginning")
-            return None
-        logger.info(f"resuming {self.path} from batch {found[-1]:,}")
-        return checkpoint_name(found[-1]), found[-1]
+        else:
+            logger.info(f"resuming {self.path} from batch {steps:,}")
+        return steps
 
     def saved_steps(self) -> list[int]:
         """Batches at which there is a complete checkpoint, ascending."""
@@ -72,4 +73,5 @@ class RunFolder:
 
 
 def checkpoint_name(batches: int) -> str:
+    """What a checkpoint of a run is called."""
     return f"step-{batches:08d}"

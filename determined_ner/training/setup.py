@@ -62,18 +62,22 @@ class Training:
 
     Attributes:
         seed: of everything random.
+        slots: the processes that train, this one among them.
         accumulation_steps: micro-batches of an optimizer step on each slot.
         data: the settings of the data, with local copies in the place of remote files.
-        tokenizer, max_seq_length: how text becomes pieces; pieces of a window, special ones included.
+        tokenizer: how text becomes pieces.
+        model_limit: pieces that the model takes at most, special ones included.
+        max_seq_length: pieces of a window at most, special ones included.
         corpus: labels and splits.
         labels: what the model predicts.
-        model: of transformers, in fp32; `engine` wraps it.
+        model: of Transformers, in fp32; `engine` wraps it.
         parameters: numbers in it.
         padding: to which lengths training pads.
         train_batches: the batch plan, epoch after epoch.
         epoch_batches: calls of `train_step` of an epoch, on each slot.
         optimizer_steps: of the whole training.
-        engine, schedule: from `begin` on.
+        engine: does the steps; from `begin` on.
+        schedule: of the learning rate, to be stepped by the loop after each optimizer step; from `begin` on.
     """
 
     engine: Engine
@@ -92,6 +96,10 @@ class Training:
         """Check, read, tokenize, load; nothing is computed yet.
 
         Args:
+            device: what is computed on.
+            slots: the processes that train.
+            accumulation_steps: micro-batches of an optimizer step on each slot.
+            seed: of everything random.
             cache_dir: where tokenized data is kept unless ``data.cache_dir`` says otherwise.
 
         Raises:
@@ -105,7 +113,7 @@ class Training:
         check_batch_size(hparams.global_batch_size, slots.size)
         check_conditions(hparams, device, slots.size, accumulation_steps)
 
-        check_files(settings.data)  # a mistyped path is told before a hub is asked for anything
+        check_files(settings.data)  # a mistyped path is reported before a hub is asked for anything
         self.data = self._one_slot_first(self._fetch_files)
         source = Pretrained.of_setting(hparams, "config_name")
         config = load_config(source)
@@ -236,11 +244,11 @@ class Training:
         seed = _mixed_seed(self.seed, index * self.slots.size + self.slots.rank)
         return self.engine.train_step(batch, seed, ends_step=(index + 1) % self.accumulation_steps == 0)
 
-    def make_metrics(self, split: str, kind: Callable[..., Any] = EvaluationMetrics) -> Any:
+    def make_metrics(self, split: str, kind: type[EvaluationMetrics] = EvaluationMetrics) -> EvaluationMetrics:
         """Scores of one split, also under the name of earlier examples if the searcher asks for it.
 
         Args:
-            kind: the class, or one made of it.
+            kind: that class, or one made of it.
         """
         metric = self.loop.metric
         aliases = {metric: LEGACY_METRICS[metric]} if metric in LEGACY_METRICS else {}
@@ -260,8 +268,7 @@ class Training:
         dataset = self.dataset(split)
         for (chosen,) in self.evaluation_batches(split, slots=1):
             self.score_batch({name: tensor.to(self.device) for name, tensor in dataset[chosen].items()}, metrics)
-        scores: dict[str, float] = metrics.cross_slot_reduce([metrics.per_slot_reduce()])
-        return scores
+        return metrics.cross_slot_reduce([metrics.per_slot_reduce()])
 
     # -- What is said and kept -------------------------------------------------------------------------------------
 
