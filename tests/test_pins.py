@@ -104,7 +104,9 @@ def test_what_the_hook_does_not_look_for_comes_with_what_it_does(hook):
     """A container has torch, Determined's client, and what these and the hook's packages bring along."""
     there = {"torch", "determined", "transformers", "datasets"}
     brought = {
-        canonicalize_name(required.name) for name in there for required in map(Requirement, metadata.requires(name) or [])
+        canonicalize_name(required.name)
+        for name in there
+        for required in map(Requirement, metadata.requires(name) or [])
     }
     assert bounds("", "train").keys() - hook["MINIMA"].keys() - there <= brought
 
