@@ -21,7 +21,7 @@ import torch
 from transformers import BertConfig, BertForTokenClassification
 
 from determined_ner.export.parity import onnx_logits, torch_logits
-from determined_ner.model.onnx_export import export_onnx, fuse, quantize
+from determined_ner.model.onnx_export import export_onnx, fuse, quantize_onnx
 
 SHAPES = {
     "minilm": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
@@ -45,7 +45,7 @@ def main() -> None:
         plain, fused, int8 = (Path(directory) / f"{name}.onnx" for name in ("plain", "fused", "int8"))
         export_onnx(model, plain, LABELS)
         fuse(plain, fused, config)
-        quantize(fused, int8)
+        quantize_onnx(fused, int8)
         backends = {"torch float32": torch_logits(model), "onnx float32, not fused": onnx_logits(plain)}
         backends |= {"onnx float32": onnx_logits(fused), "onnx int8": onnx_logits(int8)}
         print(f"{arguments.shape}, {arguments.length} words a sentence, {torch.get_num_threads()} threads")
