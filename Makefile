@@ -69,7 +69,7 @@ test-ort: $(READY_ORT)
 lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy .
+	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/codespell
 	$(PYTHON) quickstart/make_corpus.py --check
