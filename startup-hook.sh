@@ -12,6 +12,8 @@ import subprocess
 import sys
 from importlib import metadata
 
+# Versions stand here because nothing else is sure to be in the container; tests/test_pins.py holds minima equal to those
+# of pyproject.toml, and pins to those of requirements/.
 MINIMA = {
     "transformers": "4.49",
     "datasets": "3.0",
@@ -57,10 +59,10 @@ def unmet():
     return [name for name, least in needed.items() if number(installed(name) or "0") < number(least)]
 
 
-def pins(torch):
-    """What is known to work together: the last releases for torch before 2.5, those of requirements/current.txt else."""
+def pins(torch, python=sys.version_info):
+    """What is known to work together: requirements/cluster.txt before torch 2.5, else requirements/current.txt."""
     old_torch = number(torch) < (2, 5)
-    old_python = sys.version_info < (3, 11)
+    old_python = python < (3, 11)
     return {
         "transformers": "4.49.0" if old_torch else "5.20.2" if old_python else "5.23.0",
         "datasets": "3.6.0" if old_torch else "5.2.0",

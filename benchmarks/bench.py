@@ -6,8 +6,8 @@
         [--train-samples N] [--eval-samples N] [--profile]
 
 Every run is a process of its own; the arms take turns, so that what disturbs the machine disturbs all. Medians and
-their ratios are printed; results go to figures/bench.json and figures/bench.png. «a core» is samples per processor
-second, which a busy machine changes least (with OMP_NUM_THREADS=1: waiting threads burn theirs); «disturbed» counts
+their ratios are printed; results go to figures/bench.json and figures/bench.png. "a core" is samples per processor
+second, which a busy machine changes least (with OMP_NUM_THREADS=1: waiting threads burn theirs); "disturbed" counts
 the runs in which other processes took more than a twentieth of the processors.
 """
 
@@ -25,6 +25,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from determined_ner.files.atomic import write_json
+
 ARMS = {
     "run_ner": ("peer", False, False),
     "run_ner grouped": ("peer", True, False),
@@ -142,9 +146,7 @@ def save(file: Path, peaks: dict[str, float], results: list[dict[str, Any]]) -> 
     """After every run, so that one that is stopped leaves what it measured (and --add goes on)."""
     file.parent.mkdir(parents=True, exist_ok=True)
     written = {"date": time.strftime("%Y-%m-%d"), "peak_gflops": peaks, "results": results}
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
-    partial.replace(file)
+    write_json(file, written)
 
 
 def draw(results: list[dict[str, Any]], file: Path) -> None:
@@ -163,8 +165,8 @@ def draw(results: list[dict[str, Any]], file: Path) -> None:
             color = f"C{0 if ARMS[arm][0] == 'ours' else 7}"
             x, height = j + (i - len(speeds) / 2 + 0.5) * 0.8 / len(speeds), speed / base
             axes.bar(x, height, 0.75 / len(speeds), color=color, hatch="//" if ARMS[arm][2] else None, ec="white")
-            told = f" {arm} {speed:.0f}" if speed >= 20 else f" {arm} {speed:.1f}"
-            axes.text(x, height, told, rotation=90, ha="center", va="bottom", fontsize=7)
+            label = f" {arm} {speed:.0f}" if speed >= 20 else f" {arm} {speed:.1f}"
+            axes.text(x, height, label, rotation=90, ha="center", va="bottom", fontsize=7)
     axes.set_xticks(range(len(settings)), list(settings), fontsize=7)
     axes.set_ylabel("training speed beside the first bar;\non the bars, samples per second", fontsize=8)
     axes.margins(y=0.45)

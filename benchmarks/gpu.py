@@ -156,7 +156,7 @@ def measure_step(
     return {
         "seconds": statistics.median(seconds),
         "samples_per_second": batch_size / statistics.median(seconds),
-        "warm_up_seconds": compile_seconds,
+        "compile_seconds": compile_seconds,
         "useful_flop": statistics.mean(6 * weights * n for n in real) + statistics.mean(attention),
         "flop": statistics.mean(6 * weights * n for n in padded) + statistics.mean(attention),
         "bytes": BYTES_A_WEIGHT * sum(p.numel() for p in model.parameters()),
@@ -234,9 +234,9 @@ def main() -> None:
     device = torch.device(arguments.device)
     kind = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     flops, bandwidth = peaks(device, arguments.precisions, 512 if arguments.tiny else 8192)
-    told = ", ".join(f"{name} {value / 1e12:.1f} TFLOP/s" for name, value in flops.items())
-    print(f"{kind}, torch {torch.__version__}: {told}, memory {bandwidth / 1e9:.0f} GB/s")
-    header = ("samples/s", "step ms", "floor ms", "MFU", "padding", "MiB", "warm-up s")
+    speeds = ", ".join(f"{name} {value / 1e12:.1f} TFLOP/s" for name, value in flops.items())
+    print(f"{kind}, torch {torch.__version__}: {speeds}, memory {bandwidth / 1e9:.0f} GB/s")
+    header = ("samples/s", "step ms", "floor ms", "MFU", "padding", "MiB", "compile s")
     print(f"{'':<38}" + "".join(f"{name:>11}" for name in header), flush=True)
     results = []
     for shape in ["tiny"] if arguments.tiny else arguments.shapes:
@@ -256,7 +256,7 @@ def main() -> None:
                         f"{f'{shape}, batch {batch_size}, {precision}, {mode}':<38}"
                         f"{found['samples_per_second']:>11.1f}{1000 * found['seconds']:>11.2f}"
                         f"{1000 * found['floor_seconds']:>11.2f}{found['mfu']:>11.1%}{found['padding']:>11.1%}"
-                        f"{memory:>11}{found['warm_up_seconds']:>11.1f}",
+                        f"{memory:>11}{found['compile_seconds']:>11.1f}",
                         flush=True,
                     )
                 if arguments.trainer:

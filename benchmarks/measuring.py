@@ -19,6 +19,7 @@ import torch
 
 from determined_ner.data.corpus import Corpus, load_corpus
 from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
+from determined_ner.hub import Pretrained
 from determined_ner.model.build import build_model, load_config, longest_window, window_size
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.hyperparameters import Hyperparameters
@@ -41,7 +42,7 @@ KINDS = {
     "layer norm": ("native_layer_norm", "native_layer_norm_backward"),
     "element-wise": ("mul", "mul_", "add", "add_", "div", "div_", "sum", "where"),
 }
-"""Operators of a step by what they are for; the rest is «other»."""
+"""Operators of a step by what they are for; the rest is "other"."""
 
 
 class Loaded(NamedTuple):
@@ -58,15 +59,16 @@ def load(spec: dict[str, Any]) -> Loaded:
         config_name=spec["config"],
         use_pretrained_weights=spec["config"] is None,
     )
-    tokenizer = load_tokenizer(hparams)
+    tokenizer = load_tokenizer(Pretrained.of_setting(hparams, "tokenizer_name"))
     data = DataSettings(
         train_file=spec["train"],
         validation_file=spec["validation"],
         max_train_samples=spec["train_samples"],
         max_eval_samples=spec["eval_samples"],
     )
-    config = load_config(hparams)
-    limit = longest_window(config, hparams, tokenizer.tokenizer.model_max_length)
+    source = Pretrained.of_setting(hparams, "config_name")
+    config = load_config(source)
+    limit = longest_window(config, source, tokenizer.tokenizer.model_max_length)
     corpus = load_corpus(data, "ner", tokenizer, window_size(None, limit), Path(spec["cache"]))
     model = build_model(config, hparams, corpus.labels.names, spec["seed"])
     return Loaded(corpus, tokenizer, model, encoder_weights(model))

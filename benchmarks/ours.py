@@ -28,7 +28,7 @@ def main() -> None:
     def timed_train_batch(self: Any, batch: Any, epoch_idx: int, batch_idx: int) -> Any:
         nonlocal weights
         if not measured.running:  # the first step of an epoch
-            weights = encoder_weights(self.bare)
+            weights = encoder_weights(self.training.model)
             measured.begin()
         measured.first_step()
         started = time.perf_counter()
@@ -37,7 +37,7 @@ def main() -> None:
         measured.count(batch)
         if profile:
             profile.step()
-        if (batch_idx + 1) % self.epoch_batches == 0:
+        if (batch_idx + 1) % self.training.epoch_batches == 0:
             measured.end()
         return result
 

@@ -1,4 +1,4 @@
-"""How ner_predict.py bears a large file: peak memory at two sizes, and a kill half-way.
+"""How predict bears a large file: peak memory at two sizes, and a kill half-way.
 
     python3 benchmarks/predict.py MODEL_DIR [--sentences 10000 100000] [--backend torch|onnx]
 
@@ -36,22 +36,23 @@ def write_texts(path: Path, count: int) -> None:
 
 
 def start(model_dir: str, backend: str, texts: Path, output: Path) -> subprocess.Popen[str]:
-    words = [sys.executable, str(ROOT / "ner_predict.py"), model_dir, str(texts), "--backend", backend]
-    return subprocess.Popen([*words, "--output", str(output)], stderr=subprocess.PIPE, text=True)
+    words = [sys.executable, "-m", "determined_ner", "predict", str(Path(model_dir).resolve()), str(texts)]
+    words += ["--backend", backend, "--output", str(output)]
+    return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=ROOT)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, int]:
     """The last line that it printed, and its peak memory (resident set) in MiB."""
     assert process.stderr is not None
-    told = process.stderr.read().splitlines()
+    printed = process.stderr.read().splitlines()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit("\n".join(told))
-    return told[-1], usage.ru_maxrss // 1024
+        sys.exit("\n".join(printed))
+    return printed[-1], usage.ru_maxrss // 1024
 
 
-def hash_parts(path: Path) -> str:
+def hash_of(path: Path) -> str:
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
@@ -70,9 +71,9 @@ def main() -> None:
         for count in arguments.sentences:
             texts, output = Path(folder) / f"{count}.txt", Path(folder) / f"{count}.jsonl"
             write_texts(texts, count)
-            told, peak = finish(start(*how, texts, output))
-            print(f"{count:>9,} sentences: {told.split(': ')[0]}, peak {peak} MiB", flush=True)
-        size, expected = output.stat().st_size, hash_parts(output)
+            last, peak = finish(start(*how, texts, output))
+            print(f"{count:>9,} sentences: {last.split(': ')[0]}, peak {peak} MiB", flush=True)
+        size, expected = output.stat().st_size, hash_of(output)
         output.unlink()
         partial = output.with_name(f".{output.name}.partial")
         process = start(*how, texts, output)
@@ -84,7 +85,7 @@ def main() -> None:
         written = partial.stat().st_size / size
         print(f"killed with {written:.0%} of its output written; a file of its name is left: {output.exists()}")
         finish(start(*how, texts, output))
-        same = "equal" if hash_parts(output) == expected else "DIFFERENT"
+        same = "equal" if hash_of(output) == expected else "DIFFERENT"
         with output.open(encoding="utf-8") as file:
             lines = sum(1 for _ in file)
         print(f"run again: {lines:,} lines, {same} byte for byte; partial file left: {partial.exists()}")

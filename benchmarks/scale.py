@@ -43,11 +43,11 @@ def measure(corpus: str, validation: str, cache: str, encoder: str, workers: int
     from determined_ner.data.batches import TrainingBatches
     from determined_ner.data.corpus import load_corpus
     from determined_ner.data.tokenizer import load_tokenizer
+    from determined_ner.hub import Pretrained
     from determined_ner.settings.data import DataSettings
-    from determined_ner.settings.hyperparameters import Hyperparameters
 
     import_for = time.perf_counter()
-    tokenizer = load_tokenizer(Hyperparameters(pretrained_model_name_or_path=encoder))
+    tokenizer = load_tokenizer(Pretrained(encoder))
     data = DataSettings(train_file=corpus, validation_file=validation, preprocessing_num_workers=workers)
     split = load_corpus(data, "ner", tokenizer, 512, Path(cache)).splits["train"]
     loaded = time.perf_counter()

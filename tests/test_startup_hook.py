@@ -35,7 +35,7 @@ RECENT = {
 OLD_PINS = {"transformers": "transformers==4.49.0", "datasets": "datasets==3.6.0", "pyarrow": "pyarrow==25.0.1"}
 
 PYTHON = f"""#!/bin/sh
-if [ "$1" = "ort.py" ]; then echo compiled; exit "$EXTENSIONS"; fi
+if [ "$1 $2 $3" = "-m determined_ner setup-ort" ]; then echo compiled; exit "$EXTENSIONS"; fi
 if [ "$1 $2" = "-m pip" ]; then exec {sys.executable} -S "$STAND_INS/pip.py" "$@"; fi
 exec {sys.executable} -S "$@"
 """
@@ -204,14 +204,6 @@ def test_without_ort_in_the_hyperparameters_it_is_not_touched(image):
     made = image(torch="2.3.1")
     done = made.run(hparams='{"backend": "eager"}')
     assert (done.returncode, done.stdout, made.asked()) == (0, "", None)
-
-
-def test_ort_pins_are_those_of_the_requirements():
-    lines = (ROOT / "requirements" / "cluster.txt").read_text().splitlines()
-    assert set(ORT) <= set(lines)
-    from determined_ner.model import ort
-
-    assert ort.PINS.split() == ORT
 
 
 @needs_old_python
