@@ -326,4 +326,5 @@ def test_fifty_steps_on_real_text_are_those_of_pytorch(train, real, backend):
     losses = [[line["loss"] for line in read_metrics(folder, "training")] for folder in (ours, theirs)]
     assert len(losses[0]) == 50
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
-    assert state_difference(final_state(ours), final_state(theirs)) < 1e-5
+    # Which last bit differs depends on the processor; Adam moves a weight by up to 50 steps of 5e-5.
+    assert state_difference(final_state(ours), final_state(theirs)) < 2e-5
