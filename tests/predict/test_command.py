@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from determined_ner.data.readers.conll import find_columns
+from determined_ner.data.readers.conll_columns import find_columns
 from determined_ner.predict.command import main
 from determined_ner.tagging.tagger import Tagger
 from tests.conftest import NAMES, PLACES, ROOT, make_sentences, write_config, write_conll
@@ -120,7 +120,7 @@ def test_json_lines_keep_their_keys(tag):
 
 
 def test_documents_are_told_as_training_tells_them():
-    from determined_ner.data.readers.lines import Choice
+    from determined_ner.data.readers.sentences import Choice
     from determined_ner.predict.inputs import read_columns, read_json_lines
 
     rows = [{"text": "a", "doc_id": 1}, {"text": "b", "doc_id": 1}, {"text": "c", "doc_id": 2}]
