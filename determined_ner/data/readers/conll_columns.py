@@ -1,4 +1,4 @@
-"""Which column of a CoNLL file is which, as far as its head tells; what it leaves open is refused, not guessed."""
+"""Which column of a CoNLL file is which, detected from its head; what that leaves open is refused, not guessed."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class _Detection:
             wanted = need_tags or self._index(label) in candidates
             return self._chosen(label, option, candidates) if wanted else None
         if self.like_tag in candidates:
-            self._kind(self.like_tag)  # refuses an odd tag
+            self._tag_kind(self.like_tag)  # refuses an odd tag
             return self.like_tag
         if self.names.count(f"{self.choice.task}_tags") == 1:
             return self._chosen(f"{self.choice.task}_tags", option, candidates)
@@ -156,19 +156,19 @@ class _Detection:
     def _detected_tag(self, candidates: list[int]) -> int | None:
         """The rightmost column of nothing but tags, some of them not O; else the rightmost of O alone.
 
-        Columns of both kinds, that of O alone to the right, are told apart by their names or not at all: chunks and
+        Columns of both kinds, that of O alone to the right, can only be told apart by their names: chunks and
         then entities, none of them so far, look just like entities and then nothing.
         """
         outside: list[int] = []
         for column in reversed(candidates):
-            kind = self._kind(column)
+            kind = self._tag_kind(column)
             if kind == "typed":
-                return self._of_several(column, outside) if outside else column
+                return self._choose_by_name(column, outside) if outside else column
             if kind == "outside":
                 outside.append(column)
         return outside[0] if outside else None
 
-    def _kind(self, column: int) -> Literal["typed", "outside"] | None:
+    def _tag_kind(self, column: int) -> Literal["typed", "outside"] | None:
         """Whether a column has tags, some of them not O ("typed"), O alone ("outside"), or no tags at all.
 
         A column of tags with a stranger in it is refused: that is a slip or a header, and either would be learned as
@@ -188,7 +188,7 @@ class _Detection:
             )
         return None
 
-    def _of_several(self, typed: int, outside: list[int]) -> int:
+    def _choose_by_name(self, typed: int, outside: list[int]) -> int:
         columns = [typed, *outside]
         name = known_name([self.names[column] for column in columns], self.choice.tag_names)
         if name is not None:
@@ -240,7 +240,7 @@ def _refuse_other_formats(lines: int, line: Line, path: Path) -> None:
     number, text = line
     where = f"{path}:{number}"
     if lines == 1 and "\r" in text:
-        raise UserError(where, rf"old Mac line ends (\r) in {shown(text)}", rf"tr '\r' '\n' < {path} > NEW")
+        raise UserError(where, rf"old Mac line ends (\r) in {shown(text)}", rf"run tr '\r' '\n' < {path} > NEW")
     try:
         value = json.loads(text) if text[0] in "[{" else None
     except (ValueError, RecursionError):

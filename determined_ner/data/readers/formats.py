@@ -122,7 +122,7 @@ def json_table(lines: Iterator[Line], choice: Choice, path: Path) -> Table:
     """The table of a whole JSON file, which is held in memory.
 
     Raises:
-        UserError: it is empty, is no JSON or has no rows that can be told; while rows are read, at one that is no
+        UserError: it is empty, is no JSON or leaves open where its rows are; while rows are read, at one that is no
             object.
     """
     text = "\n".join(text for _, text in lines)
@@ -169,7 +169,7 @@ def _json_rows(value: object, choice: Choice, path: Path) -> list[Any]:
         if name is not None:
             return list(value[name])
         if text is None or filled:
-            raise UserError(where, f"it is open which of {shown(list(value))} holds the rows", "name it 'data'")
+            raise UserError(where, f"it is unclear which of {shown(list(value))} holds the rows", "name it 'data'")
     if not isinstance(column, list) or not any(isinstance(cell, list) for cell in column):
         return [value]
     columns = {name: cells for name, cells in value.items() if isinstance(cells, list)}

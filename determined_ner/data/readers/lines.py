@@ -53,7 +53,7 @@ def import_for(module: str, path: Path) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise UserError(path, f"needs {module} ({error})", "pip install pyarrow") from None
+        raise UserError(path, f"needs {module} ({error})", "run pip install pyarrow") from None
 
 
 def _open_zstd(path: Path) -> IO[bytes]:
@@ -140,7 +140,9 @@ def _not_text(path: Path, number: int, raw: bytes, offset: int, at: int) -> User
     elif raw[at] == 0:
         trouble, encoding = "a NUL, so this is not text, or it is UTF-16", "utf-16le"
     place = f"byte 0x{raw[at]:02x} at offset {offset + at}, in {shown(raw[max(0, at - 20) : at + 20])},"
-    return UserError(f"{path}:{number}", f"{place} is {trouble}", f"{unpack}iconv -f {encoding} -t utf-8 {path} > NEW")
+    return UserError(
+        f"{path}:{number}", f"{place} is {trouble}", f"{unpack}run iconv -f {encoding} -t utf-8 {path} > NEW"
+    )
 
 
 def peek(lines: Iterator[Line]) -> tuple[list[Line], Iterator[Line]]:

@@ -94,7 +94,7 @@ def describe(
     """How ``read_file`` reads a file, from its head alone (``.json`` arrays and objects are read whole).
 
     Raises:
-        UserError: the head cannot be read, or its columns cannot be told.
+        UserError: the head cannot be read, or leaves open which column is which.
     """
     choice = Choice(text_column, label_column, document_column, need_tags, task, like)
     with _opened(Path(path), choice) as (layout, _):

@@ -121,4 +121,4 @@ def test_words_alone_for_prediction(write: Write) -> None:
     expected = [Sentence(["#EU", "rejects"], None, 1, 0), Sentence(["Peter", "#"], None, 5, 0)]
     assert read(path, need_tags=False) == expected
     assert describe(path, need_tags=False) == Layout("conll", "1", None, " ")
-    assert pairs(write("b.conll", TWO_CONLL), need_tags=False) == TWO  # tags that can be told are used
+    assert pairs(write("b.conll", TWO_CONLL), need_tags=False) == TWO  # tags that are detected are used

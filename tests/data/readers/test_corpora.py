@@ -46,7 +46,7 @@ def counts_of_blocks(path: Path, tag: int, separator: str, comment: str = "\n") 
     ],
 )
 def test_wnut17_equals_its_json(raw: str, converted: str) -> None:
-    # The raw files are sound but for two traps. In the training file 2,394 of the lines between sentences hold a tab
+    # The raw files are sound except for two traps. In the training file 2,394 of the lines between sentences hold a tab
     # (an empty word with an empty tag) and 1,000 nothing; both end a sentence. And 1,097 lines of the three files begin
     # with # (`#`, `#NFL`), all of them words. Read so, every word and tag equals the JSON.
     path = corpus("wnut17") / raw

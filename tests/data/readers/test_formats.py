@@ -6,6 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from determined_ner.data.readers.open import describe
@@ -147,6 +148,14 @@ def test_parquet_as_the_datasets_library_writes_it(tmp_path: Path) -> None:
     rows = {"tokens": [["a", "b"]], "ner_tags": [[1, 0]]}
     datasets.Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "a.parquet"))
     assert pairs(tmp_path / "a.parquet") == [(["a", "b"], ["B-X", "O"])]
+
+
+def test_columns_of_parquet_that_are_not_used_are_not_read(tmp_path: Path) -> None:
+    date = pa.array([1 << 50], pa.timestamp("s"))  # which Python cannot hold
+    path = write_parquet(tmp_path / "a.parquet", {"tokens": [["a"]], "ner_tags": [["O"]], "doc_id": date})
+    refused(path, 1, "not readable as Parquet")
+    path = write_parquet(tmp_path / "a.parquet", {"tokens": [["a"]], "ner_tags": [["O"]], "date": date})
+    assert pairs(path) == [(["a"], ["O"])]
 
 
 def test_bad_parquet(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from determined_ner.data.readers.lines import read_lines
+from determined_ner.data.readers.lines import MAX_LINE, read_lines
 from determined_ner.errors import UserError
 from tests.data.readers.files import PACK, TWO, TWO_CONLL, TWO_JSONL, Write, pairs, read, refused, write_parquet
 
@@ -94,3 +94,9 @@ def test_a_line_of_a_megabyte(write: Write) -> None:
     assert pairs(write("a.jsonl", json.dumps({"text": word, "tags": "O"}) + "\n")) == [([word], ["O"])]
     assert pairs(write("a.csv", f'text,tags\n"{word}",O\n')) == [([word], ["O"])]
     refused(write("b.conll", f"a\tB-X\n{word}\n"), 2, "1 column in", "xxx")
+
+
+def test_json_of_one_piece_may_be_one_line_of_any_length(write: Write) -> None:
+    content = b'{"text": "a", "tags": ["O"], "note": "' + b"x" * MAX_LINE + b'"}'
+    assert pairs(write("a.json", content)) == [(["a"], ["O"])]
+    refused(write("a.jsonl", content), 1, f"over {MAX_LINE} bytes")
