@@ -7,6 +7,7 @@ import gzip
 import json
 import lzma
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def zstd(data: bytes) -> bytes:
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
-    ".gz": gzip.compress,
+    ".gz": partial(gzip.compress, mtime=0),  # the same bytes at any time, so that fuzz can be repeated
     ".xz": lzma.compress,
     ".bz2": bz2.compress,
     ".zst": zstd,
