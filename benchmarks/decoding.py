@@ -16,8 +16,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from determined_ner.data.readers.lines import Sentence
 from determined_ner.data.readers.open import read_file
+from determined_ner.data.readers.sentences import Sentence
 from determined_ner.tagging.tagger import Tagger, in_buffers
 from determined_ner.tags.decoding import allowed_transitions, best_tags
 from determined_ner.tags.entities import TagTable

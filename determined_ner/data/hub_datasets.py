@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from determined_ner.data.readers.lines import Choice, Layout, Sentence
-from determined_ner.data.readers.tables import SAMPLE_ROWS, Row, Table, choose_columns, read_table
+from determined_ner.data.readers.rows import Row
+from determined_ner.data.readers.sentences import Choice, Layout, Sentence
+from determined_ner.data.readers.tables import SAMPLE_ROWS, Table, choose_columns, read_table
 from determined_ner.data.source import Numbered, Source, documents_marked, hold_out, take_first
 from determined_ner.errors import UserError
 from determined_ner.files.cache import FORMAT, hash_parts

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
 
-from determined_ner.data.readers.lines import Layout, Sentence
+from determined_ner.data.readers.sentences import Layout, Sentence
 
 Numbered: TypeAlias = tuple[int, Sentence]
 """A sentence, and the position of its file in the list of its source."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from determined_ner.data.hub_datasets import dataset_sources
-from determined_ner.data.readers.lines import Layout
 from determined_ner.data.readers.open import describe, find_files, format_of, read_file
+from determined_ner.data.readers.sentences import Layout
 from determined_ner.data.source import Numbered, Source, documents_marked, hold_out, take_first
 from determined_ner.files.cache import FORMAT, hash_file, hash_parts
 from determined_ner.settings.data import DataSettings

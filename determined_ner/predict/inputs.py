@@ -14,21 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
 
-from determined_ner.data.readers.conll import Columns, begins_document, checked_row, ends_sentence, find_columns
+from determined_ner.data.readers.conll import Columns, begins_document, checked_row, ends_sentence
+from determined_ner.data.readers.conll_columns import find_columns
 from determined_ner.data.readers.formats import jsonl_table
-from determined_ner.data.readers.lines import (
-    DOCUMENT_NAMES,
-    TEXT_NAMES,
-    Choice,
-    DocumentCounter,
-    Line,
-    known_name,
-    open_unpacked,
-    peek,
-    read_lines,
-    shown,
-)
+from determined_ner.data.readers.lines import Line, open_unpacked, peek, read_lines
+from determined_ner.data.readers.messages import shown
 from determined_ner.data.readers.open import find_files, format_of
+from determined_ner.data.readers.sentences import DOCUMENT_NAMES, TEXT_NAMES, Choice, DocumentCounter, known_name
 from determined_ner.errors import UserError
 
 if TYPE_CHECKING:

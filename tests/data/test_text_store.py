@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from determined_ner.data.encode import encode_split
-from determined_ner.data.readers.lines import Sentence
+from determined_ner.data.readers.sentences import Sentence
 from determined_ner.data.source import Numbered, Source
 from determined_ner.data.sources import find_sources
 from determined_ner.data.text_store import StoredText, store_text

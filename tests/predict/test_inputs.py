@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from determined_ner.data.readers.conll import find_columns
-from determined_ner.data.readers.lines import Choice
+from determined_ner.data.readers.conll_columns import find_columns
 from determined_ner.data.readers.open import read_file
+from determined_ner.data.readers.sentences import Choice
 from determined_ner.predict.inputs import read_columns, read_json_lines
 from tests.conftest import NAMES, PLACES
 

@@ -1,0 +1,1 @@
+"""From labelled files of many formats to one stream of sentences; ``open`` is the way in."""

@@ -1,7 +1,9 @@
-"""The formats of tables: CSV and TSV, JSON and JSON Lines, Parquet, each as one `Table` of rows.
+"""The formats of tables: CSV and TSV, JSON and JSON Lines, Parquet, each as one ``Table`` of rows.
 
-Here is what sets the formats apart; what a row means is left to `ner_tables`, and lines are `ner_text`'s.
+Here is what sets the formats apart; what a row means is left to ``tables``.
 """
+
+from __future__ import annotations
 
 import csv
 import json
@@ -10,30 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from determined_ner.data.readers.lines import (
-    BLANK,
-    BROKEN,
-    MAX_LINE,
-    TEXT_NAMES,
-    Choice,
-    Line,
-    count_noun,
-    empty_file_error,
-    import_for,
-    known_name,
-    shown,
-)
-from determined_ner.data.readers.tables import SENTENCE_NAMES, Row, Table, choose_columns, holds_several
+from determined_ner.data.readers.lines import BLANK, BROKEN, MAX_LINE, Line, import_for
+from determined_ner.data.readers.messages import count_noun, empty_file_error, shown
+from determined_ner.data.readers.rows import Row, holds_several
+from determined_ner.data.readers.sentences import TEXT_NAMES, Choice, known_name
+from determined_ner.data.readers.tables import SENTENCE_NAMES, Table, choose_columns
 from determined_ner.errors import UserError
 
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
-# --- CSV and TSV ---
+# -- CSV and TSV -----------------------------------------------------------------------------------------------
 
 
 def is_table(head: list[Line], choice: Choice) -> bool:
-    """Whether a `.tsv` file is a table rather than CoNLL columns, which have blank lines or a token a row."""
+    """Whether a ``.tsv`` file is a table rather than CoNLL columns, which have blank lines or a token a row."""
     filled = [text for _, text in head if text.strip(BLANK)]
     names = [name.strip() for name in filled[0].split("\t")] if filled else []
     text_column = choice.text if choice.text in names else known_name(names, TEXT_NAMES)
@@ -49,6 +42,15 @@ def is_table(head: list[Line], choice: Choice) -> bool:
 
 
 def csv_table(head: list[Line], lines: Iterator[Line], format_: str, path: Path) -> Table:
+    """The table of a CSV or TSV file, whose first record names the columns.
+
+    Args:
+        head: of ``lines``, for detection.
+        format_: csv or tsv.
+
+    Raises:
+        UserError: while rows are read, at a broken record or one with another number of cells.
+    """
     first = next((text for _, text in head if text), "")
     separator = "\t" if format_ == "tsv" else max(",;\t|", key=first.count)
     # Quotes of a TSV file are either CSV's, as pandas writes them, or just characters; then some do not pair up.
@@ -60,8 +62,11 @@ def csv_table(head: list[Line], lines: Iterator[Line], format_: str, path: Path)
     def rows() -> Iterator[Row]:
         for number, cells in records:
             if len(cells) != len(names):
-                counts = f"{count_noun(len(cells), 'cell')} in {shown(cells)} but {count_noun(len(names), 'column')}"
-                raise UserError(f"{path}:{number}: {counts}: put cells that hold {separator!r} or a line end in quotes")
+                raise UserError(
+                    f"{path}:{number}",
+                    f"{count_noun(len(cells), 'cell')} in {shown(cells)} but {count_noun(len(names), 'column')}",
+                    f"put cells that hold {separator!r} or a line end in quotes",
+                )
             yield number, dict(zip(names, cells, strict=True))
 
     return Table(format_, names, rows(), separator)
@@ -77,42 +82,32 @@ def _csv_records(lines: Iterator[Line], separator: str, quoting: int, path: Path
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            remedy = 'put a cell that holds a quote or a line end in quotes, and write a quote in it twice ("")'
-            raise UserError(f"{path}:{start}: broken row ({error}): {remedy}") from None
+            raise UserError(
+                f"{path}:{start}",
+                f"broken row ({error})",
+                'put a cell that holds a quote or a line end in quotes, and write a quote in it twice ("")',
+            ) from None
         if cells is None:
             return
         if cells:
             yield start, cells
 
 
-# --- JSON ---
-
-
-def _json(text: str, path: Path, line: int) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        near = shown(text[max(0, error.pos - 20) : error.pos + 20])
-        trouble, line = f"{error.msg} at column {error.colno}, near {near}", line + error.lineno - 1
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets thousands deep
-        trouble = f"{error}, in {shown(text)}"
-    raise UserError(f"{path}:{line}: not JSON ({trouble}): mend it (a .jsonl file has one object a line)")
+# -- JSON ------------------------------------------------------------------------------------------------------
 
 
 def jsonl_table(lines: Iterator[Line], path: Path) -> Table:
+    """The table of a JSON Lines file: an object a line.
+
+    Raises:
+        UserError: while rows are read, at a line that is no object.
+    """
     filled = ((number, text) for number, text in lines if text.strip(BLANK))
-    return Table("jsonl", [], (_object(_json(text, path, number), path, number) for number, text in filled))
-
-
-def _object(value: object, path: Path, number: int) -> Row:
-    if not isinstance(value, dict):
-        remedy = 'write objects, {"tokens": [...], "ner_tags": [...]}'
-        raise UserError(f"{path}:{number}: {shown(value)} ({type(value).__name__}) is not an object: {remedy}")
-    return number, value
+    return Table("jsonl", [], (_json_row(_parse_json(text, path, number), path, number) for number, text in filled))
 
 
 def is_json_lines(head: list[Line]) -> bool:
-    """Whether a `.json` file is JSON Lines: a whole object in its first line, and more after it."""
+    """Whether a ``.json`` file is JSON Lines: a whole object in its first line, and more after it."""
     filled = [text for _, text in head if text.strip(BLANK)]
     if len(filled) < 2 or filled[0].strip(BLANK)[0] != "{":
         return False
@@ -124,19 +119,48 @@ def is_json_lines(head: list[Line]) -> bool:
 
 
 def json_table(lines: Iterator[Line], choice: Choice, path: Path) -> Table:
+    """The table of a whole JSON file, which is held in memory.
+
+    Raises:
+        UserError: it is empty, is no JSON or leaves open where its rows are; while rows are read, at one that is no
+            object.
+    """
     text = "\n".join(text for _, text in lines)
     if not text.strip(BLANK + "\n"):
         raise empty_file_error(path)
-    rows = _rows(_json(text, path, 1), choice, path)
-    return Table("json", [], (_object(row, path, number) for number, row in enumerate(rows, 1)))
+    rows = _json_rows(_parse_json(text, path, 1), choice, path)
+    return Table("json", [], (_json_row(row, path, number) for number, row in enumerate(rows, 1)))
 
 
-def _rows(value: object, choice: Choice, path: Path) -> list[Any]:
+def _parse_json(text: str, path: Path, line: int) -> Any:
+    """The value of JSON text that begins in ``line``."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        near = shown(text[max(0, error.pos - 20) : error.pos + 20])
+        trouble, line = f"{error.msg} at column {error.colno}, near {near}", line + error.lineno - 1
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets thousands deep
+        trouble = f"{error}, in {shown(text)}"
+    raise UserError(f"{path}:{line}", f"not JSON ({trouble})", "fix it (a .jsonl file has one object a line)")
+
+
+def _json_row(value: object, path: Path, number: int) -> Row:
+    if not isinstance(value, dict):
+        raise UserError(
+            f"{path}:{number}",
+            f"{shown(value)} ({type(value).__name__}) is not an object",
+            'write objects, {"tokens": [...], "ner_tags": [...]}',
+        )
+    return number, value
+
+
+def _json_rows(value: object, choice: Choice, path: Path) -> list[Any]:
     """Rows of a whole JSON file: an array, {"data": array}, {"any one name": array}, columns, or a single row."""
+    where = f"{path}:1"
     if isinstance(value, list):
         return value
     if not isinstance(value, dict):
-        raise UserError(f"{path}:1: {shown(value)} is not an array of rows: write [{{...}}, {{...}}] or JSON Lines")
+        raise UserError(where, f"{shown(value)} is not an array of rows", "write [{...}, {...}] or JSON Lines")
     text = choice.text if choice.text in value else known_name(list(value), TEXT_NAMES)
     column = None if text is None else value[text]
     if not isinstance(column, list) or any(isinstance(cell, dict) for cell in column):
@@ -145,28 +169,31 @@ def _rows(value: object, choice: Choice, path: Path) -> list[Any]:
         if name is not None:
             return list(value[name])
         if text is None or filled:
-            raise UserError(f"{path}:1: which of {shown(list(value))} holds the rows? Name it 'data'")
+            raise UserError(where, f"it is unclear which of {shown(list(value))} holds the rows", "name it 'data'")
     if not isinstance(column, list) or not any(isinstance(cell, list) for cell in column):
         return [value]
     columns = {name: cells for name, cells in value.items() if isinstance(cells, list)}
     lengths = {name: len(cells) for name, cells in columns.items()}
     if len(set(lengths.values())) > 1:
-        raise UserError(f"{path}:1: columns of unequal lengths, {shown(lengths)}: give them as many rows each")
+        raise UserError(where, f"columns of unequal lengths, {shown(lengths)}", "give each of them as many rows")
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
-# --- Parquet ---
+# -- Parquet ---------------------------------------------------------------------------------------------------
 
 
 def parquet_table(stream: IO[bytes], choice: Choice, path: Path) -> Table:
-    """Read by record batches, and of the columns those alone that are used."""
+    """The table of a Parquet file, read by record batches; of its columns, those alone that are used.
+
+    Raises:
+        UserError: the file is damaged, or does not have the columns; while rows are read, where it is damaged.
+    """
     pa, pq = import_for("pyarrow", path), import_for("pyarrow.parquet", path)
 
-    def failed(error: Exception, row: int) -> UserError:
+    def damaged(error: Exception, row: int) -> UserError:
         text = " ".join(str(error).split())[:200]
-        return UserError(
-            f"{path}:{row}: not readable as Parquet ({text}): the file is damaged or cut short: copy it again"
-        )
+        problem = f"not readable as Parquet ({text}): the file is damaged or cut short"
+        return UserError(f"{path}:{row}", problem, "copy it again")
 
     errors = (pa.ArrowException, *BROKEN, ArithmeticError, LookupError)  # the last two: dates that Python cannot hold
     try:
@@ -174,7 +201,7 @@ def parquet_table(stream: IO[bytes], choice: Choice, path: Path) -> Table:
         names = list(file.schema_arrow.names)
         metadata = file.schema_arrow.metadata or {}
     except errors as error:
-        raise failed(error, 1) from None
+        raise damaged(error, 1) from None
     chosen = choose_columns(names, choice, path)
     columns = (chosen.text_column, chosen.tag_column, chosen.sentence_column, chosen.document_column)
 
@@ -186,7 +213,7 @@ def parquet_table(stream: IO[bytes], choice: Choice, path: Path) -> Table:
                 batch = next(batches, None)
                 cells = None if batch is None else batch.to_pylist()
             except errors as error:
-                raise failed(error, number + 1) from None
+                raise damaged(error, number + 1) from None
             if cells is None:
                 return
             for row in cells:
@@ -197,7 +224,7 @@ def parquet_table(stream: IO[bytes], choice: Choice, path: Path) -> Table:
 
 
 def _class_names(metadata: bytes) -> dict[str, tuple[str, ...]]:
-    """Names of ClassLabel columns, from what the `datasets` library keeps in a schema's metadata; {} without it."""
+    """Names of ClassLabel columns, from what the datasets library keeps in a schema's metadata; {} without it."""
     try:
         features = json.loads(metadata)["info"]["features"]
         return {

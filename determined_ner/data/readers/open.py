@@ -1,19 +1,22 @@
-"""Any labelled text file as a stream of `Sentence`s, in bounded memory, or one clear UserError.
+"""Any labelled text file as a stream of sentences, in bounded memory, or one clear ``UserError``.
 
     for sentence in read_file("train.conll.gz"): ...
 
-The format follows from the name: `.csv`, `.tsv`, `.jsonl`/`.ndjson`, `.json`, `.parquet`, each but Parquet also with
-`.gz`, `.xz`, `.bz2` or `.zst` behind it. Every other name promises CoNLL columns (`ner_conll`), and so does a `.tsv`
-without a header or with blank lines between sentences. Tables have one row a sentence, its words and tags in lists, or
-one row a token and a column that tells the sentences apart.
+The format follows from the name: ``.csv``, ``.tsv``, ``.jsonl``/``.ndjson``, ``.json``, ``.parquet``, each except
+Parquet also with ``.gz``, ``.xz``, ``.bz2`` or ``.zst`` behind it. Every other name promises CoNLL columns, and so does
+a ``.tsv`` without a header or with blank lines between sentences. Tables have one row a sentence, its words and tags in
+lists, or one row a token and a column that says which tokens make a sentence.
 
 A tag is handed on as the file has it, less white space around it; a whole number becomes its decimal string, or its
-name where the file tells it. All but `.json` arrays and objects is read piece by piece. Documents are told by
--DOCSTART-, `# newdoc` or a document column; a file without any of these is one document, 0.
+name where the file says it. Everything except ``.json`` arrays and objects is read piece by piece. Documents are marked
+by -DOCSTART-, ``# newdoc`` or a document column; a file without any of these is one document, 0.
 
-This room finds the files and chooses their reader: `ner_conll`, or a format of `ner_formats` and then `ner_tables`.
-All of them stand on `ner_text`.
+The way of a file: ``lines`` (bytes to checked lines), then either ``conll_columns`` and ``conll``, or one of the
+``formats`` (lines to rows), ``tables`` (which column is which, which rows make a sentence) and ``rows`` (cells to words
+and tags).
 """
+
+from __future__ import annotations
 
 import difflib
 import glob
@@ -21,8 +24,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from determined_ner.data.readers.conll import find_columns, read_conll
+from determined_ner.data.readers.conll import read_conll
+from determined_ner.data.readers.conll_columns import find_columns
 from determined_ner.data.readers.formats import (
     csv_table,
     is_json_lines,
@@ -31,24 +36,14 @@ from determined_ner.data.readers.formats import (
     jsonl_table,
     parquet_table,
 )
-from determined_ner.data.readers.lines import (
-    MAX_LINE,
-    OPENERS,
-    Choice,
-    Layout,
-    Sentence,
-    empty_file_error,
-    open_unpacked,
-    peek,
-    read_lines,
-    shown,
-)
+from determined_ner.data.readers.lines import MAX_LINE, OPENERS, open_unpacked, peek, read_lines
+from determined_ner.data.readers.messages import empty_file_error, shown
+from determined_ner.data.readers.sentences import Choice, Layout, Sentence
 from determined_ner.data.readers.tables import read_table
 from determined_ner.errors import UserError
 
-__all__ = ["Choice", "Layout", "Sentence", "describe", "find_files", "format_of", "read_file"]
-
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
+"""What a suffix promises."""
 
 
 def read_file(
@@ -62,16 +57,21 @@ def read_file(
 ) -> Iterator[Sentence]:
     """Yield the sentences of one file, in its order; at least one.
 
-    Columns are detected unless named (CoNLL: named, or numbered "1", "2", … or "-1"). With `need_tags` false a file
-    that has no tag column, or not the `label_column` asked for, yields sentences whose tags are None. A string where a
-    list of words (or tags) could stand is split at white space.
+    Columns are detected unless named (CoNLL: named, or numbered "1", "2", … or "-1"). Detection takes the columns of
+    ``like`` first: in tables those of the same names, in CoNLL those of the same names, or numbers in a file without a
+    header, where both have as many columns. Next it prefers a column named ``{task}_tags``. A CoNLL file that leaves
+    open whether a column of tags or, to the right of it, one of O alone is meant is refused.
 
-    Detection takes the columns of `like`, the layout of another file: in tables those of the same names, in CoNLL
-    those of the same names, or numbers in a file without a header, where both have as many columns. Next it prefers a
-    column named `{task}_tags`. A CoNLL file that leaves open whether a column of tags or, to the right of it, one of O
-    alone is meant is refused.
+    A string where a list of words (or tags) could stand is split at white space.
 
-    Raises UserError, `file:line: what is wrong and what to do`, at the first thing that cannot be read.
+    Args:
+        need_tags: if False, a file that has no tag column, or not the ``label_column`` asked for, yields sentences
+            whose tags are None.
+        task: names the column of tags that is preferred.
+        like: the layout of another file.
+
+    Raises:
+        UserError: at the first thing that cannot be read, with its line.
     """
     sentence = None
     choice = Choice(text_column, label_column, document_column, need_tags, task, like)
@@ -91,76 +91,87 @@ def describe(
     task: str = "ner",
     like: Layout | None = None,
 ) -> Layout:
-    """Tell how `read_file` reads a file, from its head alone (`.json` arrays and objects are read whole)."""
+    """How ``read_file`` reads a file, from its head alone (``.json`` arrays and objects are read whole).
+
+    Raises:
+        UserError: the head cannot be read, or leaves open which column is which.
+    """
     choice = Choice(text_column, label_column, document_column, need_tags, task, like)
     with _opened(Path(path), choice) as (layout, _):
         return layout
 
 
 def find_files(pattern: str) -> list[Path]:
-    """Files that a path or a glob (`data/train-*.jsonl.gz`, `**` for any depth) names, sorted by name.
+    """The files that a path or a glob (``data/train-*.jsonl.gz``, ``**`` for any depth) names, sorted by name.
 
-    Raises UserError where there is none. As in a shell, a wildcard does not match a leading dot.
+    As in a shell, a wildcard does not match a leading dot.
+
+    Raises:
+        UserError: there is none.
     """
     if "\0" in pattern:
-        raise UserError(f"{shown(pattern)}: no file name holds a NUL: write another")
+        raise UserError(shown(pattern), "no file name holds a NUL", "write another")
     path = Path(os.path.expanduser(pattern))  # noqa: PTH111 (Path.expanduser raises where there is no home)
     if glob.has_magic(pattern) and not _exists(path):
         found = (Path(name) for name in glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes dotfiles)
         files = sorted(file for file in found if file.is_file())
         if not files:
-            raise UserError(f"{pattern}: no file matches this pattern: look for a slip, or for files not yet made")
+            raise UserError(pattern, "no file matches this pattern", "correct it, or make the files first")
         return files
-    return [_checked(path)]
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name that is too long, a folder that may not be entered
-        return False
-
-
-def _checked(path: Path) -> Path:
-    """`path`, which is a regular file (a pipe or a device might never end)."""
-    if _exists(path) and path.is_dir():
-        raise UserError(f"{path}: is a directory: name a file, or several by a pattern such as {path}/*.jsonl")
-    if not _exists(path):
-        near = difflib.get_close_matches(path.name, [file.name for file in path.parent.glob("*")], 1)
-        hint = f"did you mean {path.parent / near[0]}?" if near else f"paths are taken from {Path.cwd()}"
-        raise UserError(f"{path}: no such file: {hint}")
-    if not path.is_file():
-        raise UserError(f"{path}: is a pipe or a device, not a regular file: write its content to a file first")
-    return path
+    _require_file(path)
+    return [path]
 
 
 def format_of(path: Path) -> tuple[str, str]:
-    """What a file's name promises: a value of FORMATS or conll, and the suffix of its packing ("": none)."""
+    """What a file's name promises: a value of ``FORMATS`` or conll, and the suffix of its packing ("": none)."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packing = suffixes.pop() if suffixes and suffixes[-1] in OPENERS else ""
     return FORMATS.get(suffixes[-1] if suffixes else "", "conll"), packing
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, a directory that may not be entered
+        return False
+
+
+def _require_file(path: Path) -> None:
+    """Refuse all but a regular file: a pipe or a device might never end."""
+    if not _exists(path):
+        near = difflib.get_close_matches(path.name, [file.name for file in path.parent.glob("*")], 1)
+        hint = f"did you mean {path.parent / near[0]}?" if near else f"relative paths are taken from {Path.cwd()}"
+        raise UserError(path, "no such file", hint)
+    if path.is_dir():
+        raise UserError(path, "is a directory", f"name a file, or several by a pattern such as {path}/*.jsonl")
+    if not path.is_file():
+        raise UserError(path, "is a pipe or a device, not a regular file", "write its content to a file first")
+
+
 @contextmanager
 def _opened(path: Path, choice: Choice) -> Iterator[tuple[Layout, Iterator[Sentence]]]:
     """A file's layout and its sentences, which can be read while the context lasts."""
-    format_, packing = format_of(_checked(path))
+    _require_file(path)
+    format_, packing = format_of(path)
     if format_ == "parquet" and packing:
-        raise UserError(f"{path}: Parquet inside {packing}: unpack it (Parquet is compressed by itself)")
+        raise UserError(path, f"Parquet inside {packing}", "unpack it (Parquet is compressed by itself)")
     with open_unpacked(path, packing) as stream:
-        if format_ == "parquet":
-            yield read_table(parquet_table(stream, choice, path), choice, path)
-            return
-        # A `.json` file is held whole, so that its one line may be as long as it likes.
-        head, lines = peek(read_lines(stream, path, -1 if format_ == "json" else MAX_LINE))
-        if format_ == "tsv" and not is_table(head, choice):
-            format_ = "conll"
-        if format_ == "conll":
-            columns = find_columns(head, choice, path)
-            yield columns.layout(), read_conll(lines, columns, path)
-        elif format_ == "json" and not is_json_lines(head):
-            yield read_table(json_table(lines, choice, path), choice, path)
-        elif format_ in ("json", "jsonl"):
-            yield read_table(jsonl_table(lines, path), choice, path)
-        else:
-            yield read_table(csv_table(head, lines, format_, path), choice, path)
+        yield _read(stream, format_, choice, path)
+
+
+def _read(stream: IO[bytes], format_: str, choice: Choice, path: Path) -> tuple[Layout, Iterator[Sentence]]:
+    """The layout and the sentences of a stream whose name promises ``format_``; its head may say better."""
+    if format_ == "parquet":
+        return read_table(parquet_table(stream, choice, path), choice, path)
+    # A `.json` file is held whole, so its one line may be of any length.
+    head, lines = peek(read_lines(stream, path, -1 if format_ == "json" else MAX_LINE))
+    if format_ == "conll" or (format_ == "tsv" and not is_table(head, choice)):
+        columns = find_columns(head, choice, path)
+        return columns.layout(), read_conll(lines, columns, path)
+    if format_ in ("csv", "tsv"):
+        table = csv_table(head, lines, format_, path)
+    elif format_ == "jsonl" or is_json_lines(head):
+        table = jsonl_table(lines, path)
+    else:
+        table = json_table(lines, choice, path)
+    return read_table(table, choice, path)

@@ -1,0 +1,117 @@
+"""What every reader is asked for and gives back: a ``Choice`` of columns in, a ``Layout`` and ``Sentence`` objects out.
+
+Beside them stands what formats with columns share: the names that columns go by, and the numbering of documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+TEXT_NAMES = ("tokens", "words", "text", "word", "token", "sentence")
+"""Names that columns of words go by, best first; "sentence" may also be the number of one."""
+
+TAG_NAMES = ("ner_tags", "tags", "labels", "ner", "tag", "label", "pos_tags", "entities")
+"""Names that columns of tags go by, best first."""
+
+DOCUMENT_NAMES = ("doc_id", "document_id", "document")
+"""Names that columns with the document of a sentence go by, best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence (or one row of a table) as its file has it."""
+
+    words: list[str]
+    """Never empty, and no word is ""."""
+    tags: list[str] | None
+    """One for each word; None where the file has no tags at all (input for prediction)."""
+    line: int
+    """Where it begins: 1-based line (CoNLL, CSV, TSV, JSON Lines) or row (Parquet, JSON array)."""
+    document: int
+    """0-based running number of the document that it belongs to, non-decreasing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConllNumbers:
+    """Columns of a CoNLL file by 1-based number, which files of one layout share even where one has no header."""
+
+    columns: int
+    """How many there are."""
+    text: int
+    tag: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a file is read; columns by name, or by 1-based number ("2") where the file names none.
+
+    The names of the fields are part of the key of cached text (``data.sources``).
+    """
+
+    format: str
+    """conll, csv, tsv, jsonl, json or parquet."""
+    text_column: str
+    tag_column: str | None
+    """None: the file has no tags."""
+    separator: str | None = None
+    """Between columns; None where the format has no such thing."""
+    sentence_column: str | None = None
+    """Set where a table has one row a token."""
+    document_column: str | None = None
+    tag_names: tuple[str, ...] | None = None
+    """What integer tags mean, where the file itself says so (Parquet)."""
+    numbers: ConllNumbers | None = field(default=None, compare=False)
+    """The same columns by number; CoNLL alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The columns that the user named (None: to be detected), and what guides detection."""
+
+    text: str | None = None
+    label: str | None = None
+    document: str | None = None
+    need_tags: bool = True
+    """Refuse a file without tags."""
+    task: str = "ner"
+    """The column of tags is looked for as ``ner_tags`` first."""
+    like: Layout | None = None
+    """Layout of another file (the first training file), whose columns of words and tags are preferred."""
+    text_option: str = "data.text_column_name"
+    """By which setting or option the user names ``text``, for messages; the next two are those of the other columns."""
+    label_option: str = "data.label_column_name"
+    document_option: str = "data.document_column_name"
+
+    @property
+    def tag_names(self) -> tuple[str, ...]:
+        """Names that columns of tags go by, best first."""
+        return tuple(dict.fromkeys((f"{self.task}_tags", *TAG_NAMES)))
+
+
+def known_name(names: Sequence[str], known: Sequence[str]) -> str | None:
+    """The one of ``names`` that stands first in ``known``, whatever its case; None where there is none."""
+    folded = {name.strip().casefold(): name for name in reversed(names)}
+    return next((folded[name] for name in known if name in folded), None)
+
+
+class DocumentCounter:
+    """Numbers documents 0, 1, 2, … as sentences go by, from marks between them or from the values of a column."""
+
+    def __init__(self) -> None:
+        self._number = -1
+        self._begins = True
+        self._key: Any = None
+
+    def mark(self) -> None:
+        """The next sentence begins a document (several marks in a row begin one)."""
+        self._begins = True
+
+    def number(self, key: Any = None) -> int:
+        """Document of the next sentence; ``key`` is its document column, None or "" meaning "as before"."""
+        if key is not None and key != "" and key != self._key:
+            self._key, self._begins = key, True
+        self._number += self._begins
+        self._begins = False
+        return self._number

@@ -1,0 +1,137 @@
+"""Which column of a table is which, and which of its rows make a sentence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from determined_ner.data.readers.open import describe
+from determined_ner.data.readers.sentences import Choice, Layout, Sentence
+from determined_ner.data.readers.tables import choose_columns
+from determined_ner.errors import UserError
+from tests.data.readers.files import KAGGLE, TWO, TWO_CONLL, TWO_JSONL, Write, pairs, read, refused, write_parquet
+
+
+def test_a_row_a_token_with_the_id_in_the_first_row(write: Write) -> None:
+    path = write("ner.csv", KAGGLE)
+    assert read(path) == [
+        Sentence(["EU", '"', "a,b", "New York"], ["B-org", "O", "O", "B-geo"], 2, 0),
+        Sentence(["Families"], ["O"], 6, 0),
+    ]
+    assert describe(path) == Layout("csv", "Word", "Tag", ",", "Sentence #")
+
+
+@pytest.mark.parametrize("title", ["Sentence #", "sentence_id", "Sentence", "sent_id", "SENTENCE_IDX"])
+def test_a_row_a_token_with_the_id_in_every_row(write: Write, title: str) -> None:
+    text = f"{title},word,tag\n1,a,B-X\n1,b,O\n2,c,O\n1,d,O\n"
+    assert pairs(write("a.csv", text)) == [(["a", "b"], ["B-X", "O"]), (["c"], ["O"]), (["d"], ["O"])]
+
+
+def test_a_row_a_token_for_prediction(write: Write) -> None:
+    assert pairs(write("a.csv", "sentence_id,word\n1,a b\n1,c\n2,d\n"), need_tags=False) == [
+        (["a b", "c"], None),
+        (["d"], None),
+    ]
+
+
+def test_a_row_a_token_in_tsv_json_lines_and_parquet(write: Write, tmp_path: Path) -> None:
+    rows = [(1, "a", "B-X"), (1, "b", "O"), (2, "c", "O")]
+    expected = [(["a", "b"], ["B-X", "O"]), (["c"], ["O"])]
+    tsv = "sentence_id\tword\ttag\n" + "".join(f"{i}\t{w}\t{t}\n" for i, w, t in rows)
+    jsonl = "".join(json.dumps({"sentence_id": i, "word": w, "tag": t}) + "\n" for i, w, t in rows)
+    columns = dict(zip(("sentence_id", "word", "tag"), map(list, zip(*rows, strict=True)), strict=True))
+    assert pairs(write("a.tsv", tsv)) == expected
+    assert pairs(write("a.jsonl", jsonl)) == expected
+    assert pairs(write_parquet(tmp_path / "a.parquet", columns)) == expected
+
+
+def test_a_sentence_id_beside_lists_parts_nothing(write: Write) -> None:
+    rows = [json.dumps({"sentence_id": 1, "tokens": words, "tags": tags}) for words, tags in TWO]
+    path = write("a.jsonl", "\n".join(rows))
+    assert pairs(path) == TWO
+    assert describe(path).sentence_column is None
+
+
+def test_a_tag_a_sentence_is_not_taken_for_a_row_a_token(write: Write) -> None:
+    rows = (
+        '{"sentence_id": 1, "text": "great movie", "label": "good"}\n{"sentence_id": 2, "text": "no", "label": "bad"}\n'
+    )
+    refused(write("a.jsonl", rows), 1, "2 words but 1 tag,", "['great', 'movie']", "['good']")
+
+
+def test_a_document_parts_sentences_of_the_same_id(write: Write) -> None:
+    text = "document_id,sentence_id,word,tag\nx,1,a,O\n,1,b,O\ny,1,c,O\ny,2,d,O\n"
+    assert [(s.words, s.document) for s in read(write("a.csv", text))] == [(["a", "b"], 0), (["c"], 1), (["d"], 1)]
+
+
+def test_a_row_a_token_without_sentences_is_refused(write: Write) -> None:
+    refused(write("a.csv", "token,tag\nEU,B-ORG\nrejects,O\n"), 2, "'EU'", "sentence_id")
+    refused(write("b.csv", "word\nEU\nrejects\n"), 2, "'EU'", "sentence_id", need_tags=False)
+    assert pairs(write("c.csv", "text\nHello\nBye\n"), need_tags=False) == [(["Hello"], None), (["Bye"], None)]
+
+
+def test_column_names_of_tables(write: Write) -> None:
+    assert describe(write("a.csv", "id,Sentence,LABELS\n1,a b,O O\n")) == Layout("csv", "Sentence", "LABELS", ",")
+    assert describe(write("b.csv", "Sentence #,Sentence,POS,Tag\nS 1,a b,\"['N', 'N']\",\"['O', 'O']\"\n")) == Layout(
+        "csv", "Sentence", "Tag", ","
+    )
+    path = write("c.csv", "satz,marken,text\na b,O O,x\n")
+    assert pairs(path, text_column="satz", label_column="marken") == [(["a", "b"], ["O", "O"])]
+    refused(path, 1, "label_column", "['satz', 'marken', 'text']")
+    refused(path, 1, "'tag'", "label_column", "'marken'", label_column="tag")
+    refused(path, 1, "'words'", "text_column", "'marken'", text_column="words")
+    refused(path, 1, "'doc'", "document_column", "'marken'", label_column="marken", document_column="doc")
+    refused(write("d.csv", "x,y\na b,O O\n"), 1, "text_column", "['x', 'y']")
+    refused(write("e.csv", "text,tags,tags\na b,O O,O O\n"), 1, "two columns", "'tags'")
+
+
+def test_a_table_is_read_like_another_by_name_where_it_has_the_column(write: Write) -> None:
+    like = describe(write("train.jsonl", '{"text": "a b", "entities": ["O", "B-X"]}\n'))
+    both = '{"text": "a", "tokens": ["b"], "entities": ["O"], "tags": ["N"]}\n'
+    assert pairs(write("a.jsonl", both)) == [(["b"], ["N"])]
+    assert pairs(write("a.jsonl", both), like=like) == [(["a"], ["O"])]
+    assert pairs(write("b.csv", "tokens,tags\na b,O O\n"), like=like) == [(["a", "b"], ["O", "O"])]
+    conll = describe(write("train.conll", TWO_CONLL))
+    assert pairs(write("a.jsonl", both), like=conll) == [(["b"], ["N"])]
+
+
+@pytest.mark.parametrize(("task", "tags"), [("ner", ["B-X"]), ("pos", ["N"]), ("chunk", ["B-X"])])
+def test_a_column_named_for_the_task_is_preferred(write: Write, task: str, tags: list[str]) -> None:
+    row = {"tokens": ["a"], "pos_tags": ["N"], "ner_tags": ["B-X"]}
+    assert pairs(write("a.jsonl", json.dumps(row)), task=task) == [(["a"], tags)]
+    assert pairs(write("a.conll", "token\tpos_tags\tner_tags\na\tN\tB-X\n"), task=task) == [(["a"], tags)]
+    assert pairs(write("b.conll", "a\tN\tB-X\n"), task=task) == [(["a"], ["B-X"])]  # found as for ner
+
+
+def test_document_column_of_tables(write: Write) -> None:
+    text = "doc_id,text,tags,part\n7,a b,O O,x\n7,c d,O O,y\n,e f,O O,y\n3,g h,O O,y\n"
+    assert [s.document for s in read(write("a.csv", text))] == [0, 0, 0, 1]
+    assert [s.document for s in read(write("a.csv", text), document_column="part")] == [0, 1, 1, 1]
+
+
+def test_an_unnamed_index_column_is_no_document(write: Write) -> None:
+    assert [s.document for s in read(write("a.csv", ",text,tags\n0,a b,O O\n1,c d,O O\n"))] == [0, 0]
+
+
+@pytest.mark.parametrize("rows_before", [1, 150])
+def test_tags_in_some_rows_alone(write: Write, rows_before: int) -> None:
+    path = write("a.jsonl", '{"tokens": ["a"]}\n' * rows_before + TWO_JSONL)
+    line = 1 if rows_before == 1 else 151
+    refused(path, line, "'ner_tags'", need_tags=False)
+    refused(path, 1, "label_column" if rows_before > 1 else "'ner_tags'")
+    refused(path, line, "'ner_tags'", need_tags=False, label_column="ner_tags")
+
+
+def test_messages_name_the_options_that_the_caller_has() -> None:
+    choice = Choice(text_option="--text-column", label_option="--label-column", document_option="--document-column")
+    for names, wanted, option in (
+        (["x", "y"], choice, "--text-column"),
+        (["text", "y"], choice, "--label-column"),
+        (["text", "tags"], replace(choice, document="z"), "--document-column"),
+    ):
+        with pytest.raises(UserError) as caught:
+            choose_columns(names, wanted, Path("a.csv"))
+        assert f"for {option} among" in caught.value.problem and f"set {option} to" in caught.value.remedy
