@@ -81,7 +81,7 @@ def test_rows_of_a_dataset_are_checked_like_those_of_a_table(load, tmp_path, row
 
 def test_words_of_a_dataset_are_text(load, tmp_path):
     folder = save_dataset(tmp_path / "data", train=[([1, 2], ["O", "B-X"])], validation=[([1], ["O"])])
-    with pytest.raises(UserError, match=r"has 1 \(int\) for word 1: words are text"):
+    with pytest.raises(UserError, match=r"has 1 \(int\) for word 1; words are text"):
         load(dataset_name=folder)
 
 
