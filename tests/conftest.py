@@ -168,6 +168,26 @@ def train(config_file: Path, tmp_path: Path) -> Callable[..., Path]:
     return run
 
 
+@pytest.fixture
+def refuse(tmp_path: Path, config_file: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Train in this process with what cannot be; returns the message, after which nothing is left behind."""
+    import ner_trial
+
+    def run(*overrides: str, options: Sequence[str] = (), config: Path = config_file) -> str:
+        folder = tmp_path / "run"
+        arguments = [str(config), *([] if "--output-dir" in options else ["--output-dir", str(folder)]), *options]
+        for override in overrides:
+            arguments += ["--config", override]
+        capsys.readouterr()
+        assert ner_trial.main(arguments) == 2
+        assert not folder.exists(), "a folder was left behind"
+        message = capsys.readouterr().err
+        assert message.count("error: ") == 1 and "Traceback" not in message
+        return message[message.index("error: ") :]
+
+    return run
+
+
 def command(*arguments: object, processes: int = 1) -> list[str]:
     """The command line of ner_trial.py, under torchrun for several processes."""
     launcher = [sys.executable]
@@ -199,12 +219,14 @@ def without_times(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if not k.endswith("_per_second")} for line in lines]
 
 
+def newest_checkpoint(folder: Path) -> Path:
+    """Of a run."""
+    return max((folder / "checkpoints").glob("step-*"))
+
+
 def final_state(folder: Path) -> dict[str, Any]:
     """The newest checkpoint's models, optimizers and schedules."""
-    import ner_trial  # noqa: F401  (allows NumPy's random state in torch's safe loader)
-
-    newest = max((folder / "checkpoints").glob("step-*"))
-    return torch.load(newest / "state_dict.pth", map_location="cpu", weights_only=True)
+    return torch.load(newest_checkpoint(folder) / "state_dict.pth", map_location="cpu", weights_only=True)
 
 
 def assert_equal_states(left: Any, right: Any, where: str = "state") -> None:

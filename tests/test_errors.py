@@ -3,32 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
+import shutil
 
 import pytest
 
-import ner_trial
-from tests.conftest import make_sentences, run_command, write_config, write_conll
-
-
-@pytest.fixture
-def refuse(tmp_path, config_file, capsys):
-    """Run the command in this process; returns its message."""
-
-    def run(*overrides: str, options: tuple[str, ...] = (), config: Path = config_file) -> str:
-        folder = tmp_path / "run"
-        arguments = [str(config), *([] if "--output-dir" in options else ["--output-dir", str(folder)]), *options]
-        for override in overrides:
-            arguments += ["--config", override]
-        capsys.readouterr()
-        assert ner_trial.main(arguments) == 2
-        assert not folder.exists(), "a folder was left behind"
-        message = capsys.readouterr().err
-        assert message.count("error: ") == 1 and "Traceback" not in message
-        return message[message.index("error: ") :]
-
-    return run
+from tests.conftest import make_sentences, write_config, write_conll
 
 
 @pytest.mark.parametrize(
@@ -138,8 +117,6 @@ def test_bytes_that_are_no_text_are_refused_with_their_line(refuse, corpus):
 
 
 def test_a_model_directory_without_weights_is_refused(refuse, tiny_encoder, tmp_path):
-    import shutil
-
     bare = tmp_path / "bare"
     shutil.copytree(tiny_encoder, bare)
     (bare / "model.safetensors").unlink()
@@ -148,8 +125,6 @@ def test_a_model_directory_without_weights_is_refused(refuse, tiny_encoder, tmp_
 
 
 def test_a_model_directory_without_a_tokenizer_is_refused(refuse, tiny_encoder, tmp_path):
-    import shutil
-
     bare = tmp_path / "bare"
     bare.mkdir()
     for name in ("config.json", "model.safetensors"):
@@ -164,8 +139,6 @@ def test_the_tokenizer_of_another_model_is_refused(refuse, pretrained_encoder):
 
 
 def test_weights_of_another_architecture_are_refused(refuse, tiny_encoder, tmp_path):
-    import shutil
-
     from safetensors.torch import load_file, save_file
 
     broken = tmp_path / "broken"
@@ -198,112 +171,6 @@ def test_a_config_file_that_is_missing_or_broken_is_refused(refuse, tmp_path):
     assert "hyperparameters" in refuse(config=broken)
 
 
-def test_resume_with_nothing_there_is_refused(refuse, tmp_path):
-    folder = tmp_path / "nothing"
-    message = refuse(options=("--resume", "--output-dir", str(folder)))
-    assert "--resume" in message and str(folder) in message and not folder.exists()
-
-
-def test_a_folder_of_the_users_own_is_left_as_it_was(tmp_path, config_file, capsys):
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    (folder / "notes.txt").write_text("mine")
-    arguments = [str(config_file), "--output-dir", str(folder)]
-    assert ner_trial.main([*arguments, "--config", "data.max_seq_length=1000"]) == 2
-    assert [p.name for p in folder.iterdir()] == ["notes.txt"]
-    assert ner_trial.main(arguments) == 0
-    capsys.readouterr()
-
-
-def test_resume_with_changed_data_is_refused(refuse, train, corpus):
-    folder = train(output="begun")
-    corpus["train"].write_text(corpus["train"].read_text().replace("went", "goes"))
-    message = refuse(options=("--resume", "--output-dir", str(folder)))
-    assert "data has changed" in message and "train" in message and "validation" not in message
-
-
-def test_resume_with_other_labels_is_refused(refuse, train, corpus):
-    folder = train(output="begun")
-    for file in corpus.values():
-        file.write_text(file.read_text().replace("B-PER", "B-HUM").replace("I-PER", "I-HUM"))
-    message = refuse(options=("--resume", "--output-dir", str(folder)))
-    assert "B-PER" in message and "B-HUM" in message
-
-
-def test_a_folder_that_another_process_trains_into_is_refused(refuse, train):
-    from determined_ner.local.folder import lock_folder
-
-    folder = train(output="begun")
-    with lock_folder(folder):
-        assert "another process" in refuse(options=("--resume", "--output-dir", str(folder)))
-
-
-def test_a_broken_config_of_a_run_is_refused(refuse, train):
-    folder = train(output="begun")
-    (folder / "config.json").write_text('{"name": ')
-    assert f"{folder / 'config.json'}:1" in refuse(options=("--resume", "--output-dir", str(folder)))
-
-
-@pytest.mark.parametrize(("content", "told"), [('{"data', "not readable"), (None, "has no ner_settings.json")])
-def test_a_damaged_checkpoint_of_a_run_is_refused(refuse, train, content, told):
-    folder = train(output="begun")
-    for settings in folder.glob("checkpoints/*/ner_settings.json"):
-        settings.unlink() if content is None else settings.write_text(content)
-    message = refuse(options=("--resume", "--output-dir", str(folder)))
-    assert told in message and str(folder / "checkpoints") in message and "again" in message
-
-
-def test_resume_with_other_settings_is_refused(refuse, train):
-    folder = train(output="begun")
-    message = refuse("hyperparameters.learning_rate=0.5", options=("--resume", "--output-dir", str(folder)))
-    assert "hyperparameters.learning_rate: 0.001 → 0.5" in message
-
-
-def test_a_folder_with_a_run_is_not_overwritten(refuse, train):
-    folder = train(output="begun")
-    before = (folder / "metrics.jsonl").read_bytes()
-    assert "--resume" in refuse(options=("--output-dir", str(folder)))
-    assert (folder / "metrics.jsonl").read_bytes() == before
-
-
-def test_an_output_folder_that_cannot_be_written_is_refused(refuse, tmp_path):
-    (tmp_path / "file").write_text("")
-    message = refuse(options=("--output-dir", str(tmp_path / "file" / "run")))
-    assert str(tmp_path / "file" / "run") in message
-    if os.geteuid() != 0:
-        (tmp_path / "locked").mkdir(mode=0o500)
-        assert "cannot be written" in refuse(options=("--output-dir", str(tmp_path / "locked" / "run")))
-
-
 def test_a_cache_that_cannot_be_written_is_refused(refuse, tmp_path):
     (tmp_path / "file").write_text("")
     assert "data.cache_dir" in refuse(f"data.cache_dir={tmp_path / 'file'}")
-
-
-def test_a_full_disk_ends_with_a_message_and_no_half_checkpoint(tmp_path, config_file, train, capsys, monkeypatch):
-    import torch
-
-    def full(checkpoint, path, *_, **__):
-        Path(path).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    assert ner_trial.main([str(config_file), "--output-dir", str(tmp_path / "run")]) == 2
-    message = capsys.readouterr().err
-    assert "No space left" in message and "--resume" in message
-    assert not list((tmp_path / "run" / "checkpoints").iterdir())
-
-
-def test_fewer_sentences_in_a_batch_than_processes_is_refused(tmp_path, tiny_encoder, corpus):
-    config = write_config(tmp_path / "c.yaml", tiny_encoder, corpus, global_batch_size=1)
-    done = run_command(config, "--output-dir", tmp_path / "run", processes=2)
-    assert done.returncode != 0
-    assert done.stderr.count("error: hyperparameters.global_batch_size: 1 is less than the 2 slots") == 1
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_mistake_in_the_data_ends_all_processes(tmp_path, config_file, corpus):
-    corpus["validation"].write_text("Ada B-PER\nwent\n")
-    done = run_command(config_file, "--output-dir", tmp_path / "run", processes=2)
-    assert done.returncode != 0 and done.stderr.count("error: ") == 1
-    assert "validation.conll" in done.stderr

@@ -73,7 +73,7 @@ def open_folder(arguments: argparse.Namespace) -> OpenedFolder:
         before = frozenset(folder.iterdir()) if folder.is_dir() else None
     saved_file = folder / CONFIG_FILE
     if arguments.resume:
-        saved = read_json(saved_file)
+        saved = read_json(saved_file, "the run")
         if saved is None:
             raise UserError("--resume", f"{folder} holds no run to go on with", "start it without --resume")
         config = config or override_config(saved, arguments.overrides)

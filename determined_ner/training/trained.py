@@ -107,7 +107,7 @@ def find_trained(source: str, downloads: Path, trust_remote_code: bool = False) 
         raise UserError(source, "is a file" if path.exists() else "no such directory", REMEDY)
     elif (path / "checkpoints").is_dir() or (path / SUMMARY_FILE).is_file():
         run = RunFolder(path)
-        summary = read_json(path / SUMMARY_FILE)
+        summary = read_json(path / SUMMARY_FILE, "the run")
         inside = run.model if run.model.is_dir() else _best_checkpoint(run)
     directory = ModelDirectory(inside, REMEDY, trust_remote_code)
     return Trained(path, directory, _settings(directory), run, summary)
@@ -150,7 +150,7 @@ def _best_checkpoint(run: RunFolder) -> Path:
     if not run.saved_steps():
         again = f"determined-ner train --output-dir {run.path} --resume"
         raise UserError(run.path, "a run without a checkpoint", f"go on with it: {again}")
-    config = read_json(run.path / CONFIG_FILE)
+    config = read_json(run.path / CONFIG_FILE, "the run")
     if config is None:
         raise UserError(run.path, f"no run's folder, it has no {CONFIG_FILE}", REMEDY)
     loop = parse_loop(config, parse_settings(config.get("hyperparameters"), config.get("data")))

@@ -1,0 +1,42 @@
+"""What a run leaves at its end, without Determined."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+from tests.conftest import ROOT, assert_equal_states, make_sentences
+
+
+def test_the_model_directory_is_the_best_checkpoint_and_carries_its_labels(train, corpus):
+    folder = train("hyperparameters.num_train_epochs=3")
+    model = AutoModelForTokenClassification.from_pretrained(folder / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    labels = ["B-LOC", "B-PER", "I-PER", "O"]
+    assert [model.config.id2label[i] for i in range(4)] == labels
+    summary = json.loads((folder / "summary.json").read_text())
+    state = torch.load(folder / summary["checkpoint"] / "state_dict.pth", weights_only=True)["models_state_dict"][0]
+    assert_equal_states(dict(model.state_dict()), dict(state))
+    # Read as a stranger would: plain transformers, no padding, one sentence at a time.
+    hits = words = 0
+    for sentence in make_sentences(7, 200):
+        inputs = tokenizer([w for w, _ in sentence], is_split_into_words=True, return_tensors="pt")
+        with torch.no_grad():
+            tags = model(**inputs).logits[0].argmax(-1)
+        first = [inputs.word_ids().index(i) for i in range(len(sentence))]
+        hits += sum(labels[tags[p]] == gold for p, (_, gold) in zip(first, sentence, strict=True))
+        words += len(sentence)
+    assert summary["test"]["accuracy"] == pytest.approx(hits / words)
+
+
+def test_the_end_of_a_run_needs_no_determined():
+    script = (
+        "import sys, determined_ner.finish.run_end; print([m for m in sys.modules if m.split('.')[0] == 'determined'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stdout == "[]\n", done.stdout + done.stderr

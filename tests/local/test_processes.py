@@ -1,0 +1,105 @@
+"""Several processes of ``torchrun`` train what one trains, and resume it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from determined_ner.training.run_folder import checkpoint_name
+from tests.conftest import (
+    assert_equal_states,
+    final_state,
+    make_sentences,
+    read_metrics,
+    run_command,
+    without_times,
+    write_config,
+    write_conll,
+)
+
+
+def metrics_of(folder: Path, kind: str) -> list[dict[str, float]]:
+    return [{k: v for k, v in line.items() if k != "kind"} for line in without_times(read_metrics(folder, kind))]
+
+
+def assert_close(left: list[dict], right: list[dict], tolerance: float) -> None:
+    assert len(left) == len(right) > 0
+    for a, b in zip(left, right, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            assert a[name] == pytest.approx(b[name], abs=tolerance), name
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_two_processes_give_the_metrics_of_one(tmp_path, tiny_encoder_without_dropout, corpus, grouped):
+    config = write_config(
+        tmp_path / "c.yaml", tiny_encoder_without_dropout, corpus, global_batch_size=7, group_by_length=grouped
+    )
+    folders = []
+    for processes in (1, 2):
+        folders.append(tmp_path / f"p{processes}")
+        done = run_command(config, "--output-dir", folders[-1], "--config", "scheduling_unit=1", processes=processes)
+        assert done.returncode == 0, done.stderr
+    for kind in ("training", "validation"):
+        assert_close(metrics_of(folders[0], kind), metrics_of(folders[1], kind), 1e-5)
+    one, two = (json.loads((f / "summary.json").read_text())["test"] for f in folders)
+    assert_close([one], [two], 1e-5)
+
+
+def test_two_processes_draw_the_dropout_of_two_accumulation_steps(tmp_path, config_file):
+    """With dropout on, what must agree is how the step is cut: two micro-batches each."""
+    folders = [tmp_path / "slots", tmp_path / "accumulated"]
+    for folder, processes, override in ((folders[0], 2, "scheduling_unit=1"), (folders[1], 1, "scheduling_unit=2")):
+        accumulation = 3 - processes
+        done = run_command(
+            config_file, "--output-dir", folder, "--config", override,
+            "--config", f"optimizations.aggregation_frequency={accumulation}", processes=processes,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    left, right = (metrics_of(f, "validation") for f in folders)
+    for lines in (left, right):
+        for line in lines:
+            del line["batches"]  # accumulation counts twice as many
+    assert_close(left, right, 1e-5)
+
+
+def test_the_parameters_of_all_processes_stay_equal_with_more_slots_than_sentences(tmp_path, tiny_encoder, corpus):
+    """An epoch whose last step has fewer sentences than slots still trains each once, on slots that stay in step."""
+    corpus = {**corpus, "train": write_conll(tmp_path / "odd.conll", make_sentences(7))}
+    config = write_config(tmp_path / "c.yaml", tiny_encoder, corpus, global_batch_size=3)
+    done = run_command(config, "--output-dir", tmp_path / "r", "--config", "scheduling_unit=1", processes=3)
+    assert done.returncode == 0, done.stderr
+    assert len(read_metrics(tmp_path / "r", "training")) == 6
+
+
+def test_two_processes_resume_what_two_processes_began(tmp_path, config_file):
+    """Each draws the dropout of its own micro-batches again, though a checkpoint holds one process's generator."""
+    folders = [tmp_path / "whole", tmp_path / "half"]
+    options = ["--config", "scheduling_unit=1", "--config", "checkpoint_policy=all"]
+    options += ["--config", "checkpoint_storage.save_trial_latest=9"]
+    for folder in folders:
+        done = run_command(config_file, "--output-dir", folder, *options, processes=2)
+        assert done.returncode == 0, done.stderr
+    shutil.rmtree(folders[1] / "checkpoints" / checkpoint_name(12))
+    done = run_command("--output-dir", folders[1], "--resume", processes=2)
+    assert done.returncode == 0, done.stderr
+    assert without_times(read_metrics(folders[1])) == without_times(read_metrics(folders[0]))
+    assert_equal_states(*(final_state(folder)["models_state_dict"] for folder in folders))
+
+
+def test_fewer_sentences_in_a_batch_than_processes_is_refused(tmp_path, tiny_encoder, corpus):
+    config = write_config(tmp_path / "c.yaml", tiny_encoder, corpus, global_batch_size=1)
+    done = run_command(config, "--output-dir", tmp_path / "run", processes=2)
+    assert done.returncode != 0
+    assert done.stderr.count("error: hyperparameters.global_batch_size: 1 is less than the 2 slots") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mistake_in_the_data_ends_all_processes(tmp_path, config_file, corpus):
+    corpus["validation"].write_text("Ada B-PER\nwent\n")
+    done = run_command(config_file, "--output-dir", tmp_path / "run", processes=2)
+    assert done.returncode != 0 and done.stderr.count("error: ") == 1
+    assert "validation.conll" in done.stderr

@@ -1,0 +1,100 @@
+"""A run that was stopped anywhere and resumed ends as one that was not, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from determined_ner.training.run_folder import RunFolder, checkpoint_name
+from tests.conftest import (
+    assert_equal_states,
+    command,
+    final_state,
+    read_metrics,
+    run_command,
+    without_times,
+    write_config,
+)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, tiny_encoder, corpus, accumulation):
+    """SIGKILL at random steps of epoch 2 and later, twice; checkpoints at odd places."""
+    config = write_config(
+        tmp_path / "c.yaml", tiny_encoder, corpus, num_train_epochs=30 // accumulation, warmup_ratio=0.2
+    )
+    arguments = [config, "--config", "scheduling_unit=2", "--config", "min_checkpoint_period.batches=5"]
+    arguments += ["--config", f"optimizations.aggregation_frequency={accumulation}"]
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    assert run_command(*arguments, "--output-dir", undisturbed).returncode == 0
+
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    rng = random.Random(time.time_ns())
+    for options in ([], ["--resume"]):
+        process = subprocess.Popen(
+            command(*arguments, "--output-dir", killed, *options), env=environment, stderr=subprocess.DEVNULL
+        )
+        # 6 batches an epoch, 180 in all; the second kill comes after the first one's place
+        threshold = rng.randint(13, 60) if not options else rng.randint(70, 120)
+        while process.poll() is None and reported(killed) < threshold:
+            time.sleep(0.005)
+        assert process.poll() is None, "ended before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = run_command(*arguments, "--output-dir", killed, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "resuming" in done.stderr
+
+    assert without_times(read_metrics(killed)) == without_times(read_metrics(undisturbed))
+    left, right = final_state(killed), final_state(undisturbed)
+    for part in ("models_state_dict", "optimizers_state_dict", "lr_schedulers_state_dict"):
+        assert_equal_states(left[part], right[part], part)
+    assert (killed / "model/model.safetensors").read_bytes() == (undisturbed / "model/model.safetensors").read_bytes()
+    summaries = [json.loads((f / "summary.json").read_text()) for f in (killed, undisturbed)]
+    assert summaries[0]["test"] == summaries[1]["test"]
+
+
+def reported(folder: Path) -> int:
+    """Batches of the last whole line of metrics.jsonl."""
+    try:
+        lines = (folder / "metrics.jsonl").read_text().split("\n")[:-1]
+    except FileNotFoundError:
+        return 0
+    return json.loads(lines[-1])["batches"] if lines else 0
+
+
+def test_resume_takes_settings_from_the_run_folder(tmp_path, train):
+    folder = train("scheduling_unit=1", "searcher.max_length.epochs=2")
+    whole = without_times(read_metrics(folder))
+    # As if it had been stopped right after the first epoch.
+    half = train("scheduling_unit=1", "checkpoint_policy=all", "checkpoint_storage.save_trial_latest=9", output="half")
+    shutil.rmtree(half / "checkpoints" / checkpoint_name(12))
+    assert RunFolder(half).saved_steps() == [6]
+    done = run_command("--output-dir", half, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert without_times(read_metrics(half)) == whole
+
+
+def test_a_run_stopped_before_its_first_checkpoint_resumes_from_the_beginning(train, tmp_path):
+    whole, stopped = train(output="whole"), train(output="stopped")
+    shutil.rmtree(stopped / "checkpoints")
+    done = run_command("--output-dir", stopped, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert without_times(read_metrics(stopped)) == without_times(read_metrics(whole))
+    assert_equal_states(final_state(stopped)["models_state_dict"], final_state(whole)["models_state_dict"])
+
+
+def test_resuming_a_finished_run_changes_nothing(train, tmp_path):
+    folder = train()
+    before = read_metrics(folder)
+    done = run_command("--output-dir", folder, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert read_metrics(folder) == before

@@ -1,0 +1,318 @@
+"""Undocumented names of Determined: each still exists in the release that is installed, and one module touches them."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import inspect
+import json
+import logging
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import determined as det
+import pytest
+import zmq
+from determined import core, pytorch, tensorboard
+from determined.common import api
+from determined.common.api import errors
+from urllib3.util.retry import Retry
+
+import ner_trial
+from determined_ner import determined_api
+from determined_ner.cluster import batch_inference, workarounds
+from determined_ner.cluster.workarounds import wait_for_master
+from determined_ner.local import core_context
+from determined_ner.training import callbacks, reducers
+from tests.conftest import ROOT
+
+API = ROOT / "determined_ner" / "determined_api.py"
+
+
+@pytest.fixture
+def context() -> Iterator[pytorch.PyTorchTrialContext]:
+    with pytorch.init(
+        hparams={"global_batch_size": 8},
+        exp_conf={"data": {}},
+        distributed=core.DummyDistributedContext(),
+        aggregation_frequency=2,
+        enable_tensorboard_logging=False,
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def slots() -> Iterator[tuple[core.DistributedContext, core.DistributedContext]]:
+    """A chief and a worker, as two slots of one machine."""
+    with socket.socket() as one, socket.socket() as two:
+        for probe in (one, two):
+            probe.bind(("127.0.0.1", 0))
+        ports = dict(zip(("pub_port", "pull_port"), (one.getsockname()[1], two.getsockname()[1]), strict=True))
+    made: dict[int, core.DistributedContext] = {}
+
+    def join(rank: int) -> None:
+        made[rank] = core.DistributedContext(
+            rank=rank, size=2, local_rank=rank, local_size=2, cross_rank=0, cross_size=1, chief_ip="127.0.0.1", **ports
+        )
+
+    threads = [threading.Thread(target=join, args=[rank]) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    yield made[0], made[1]
+    for slot in made.values():
+        slot.close()
+
+
+# -- Each name exists ----------------------------------------------------------------------------------------------
+
+
+def test_the_release_is_the_one_that_the_names_are_of() -> None:
+    assert det.__version__ == "0.38.1"
+
+
+def test_config() -> None:
+    parameters = inspect.signature(det.TrialInfo.__init__).parameters
+    assert "config" in parameters
+    info: Any = SimpleNamespace(trial=det.TrialInfo(**{**dict.fromkeys(list(parameters)[1:]), "config": {"name": "x"}}))
+    assert determined_api.experiment_config(info) == {"name": "x"}
+
+
+def test_managed_training(context: pytorch.PyTorchTrialContext) -> None:
+    assert "_managed_training" in vars(context)
+    assert determined_api.is_managed(context) is True
+    assert determined_api.is_managed(pytorch.CheckpointLoadContext()) is False
+
+
+def test_trial_seed(context: pytorch.PyTorchTrialContext) -> None:
+    assert "_trial_seed" in vars(context)
+    assert determined_api.trial_seed(context) is None  # and the public name raises
+    with pytest.raises(det.errors.InternalException):
+        context.get_trial_seed()
+
+
+def test_aggregation_frequency(context: pytorch.PyTorchTrialContext) -> None:
+    assert "_aggregation_frequency" in vars(context)
+    assert determined_api.accumulation_steps(context) == 2
+
+
+def test_core(context: pytorch.PyTorchTrialContext) -> None:
+    assert "_core" in vars(context)
+    assert isinstance(determined_api.core_context(context), core.Context)
+
+
+def test_current_batch_idx(context: pytorch.PyTorchTrialContext) -> None:
+    assert "_current_batch_idx" in vars(context)
+    determined_api.begin_batch(context, 5)
+    assert context.current_train_batch() == 5
+
+
+def test_pytorch_trial_controller_and_its_train_batch() -> None:
+    names = list(inspect.signature(pytorch._PyTorchTrialController._train_batch).parameters)
+    assert names == ["self", "batch", "epoch_idx", "batch_idx"]
+    expected = {
+        *("trial_inst", "context", "checkpoint_period", "validation_period", "reporting_period", "smaller_is_better"),
+        *("steps_completed", "latest_checkpoint", "local_training", "test_mode", "searcher_metric_name"),
+        *("checkpoint_policy", "step_zero_validation", "max_length", "global_batch_size", "profiling_enabled"),
+    }
+    assert expected == set(inspect.signature(pytorch._PyTorchTrialController.__init__).parameters) - {"self"}
+
+
+def test_get_last_validation() -> None:
+    class Context(determined_api.TrainContext):
+        def last_validation(self) -> int | None:
+            return 7
+
+    assert core.TrainContext._get_last_validation
+    assert core.DummyTrainContext._get_last_validation is not determined_api.TrainContext._get_last_validation
+    assert Context()._get_last_validation() == 7
+    assert "self.core_context.train._get_last_validation()" in inspect.getsource(pytorch._PyTorchTrialController)
+
+
+def test_write_user_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(det.util, "write_user_code", before := det.util.write_user_code)
+    assert list(inspect.signature(before).parameters) == ["path", "on_cluster"]
+    determined_api.replace_code_writer(write := lambda path, on_cluster: None)
+    assert det.util.write_user_code is write
+    assert "util.write_user_code(path, not self.local_training)" in inspect.getsource(pytorch._PyTorchTrialController)
+
+
+def test_maybe_reset_tbd_writer_and_the_upload() -> None:
+    told: list[Any] = []
+    train = SimpleNamespace(upload_tensorboard_files=lambda *arguments: told.append(arguments))
+    stand_in: Any = SimpleNamespace(
+        _maybe_reset_tbd_writer=lambda: told.append("reset"), _core=SimpleNamespace(train=train)
+    )
+    determined_api.upload_events(stand_in)
+    (reset, (selects, mangles)) = told
+    assert reset == "reset" and selects(Path("events")) and mangles is tensorboard.util.get_rank_aware_path
+    assert pytorch.PyTorchTrialContext._maybe_reset_tbd_writer
+    assert list(inspect.signature(core.TrainContext.upload_tensorboard_files).parameters) == [
+        "self",
+        "selector",
+        "mangler",
+    ]
+
+
+def test_chief_zmq_and_worker_zmq(slots: tuple[core.DistributedContext, core.DistributedContext]) -> None:
+    for slot, kind in zip(slots, (zmq.PULL, zmq.SUB), strict=True):
+        holder, name = determined_api.receiving_socket(slot)
+        assert name in ("_pull_socket", "_sub_socket")
+        assert getattr(holder, name).type == kind
+
+
+def test_the_batch_size_message_is_dropped_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("determined")
+    determined_api.drop_batch_size_message()
+    try:
+        logger.warning("`global_batch_size` changed from 7 to 6 to divide equally across 2 slots.")
+        logger.warning("something else")
+    finally:
+        for added in list(logger.filters):
+            logger.removeFilter(added)
+    assert caplog.messages == ["something else"]
+    assert "`global_batch_size` changed" in inspect.getsource(det.util)
+
+
+# -- The retries of a connection that is open already --------------------------------------------------------------
+
+
+class FailingOnce(BaseHTTPRequestHandler):
+    """A master that answers 503 and from then on as it should."""
+
+    asked: list[str]
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.asked.append(self.path)
+        data = json.dumps({}).encode()
+        self.send_response(503 if len(self.asked) == 1 else 200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def failing_once() -> Iterator[tuple[str, list[str]]]:
+    asked: list[str] = []
+    handler = type("Handler", (FailingOnce,), {"asked": asked})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_an_open_connection_takes_other_retries(is_open: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``ner_trial:NERTrial`` finds it: Determined has connected before the class is built."""
+    monkeypatch.delenv("DET_RETRY_CONFIG", raising=False)
+    with failing_once() as (url, asked):
+        session = api.Session(url, "user", "token", None, max_retries=Retry(total=20, allowed_methods=False))
+        if is_open:
+            session._persist_http_session()
+        with pytest.raises(errors.APIException):
+            session.post("/before")
+        asked.clear()
+        wait_for_master()
+        stand_in: Any = SimpleNamespace(train=SimpleNamespace(_session=session))
+        determined_api.use_retries_of_environment(stand_in)
+        session.post("/after")
+        assert asked == ["/after", "/after"]
+        assert session._max_retries.is_retry("POST", 503)  # of connections to come
+        assert (session._http_session is not None) is is_open
+        session.close()
+
+
+def test_where_there_is_no_cluster_there_is_no_connection() -> None:
+    stand_in: Any = SimpleNamespace(train=core.DummyTrainContext())
+    determined_api.use_retries_of_environment(stand_in)
+    assert "_session" not in vars(stand_in.train)
+
+
+def test_session_of_a_train_context() -> None:
+    assert list(inspect.signature(core.TrainContext.__init__).parameters)[1] == "session"
+    assert "self._session = session" in inspect.getsource(core.TrainContext.__init__)
+
+
+# -- No other module touches one -----------------------------------------------------------------------------------
+
+
+def private_names(file: Path) -> set[str]:
+    """Names with an underscore that a module reads, sets or overrides and does not define itself."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    defined |= {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in ("self", "cls")
+    }
+    defined |= {
+        node.target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    defined |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    touched = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    touched |= {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "determined"
+        for alias in node.names
+    }
+    return {name for name in touched - defined if name.startswith("_") and not name.endswith("__")}
+
+
+def of_determined(file: Path) -> bool:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    return any(name.split(".")[0] == "determined" for name in imported)
+
+
+def test_only_one_module_touches_undocumented_names() -> None:
+    files = [*(ROOT / "determined_ner").rglob("*.py"), ROOT / "ner_trial.py"]
+    touched = {file.relative_to(ROOT): private_names(file) for file in files if of_determined(file) and file != API}
+    assert len(touched) > 5
+    assert {file: names for file, names in touched.items() if names} == {}
+
+
+def test_no_class_of_another_module_overrides_an_undocumented_name() -> None:
+    modules = [ner_trial, batch_inference, workarounds, core_context, callbacks, reducers]
+    classes = [
+        made
+        for module in modules
+        for made in vars(module).values()
+        if inspect.isclass(made) and made.__module__ == module.__name__
+    ]
+    theirs = {
+        made: {name for base in made.__mro__ if base.__module__.split(".")[0] == "determined" for name in vars(base)}
+        for made in classes
+    }
+    assert sum(map(bool, theirs.values())) >= 8
+    overridden = {made: {name for name in vars(made) if re.match("_[^_]", name)} & theirs[made] for made in classes}
+    assert {made: names for made, names in overridden.items() if names} == {}
+
+
+def test_every_undocumented_name_is_tested_here() -> None:
+    tree = ast.parse(API.read_text(encoding="utf-8"))
+    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr.startswith("_")}
+    names |= {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier()
+    }
+    here = Path(__file__).read_text(encoding="utf-8")
+    assert {name for name in names if name.startswith("_") and name not in here} == set()

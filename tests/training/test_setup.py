@@ -1,0 +1,182 @@
+"""A training by itself: driven by a loop of our own it trains the bits that Determined's loop trains."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from determined_ner.errors import UserError
+from determined_ner.model.engine import Engine
+from determined_ner.settings.experiment import read_config
+from determined_ner.settings.loop import parse_loop
+from determined_ner.settings.parsing import parse_settings
+from determined_ner.training.setup import Training
+from tests.conftest import ROOT, assert_equal_states, final_state, newest_checkpoint
+
+
+class OneSlot:
+    """The processes that train: this one."""
+
+    rank = local_rank = 0
+    size = 1
+
+    def allgather(self, stuff: Any) -> list[Any]:
+        return [stuff]
+
+
+class OwnLoop:
+    """A loop of ours, of one slot, with nothing of Determined: it drives a training from its first batch to its last."""
+
+    def __init__(self) -> None:
+        self.device = torch.device("cpu")
+        self.models: list[Any] = []
+
+    def wrap_model(self, model: Any) -> Any:
+        self.models.append(model)
+        return model
+
+    def wrap_optimizer(self, optimizer: Any) -> Any:
+        return optimizer
+
+    def wrap_scaler(self, scaler: Any) -> Any:
+        return scaler
+
+    def configure_apex_amp(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("needs a GPU")
+
+    def backward(self, loss: torch.Tensor) -> None:
+        loss.backward()
+
+    def step_optimizer(self, optimizer: Any, clip_grads: Any = None, *, scaler: Any = None) -> None:
+        if (self._index + 1) % self._accumulation_steps:
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.div_(self._accumulation_steps)
+        clip_grads(parameters)
+        optimizer.step()
+        optimizer.zero_grad()
+        self._schedule_steps += 1
+
+    def run(self, training: Training) -> None:
+        self._index = self._schedule_steps = 0
+        self._accumulation_steps = training.accumulation_steps
+        training.begin(self)
+        training.engine.model.train()
+        dataset = training.dataset("train")
+        total = training.in_batches(training.loop.length)
+        while self._index < total:
+            for (chosen,) in training.train_batches:  # an epoch
+                training.train_step(dataset[chosen], self._index)
+                self._index += 1
+                if self._schedule_steps > training.schedule.last_epoch:
+                    training.schedule.step()
+
+
+def make_training(config_file: Path, tmp_path: Path, *overrides: str) -> Training:
+    config = read_config(config_file, list(overrides))
+    settings = parse_settings(config["hyperparameters"], config["data"])
+    loop = parse_loop(config, settings)
+    steps = loop.aggregation_frequency
+    return Training(settings, loop, torch.device("cpu"), OneSlot(), steps, loop.seed, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["hyperparameters.warmup_ratio=0.2"],
+        ["optimizations.aggregation_frequency=2", "hyperparameters.weight_decay=0.1"],
+        ["hyperparameters.precision=bf16", "optimizations.aggregation_frequency=2"],
+    ],
+)
+def test_a_loop_of_our_own_trains_the_same_bits(train, config_file, tmp_path, overrides):
+    folder = train(*overrides)
+    training = make_training(config_file, tmp_path, *overrides)
+    OwnLoop().run(training)
+    state = final_state(folder)
+    assert_equal_states(dict(training.model.state_dict()), dict(state["models_state_dict"][0]), "model")
+    assert_equal_states(training.engine.optimizer.state_dict(), state["optimizers_state_dict"][0], "optimizer")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert training.score("test") == summary["test"]
+    assert training.score("validation") == {name: summary["last"][name] for name in training.score("validation")}
+
+
+def test_a_training_needs_no_determined():
+    script = (
+        "import sys, determined_ner.training.setup; print([m for m in sys.modules if m.split('.')[0] == 'determined'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
+def test_what_is_written_beside_weights_describes_them(train, config_file, tmp_path):
+    folder = train()
+    training = make_training(config_file, tmp_path)
+    assert json.loads((newest_checkpoint(folder) / "ner_settings.json").read_text()) == training.describe()
+
+
+def test_one_slot_of_a_machine_goes_first_and_a_mistake_of_one_is_that_of_all(config_file, tmp_path):
+    mistake = UserError("there", "is wrong", "correct it")
+    order = []
+
+    class SecondSlot(OneSlot):
+        rank = local_rank = 1
+        size = 2
+
+        def allgather(self, stuff: Any) -> list[Any]:
+            order.append("together")
+            return [None, stuff]
+
+    training = make_training(config_file, tmp_path)
+    training.slots = SecondSlot()
+    assert training._one_slot_first(lambda first: order.append(first) or "done") == "done"
+    assert order == ["together", False, "together"]
+
+    class AfterAMistake(SecondSlot):
+        def allgather(self, stuff: Any) -> list[Any]:
+            return [mistake, stuff]
+
+    training.slots = AfterAMistake()
+    with pytest.raises(UserError) as raised:
+        training._one_slot_first(lambda first: pytest.fail("the first slot has failed"))
+    assert raised.value is mistake
+
+
+def test_lengths_are_whole_optimizer_steps(config_file, tmp_path):
+    training = make_training(config_file, tmp_path, "optimizations.aggregation_frequency=4")
+    for given, batches in ((1, 4), (4, 4), (5, 8), (8, 8)):
+        length = parse_loop(
+            read_config(config_file, [f"searcher.max_length.batches={given}"]), training.settings
+        ).length
+        assert training.in_batches(length) == batches
+
+
+def test_lengths_of_batches_are_few_in_half_precision_and_one_if_asked(train, monkeypatch):
+    lengths = set()
+
+    def recorded(method):
+        def record(self, batch, *arguments, **named):
+            lengths.add(batch["input_ids"].shape[1])
+            return method(self, batch, *arguments, **named)
+
+        return record
+
+    for name in ("train_step", "logits"):  # in training and in evaluation
+        monkeypatch.setattr(Engine, name, recorded(getattr(Engine, name)))
+    at_most_18 = ("data.max_seq_length=18", "hyperparameters.max_steps=8", "hyperparameters.global_batch_size=2")
+    rounded = {4, 8, 12, 16, 18}
+    train(*at_most_18, output="fp32")
+    assert not lengths <= rounded
+    lengths.clear()
+    train(*at_most_18, "hyperparameters.precision=bf16", output="bf16")
+    assert lengths <= rounded and 18 in lengths and len(lengths) > 2
+    lengths.clear()
+    train(*at_most_18, "data.pad_to_max_length=true", output="padded")
+    assert lengths == {18}
