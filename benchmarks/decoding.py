@@ -2,7 +2,8 @@
 
     python3 benchmarks/decoding.py MODEL_DIR FILE [FILE ...]
 
-With ``--raw`` each sentence is joined by spaces and cut into words again as raw text is (`tagging.words`): the entities found are compared with the gold ones by their characters.
+With ``--raw`` each sentence is joined by spaces and cut into words again as raw text is (`tagging.words`): the
+entities found are compared with the gold ones by their characters.
 """
 
 from __future__ import annotations

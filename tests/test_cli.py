@@ -74,7 +74,7 @@ def test_the_version(capsys):
 
 @pytest.mark.parametrize(
     ("argv", "said"),
-    [([], "required: VERB"), (["trian"], "invalid choice: 'trian'"), (["export", "runs/a"], "required: --output")],
+    [([], "required: VERB"), (["trayn"], "invalid choice: 'trayn'"), (["export", "runs/a"], "required: --output")],
 )
 def test_a_mistyped_command_is_refused(capsys, argv, said):
     with pytest.raises(SystemExit) as ended:

@@ -66,7 +66,8 @@ def test_what_is_pinned_is_what_the_project_asks_for(file, python):
     pinned, asked = pins(file, python), bounds("", "report", "train", "onnx")
     for name in pinned.keys() & asked.keys():
         assert asked[name].contains(pinned[name]), f"{name}=={pinned[name]}, and pyproject.toml wants {asked[name]}"
-    bare = {"fsspec", "pyzmq", "requests", "tokenizers"}  # those that Determined, datasets and transformers choose
+    # Those that Determined, datasets, Jinja2 and transformers choose.
+    bare = {"fsspec", "markupsafe", "pyzmq", "requests", "tokenizers"}
     if file == "current.txt":
         assert asked.keys() - pinned.keys() == bare
 
@@ -102,7 +103,7 @@ def test_the_hook_takes_for_good_enough_what_the_project_does(hook):
 
 def test_what_the_hook_does_not_look_for_comes_with_what_it_does(hook):
     """A container has torch, Determined's client, and what these and the hook's packages bring along."""
-    there = {"torch", "determined", "transformers", "datasets"}
+    there = {"torch", "determined", "transformers", "datasets", "jinja2"}
     brought = {
         canonicalize_name(required.name)
         for name in there
