@@ -211,7 +211,7 @@ def prepare(hparams: InferenceHyperparameters, data: InferenceData) -> Job:
     output = Path(data.output_file).expanduser().absolute()
     key = hash_parts([split.fingerprint, hash_file(directory.path / STATE_FILE), hparams.pieces_per_part])
     parts = output.with_name(f".{output.name}.parts-{key[:16]}")
-    borders = _cut(split, hparams.pieces_per_part)
+    borders = cut_into_parts(split, hparams.pieces_per_part)
     return Job(trained, directory.load_model(), settings.hparams, text, split, borders, output, parts)
 
 
@@ -241,7 +241,7 @@ def _source(files: list[Path], data: InferenceData, trained: Trained) -> Source:
     )
 
 
-def _cut(split: Split, pieces_per_part: int) -> NDArray[np.int64]:
+def cut_into_parts(split: Split, pieces_per_part: int) -> NDArray[np.int64]:
     """(P + 1,) windows at which parts begin: about so many pieces each, no sentence in two of them."""
     whole = np.flatnonzero(np.isin(split.words[:-1], split.sentences))  # windows that begin with a sentence
     _, firsts = np.unique(split.windows[whole] // pieces_per_part, return_index=True)
@@ -290,16 +290,25 @@ def infer(job: Job) -> None:
 
 
 def run() -> None:
-    """Tag the files that the experiment names.
+    """Tag the files that the experiment of this task names.
 
     Raises:
-        UserError: this is no task of a cluster; settings, checkpoint, text or output that cannot be.
+        UserError: this is no task of a cluster; and as `tag_files`.
     """
     logging.basicConfig(level=logging.INFO, format=det.LOG_FORMAT)
     info = det.get_cluster_info()
     if info is None or info.task_type != "TRIAL":
-        remedy = "det experiment create configs/batch_inference.yaml ."
+        remedy = "submit it: det experiment create configs/batch_inference.yaml ."
         raise UserError("", "batch inference runs on a cluster", remedy)
+    tag_files(info)
+
+
+def tag_files(info: det.ClusterInfo) -> None:
+    """Tag the files that an experiment names.
+
+    Raises:
+        UserError: settings, checkpoint, text or output that cannot be.
+    """
     config = determined_api.experiment_config(info)
     problems: list[UserError] = []
     hparams = check_section("hyperparameters", InferenceHyperparameters, info.trial.hparams, problems)

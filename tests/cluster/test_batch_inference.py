@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+import yaml
 
+from determined_ner.cluster import batch_inference
+from determined_ner.data.split import Split
 from determined_ner.errors import UserError
 from tests.cluster.experiments import Experiments
 from tests.cluster.trials import Trial
-from tests.conftest import ROOT, make_sentences
+from tests.conftest import ROOT, make_sentences, read_metrics, write_conll
 
 SENTENCES = [[word for word, _ in sentence] for sentence in make_sentences(60, 300)]
 LONG = [[*(word for sentence in SENTENCES for word in sentence)] * 2]
@@ -19,8 +25,6 @@ LONG = [[*(word for sentence in SENTENCES for word in sentence)] * 2]
 
 
 def config(experiments: Experiments, trained: Trial, folder: Path, slots: int) -> dict[str, Any]:
-    import yaml
-
     folder.mkdir()
     rows = [json.dumps({"tokens": words}) + "\n" for words in [*SENTENCES, *LONG]]
     (folder / "input.jsonl").write_text("".join(rows), encoding="utf-8")
@@ -86,11 +90,6 @@ def test_two_slots_paused_and_resumed_write_the_same_file(
 
 
 def test_parts_hold_whole_sentences_and_every_window_once() -> None:
-    import numpy as np
-
-    from determined_ner.cluster.batch_inference import _cut
-    from determined_ner.data.split import Split
-
     rng = np.random.default_rng(0)
     sizes = rng.integers(1, 30, 400)
     words = np.concatenate([[0], np.cumsum(rng.integers(1, 9, 400))])
@@ -99,7 +98,7 @@ def test_parts_hold_whole_sentences_and_every_window_once() -> None:
     empty = np.zeros(0, np.int16)
     split = Split("input", empty, empty, empty, windows, words, empty, sentences, {})
     for pieces in (1, 50, 1000, 10**9):
-        borders = _cut(split, pieces)
+        borders = batch_inference.cut_into_parts(split, pieces)
         assert borders[0] == 0 and borders[-1] == 400 and (np.diff(borders) > 0).all()
         assert np.isin(words[borders], sentences).all()
     assert len(borders) == 2
@@ -123,27 +122,19 @@ def test_what_cannot_be_is_told(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from types import SimpleNamespace
-
-    from determined_ner.cluster.batch_inference import run
-
     monkeypatch.chdir(tmp_path)
     Path("input.txt").write_text("Ada\n", encoding="utf-8")
     files = {"input_file": "input.txt", "output_file": "out.jsonl", "cache_dir": "cache"}
     trial = SimpleNamespace(_config={"data": {**files, **data}}, hparams=hyperparameters)
+    info: Any = SimpleNamespace(trial=trial, latest_checkpoint=None)
     with pytest.raises(UserError) as error:
-        run(SimpleNamespace(trial=trial, latest_checkpoint=None))
+        batch_inference.tag_files(info)
     assert message in str(error.value)
     assert {path.name for path in tmp_path.iterdir()} <= {"input.txt", "cache"}
 
 
 @pytest.mark.parametrize("context", ["sentence", "document"])
 def test_tags_are_those_that_validation_scored(context: str, train: Any, tmp_path: Path) -> None:
-    import torch
-
-    from determined_ner.cluster.batch_inference import InferenceData, InferenceHyperparameters, prepare
-    from tests.conftest import read_metrics, write_conll
-
     mark = [[("-DOCSTART-", "O")]]
     gold = make_sentences(40, 100)
     for name, sentences in (("train", make_sentences(44)), ("validation", gold)):
@@ -155,12 +146,13 @@ def test_tags_are_those_that_validation_scored(context: str, train: Any, tmp_pat
     outputs = []
     for pieces in (1, 100, 10_000):
         output = tmp_path / f"{pieces}.jsonl"
-        hparams = InferenceHyperparameters(checkpoint=str(best), pieces_per_part=pieces)
+        hparams = batch_inference.InferenceHyperparameters(checkpoint=str(best), pieces_per_part=pieces)
         validation = str(tmp_path / "validation.conll")
-        data = InferenceData(input_file=validation, output_file=str(output), cache_dir=str(tmp_path / "tagged"))
-        job = prepare(hparams, data)
+        data = batch_inference.InferenceData(
+            input_file=validation, output_file=str(output), cache_dir=str(tmp_path / "tagged")
+        )
+        job = batch_inference.prepare(hparams, data)
         job.parts.mkdir()
-        job.trained.model.eval()
         for part in reversed(range(len(job))):
             job.make_part(part, torch.device("cpu"))
         job.finish()

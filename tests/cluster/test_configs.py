@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 import yaml
 
-from determined_ner.errors import UserError
 from tests.cluster.experiments import BY_THEMSELVES, STEPS, Experiments, of_another_trial, refused_here
 from tests.cluster.trials import Trial
 from tests.conftest import ROOT
@@ -131,16 +128,3 @@ def test_a_new_trial_begins_with_the_weights_of_a_checkpoint(experiments: Experi
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=1e-6, msg=name)
         moved = max(moved, float((tensor - before[name]).abs().max()))
     assert moved > 0
-
-
-@pytest.mark.parametrize(("steps", "message"), [(0, "source_checkpoint_uuid"), (9, "bring the old files back")])
-def test_a_checkpoint_of_other_labels_is_refused(steps: int, message: str) -> None:
-    from ner_trial import _SelfContained
-
-    trial: Any = SimpleNamespace(
-        labels=SimpleNamespace(names=("B-PER", "O")), context=SimpleNamespace(_steps_completed=steps)
-    )
-    with pytest.raises(UserError, match=message):
-        _SelfContained(trial).on_checkpoint_load_start({"callbacks": {"self_contained": {"labels": ["B-LOC", "O"]}}})
-    with pytest.raises(UserError, match="it is of other code"):
-        _SelfContained(trial).on_checkpoint_load_start({"models_state_dict": []})

@@ -80,8 +80,6 @@ class Trial:
 
     def state(self) -> dict[str, Any]:
         """The last checkpoint's weights, optimizer and schedule."""
-        import ner_trial  # noqa: F401  (allows NumPy's random state in torch's safe loader)
-
         state = torch.load(self.checkpoint() / "state_dict.pth", map_location="cpu", weights_only=True)
         return {name: state[f"{name}_state_dict"] for name in ("models", "optimizers", "lr_schedulers")}
 

@@ -31,7 +31,7 @@ class OneSlot:
 
 
 class OwnLoop:
-    """A loop of ours, of one slot, with nothing of Determined: it drives a training from its first batch to its last."""
+    """A loop of ours, of one slot, without Determined: drives a training from its first batch to its last."""
 
     def __init__(self) -> None:
         self.device = torch.device("cpu")
