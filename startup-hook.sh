@@ -27,7 +27,7 @@ MINIMA = {
 # Only where hyperparameters ask for it. onnxruntime-training ended with this release.
 ORT_TRAINING = {"onnxruntime-training": "1.19.2", "torch-ort": "1.19.2", "onnx": "1.16.2"}
 ORT_TORCH = ((2, 3), (2, 7))
-ORT_INFERENCE = {"onnx": "1.16", "onnxruntime": "1.17"}
+ORT_INFERENCE = {"onnx": "1.16", "onnxruntime": "1.18"}
 
 
 def installed(name):

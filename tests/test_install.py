@@ -18,7 +18,7 @@ from tests.conftest import ROOT, make_sentences, write_config, write_conll
 pytestmark = pytest.mark.slow
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-NOT_OF_A_TAGGER = ("datasets", "determined", "matplotlib", "onnxruntime", "pyarrow", "pydantic")
+NOT_OF_A_TAGGER = ("datasets", "determined", "matplotlib", "onnxruntime", "pyarrow")
 
 
 def interpreter(version: str) -> Path:
@@ -60,7 +60,7 @@ def environment(version: str, folder: Path) -> Path:
 
 
 def install(python: Path, *arguments: object) -> str:
-    return succeed(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
+    return succeed(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", *arguments)
 
 
 @pytest.fixture(scope="module")
