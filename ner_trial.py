@@ -111,7 +111,7 @@ def train(arguments: argparse.Namespace) -> int:
         arguments: of `add_train_arguments`.
 
     Returns:
-        exit status: 0; 2 after a mistake of the user, told in one message; 130 when interrupted.
+        exit status: 0; 2 after a mistake of the user, with one message; 130 when interrupted.
     """
 
     def run() -> None:

@@ -117,7 +117,7 @@ def use_retries_of_environment(context: core.Context) -> None:
 
 
 def receiving_socket(slots: core.DistributedContext) -> tuple[Any, str]:
-    """What a slot hears others by, beside the gradients: the object that holds the socket, and its name there."""
+    """The socket through which a slot hears others, gradients aside: the object that holds it, and its name there."""
     if slots.rank == 0:
         return slots._chief_zmq, "_pull_socket"
     return slots._worker_zmq, "_sub_socket"

@@ -145,13 +145,13 @@ def test_write_user_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_maybe_reset_tbd_writer_and_the_upload() -> None:
-    told: list[Any] = []
-    train = SimpleNamespace(upload_tensorboard_files=lambda *arguments: told.append(arguments))
+    calls: list[Any] = []
+    train = SimpleNamespace(upload_tensorboard_files=lambda *arguments: calls.append(arguments))
     stand_in: Any = SimpleNamespace(
-        _maybe_reset_tbd_writer=lambda: told.append("reset"), _core=SimpleNamespace(train=train)
+        _maybe_reset_tbd_writer=lambda: calls.append("reset"), _core=SimpleNamespace(train=train)
     )
     determined_api.upload_events(stand_in)
-    (reset, (selects, mangles)) = told
+    (reset, (selects, mangles)) = calls
     assert reset == "reset" and selects(Path("events")) and mangles is tensorboard.util.get_rank_aware_path
     assert pytorch.PyTorchTrialContext._maybe_reset_tbd_writer
     assert list(inspect.signature(core.TrainContext.upload_tensorboard_files).parameters) == [

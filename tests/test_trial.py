@@ -51,7 +51,7 @@ class OneLayer(PreTrainedModel):
 
 
 def predicted(steps: int, rate: float, epsilon: float, max_norm: float) -> tuple[list[float], float]:
-    """Loss at each step and the weight after them, for sentences «a/B-X b/O» and two labels.
+    """Loss at each step and the weight after them, for sentences "a/B-X b/O" and two labels.
 
     By symmetry the four weights that learn are ±u. With the mean over words as the loss and as many a as b in a
     batch, d loss / d u has the size g = σ(−2u) / 2 at each weight. AdamW without memory (β = 0) moves a weight by
@@ -102,7 +102,7 @@ def test_one_layer_follows_its_closed_form(tmp_path, tiny_encoder, train, monkey
 
 
 def test_determined_lends_its_own_loop(train, monkeypatch):
-    """The steps are Determined's: what its controller is told, it does."""
+    """The steps are those of Determined's controller."""
     seen = []
     train_batch = ner_trial.NERTrial.train_batch
 

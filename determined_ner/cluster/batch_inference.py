@@ -75,7 +75,7 @@ class InferenceData(Section):
     text_column_name: str | None = None
     """Column of the words, by name or (CoNLL) number; default: found."""
     document_column_name: str | None = None
-    """Column that tells which document a sentence belongs to; default: found."""
+    """Column that names the document a sentence belongs to; default: found."""
     context: Literal["sentence", "document"] | None = None
     """What a window may see around a sentence; default: as in training."""
     cache_dir: str | None = None

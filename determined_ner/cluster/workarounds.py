@@ -95,13 +95,14 @@ ARRIVALS = (
 class AttentiveSocket:
     """A socket of ZeroMQ that does not wait for a peer that is gone.
 
-    What Determined's slots tell each other beside the gradients (is the trial to pause, is this checkpoint to be kept,
+    What Determined's slots send each other besides the gradients (is the trial to pause, is this checkpoint to be kept,
     what has each counted) comes through ZeroMQ, which would wait for a dead node until the master ends the task.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], grace: int = GRACE_MILLISECONDS) -> None:
         """
         Args:
+            socket: one that has heard all its peers.
             grace: milliseconds in which the others may still be heard after a peer has gone.
         """
         self._socket = socket

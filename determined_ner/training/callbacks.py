@@ -23,7 +23,7 @@ class SelfContained(pytorch.PyTorchCallback):
         # the random state every resume; before 2.4 the safe loader reads none at all. NumPy takes a list as well.
         name, keys, *rest = checkpoint["rng_state"]["np_rng_state"]
         checkpoint["rng_state"]["np_rng_state"] = (name, keys.tolist(), *rest)
-        # The names of the weights do not tell how many slots trained them; Determined loads them into as many.
+        # Weights have the same names whatever number of slots trained them; Determined loads them into any number.
         for weights in checkpoint["models_state_dict"]:
             torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(weights, "module.")
 

@@ -55,7 +55,7 @@ for kept in "$@"; do
     mount --bind /run/kept/$number "$kept"
 done
 """
-"""``/run`` and ``/tmp`` empty, but for the directories that are named."""
+"""``/run`` and ``/tmp`` empty, except for the directories that are named."""
 
 TASK = (
     "read -r _ || true  # the network is there\n"
@@ -261,7 +261,7 @@ class Task:
         self._tell("master", reachable)
 
     def run_inside(self, node: int, command: str) -> None:
-        """Have a command run in a node's namespaces, by and by."""
+        """Have a command run in a node's namespaces; returns at once."""
         self._tell("inside", node, command)
 
     def _tell(self, *command: object) -> None:

@@ -82,7 +82,7 @@ class ExperimentMaster(Master):
 
 
 def stored_checkpoint(reported: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """What the master tells of a checkpoint."""
+    """What the master says of a checkpoint."""
     training = bindings.v1CheckpointTrainingMetadata(trialId=TRIAL, experimentId=EXPERIMENT, experimentConfig=config)
     checkpoint = bindings.v1Checkpoint.from_json({**reported, "training": training.to_json(True)})
     return bindings.v1GetCheckpointResponse(checkpoint=checkpoint).to_json(True)

@@ -29,7 +29,7 @@ TRIAL, EXPERIMENT, STORAGE = 7, 3, 5
 TASK, TOKEN = f"{TRIAL}.task", "token-of-the-task"
 TRIAL_SEED = 2024  # the master draws one for each trial
 GRACE = 0.3
-"""Seconds from telling a task of its preemption until its training thread surely knows."""
+"""Seconds after which a task's training thread surely knows of its preemption."""
 
 Answer = tuple[int, dict[str, Any]]
 Handler = Callable[[dict[str, Any]], Answer]
@@ -120,7 +120,7 @@ class Master:
         self._preempt_after = batches
 
     def preempt_at(self, request: int) -> None:
-        """Preempt the next task at its so-manieth request from the training thread; at 0 from its beginning."""
+        """Preempt the next task at the request of this number from the training thread; at 0 from its beginning."""
         self._preempt_at = request
 
     def hold_at(self, batches: int) -> None:

@@ -73,7 +73,7 @@ class Nodes:
             node.stdin.close()  # the script goes on
 
     def serve(self) -> None:
-        """Do as told until all nodes have ended."""
+        """Do what the test asks for until all nodes have ended."""
         self._control.settimeout(0.02)
         while len(self._ended) < len(self._nodes):
             for i, node in enumerate(self._nodes):

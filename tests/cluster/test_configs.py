@@ -51,8 +51,8 @@ def test_a_header_tells_purpose_command_hardware_time_and_result(path: Path) -> 
     header = path.read_text(encoding="utf-8").split("\nname:")[0]
     assert all(line.startswith("#") for line in header.splitlines())
     assert f"#   det experiment create configs/{path.name} ." in header
-    for told in ("Hardware: ", "Time", "esult", "measured"):
-        assert told in header, told
+    for expected in ("Hardware: ", "Time", "esult", "measured"):
+        assert expected in header, expected
 
 
 @pytest.mark.parametrize("name", ["distributed", "multi_node"])

@@ -40,17 +40,17 @@ def test_a_trial_preempted_at_random_ends_as_if_nothing_had_happened(cluster: Cl
     seed = random.randrange(10**6)
     draw = random.Random(seed)
     requests = [draw.randint(0, 5) for _ in range(5)]  # of the training thread; a step makes two
-    told = f"preempted at requests {requests} (seed {seed})"
+    found = f"preempted at requests {requests} (seed {seed})"
     with cluster.trial("preempted", scheduling_unit=1) as trial:
         for request in requests:
             trial.master.preempt_at(request)
             task = trial.run_well()
-            assert sum(r.path.endswith("/signals/ack_preemption") for r in task.requests) == 1, told
+            assert sum(r.path.endswith("/signals/ack_preemption") for r in task.requests) == 1, found
         last = trial.run_well()
-        assert sum(r.path.endswith("/signals/ack_preemption") for r in last.requests) == 0, told
+        assert sum(r.path.endswith("/signals/ack_preemption") for r in last.requests) == 0, found
     steps = [report.steps for report in trial.master.reports("training")]
-    assert steps == list(range(1, TOTAL + 1)), f"steps twice or missing: {told}"
-    assert trial.compared("validation") == cluster.every_step.compared("validation"), told
+    assert steps == list(range(1, TOTAL + 1)), f"steps twice or missing: {found}"
+    assert trial.compared("validation") == cluster.every_step.compared("validation"), found
     assert_undisturbed(trial, cluster.every_step)
 
 
@@ -145,7 +145,7 @@ def size_on_disk(checkpoint: Path) -> int:
 
 
 @pytest.mark.parametrize("fault", ["full", pytest.param("read-only", marks=pytest.mark.slow)])
-def test_a_checkpoint_that_cannot_be_written_is_told_and_not_taken_for_one(cluster: Cluster, fault: str) -> None:
+def test_a_checkpoint_that_cannot_be_written_is_reported_and_not_taken_for_one(cluster: Cluster, fault: str) -> None:
     room = size_on_disk(cluster.script.checkpoint(0))
     with cluster.trial(fault) as trial:
         master = trial.master
@@ -175,13 +175,13 @@ def test_a_checkpoint_that_cannot_be_written_is_told_and_not_taken_for_one(clust
         assert_resumed(trial, cluster.script, STEPS)
 
 
-def test_storage_that_is_read_only_is_told_before_training(cluster: Cluster) -> None:
+def test_storage_that_is_read_only_is_reported_before_training(cluster: Cluster) -> None:
     with cluster.trial("read-only-from-the-start") as trial:
         task = trial.run(disk="ro")
         assert task.status != 0
-        told: list[Any] = [line for line in task.log.splitlines() if "ERROR" in line or "error:" in line]
-        assert len(told) == 1
-        assert "Checkpoint storage validation failed" in told[0]
-        assert "Read-only file system" in told[0]
+        found: list[Any] = [line for line in task.log.splitlines() if "ERROR" in line or "error:" in line]
+        assert len(found) == 1
+        assert "Checkpoint storage validation failed" in found[0]
+        assert "Read-only file system" in found[0]
         assert "Traceback" not in task.log
         assert trial.master.reports("training") == []

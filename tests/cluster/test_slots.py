@@ -96,7 +96,7 @@ def test_two_nodes_train_what_two_slots_of_one_node_train(cluster: Cluster) -> N
 def test_no_node_waits_for_the_word_of_one_that_has_vanished(
     cluster: Cluster, death: dict[str, int], validations: int
 ) -> None:
-    """A worker in the midst of a validation; the chief before it says whether all are to pause."""
+    """A worker during a validation; the chief before it says whether all are to pause."""
     rank = death["rank"]
     deaths = [{"task": 1, **death}]
     with cluster.trial(f"word-of-{rank}", entrypoint=DISTRIBUTED_WITNESS, slots=2, deaths=deaths, **UNEVEN) as trial:

@@ -1,8 +1,8 @@
 """Trains as ner_trial.py does, and writes down what each slot is given to learn from. Lies in a task's context.
 
-The file that the variable WITNESS names may ask for a death: {"task", "rank", "batch"} in the midst of a step,
-{"task", "rank", "scored"} in the midst of a validation, {"task", "rank", "asked"} where it asks whether to pause, or
-{"task", "checkpoint"} in the midst of writing one; task, batch, scored batch, questions and checkpoint count from 1,
+The file that the variable WITNESS names may ask for a death: {"task", "rank", "batch"} during a step,
+{"task", "rank", "scored"} during a validation, {"task", "rank", "asked"} where it asks whether to pause, or
+{"task", "checkpoint"} while writing one; task, batch, scored batch, questions and checkpoint count from 1,
 rank from 0.
 """
 

@@ -57,13 +57,13 @@ def test_a_broken_config_of_a_run_is_refused(refuse, train):
     assert f"{folder / 'config.json'}: not readable" in message and "copy the run again" in message
 
 
-@pytest.mark.parametrize(("content", "told"), [('{"data', "not readable"), (None, "has no ner_settings.json")])
-def test_a_damaged_checkpoint_of_a_run_is_refused(refuse, train, content, told):
+@pytest.mark.parametrize(("content", "expected"), [('{"data', "not readable"), (None, "has no ner_settings.json")])
+def test_a_damaged_checkpoint_of_a_run_is_refused(refuse, train, content, expected):
     folder = train(output="begun")
     for settings in folder.glob("checkpoints/*/ner_settings.json"):
         settings.unlink() if content is None else settings.write_text(content)
     message = refuse(options=("--resume", "--output-dir", str(folder)))
-    assert told in message and str(folder / "checkpoints") in message and "again" in message
+    assert expected in message and str(folder / "checkpoints") in message and "again" in message
 
 
 def test_resume_with_other_settings_is_refused(refuse, train):

@@ -122,8 +122,8 @@ def test_a_config_of_the_earlier_example_trains_and_names_what_means_nothing(tra
     folder = train(config=old)
     final = read_metrics(folder, "validation")[-1]
     assert final["accuracy_score"] == final["accuracy"]
-    told = capsys.readouterr().err
-    assert "hyperparameters.model_mode" in told and "records_per_epoch" in told
+    message = capsys.readouterr().err
+    assert "hyperparameters.model_mode" in message and "records_per_epoch" in message
 
 
 def test_own_files_take_the_place_of_the_configs_data_set(train, capsys):
