@@ -2,8 +2,9 @@
 
     python3 benchmarks/decoding.py MODEL_DIR FILE [FILE ...]
 
-With ``--raw`` each sentence is joined by spaces and cut into words again by `determined_ner.tagging.words.word_offsets`, as raw text is:
-the entities found are compared with the gold ones by their characters.
+With ``--raw`` each sentence is joined by spaces and cut into words again by
+`determined_ner.tagging.words.word_offsets`, as raw text is: the entities found are compared with the gold ones by
+their characters.
 """
 
 from __future__ import annotations
