@@ -6,8 +6,9 @@ and that no other module touches one.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,15 @@ def _is_true(record: logging.LogRecord) -> bool:
 # -- Checkpoints and events --------------------------------------------------------------------------------------
 
 
-def replace_code_writer(write: Callable[[Path, bool], None]) -> None:
+@contextlib.contextmanager
+def code_written_by(write: Callable[[Path, bool], None]) -> Iterator[None]:
     """Have ``write(checkpoint, on_cluster)`` copy the code into checkpoints: the default copies the whole directory."""
+    default = det.util.write_user_code
     det.util.write_user_code = write
+    try:
+        yield
+    finally:
+        det.util.write_user_code = default
 
 
 def upload_events(context: pytorch.PyTorchTrialContext) -> None:

@@ -136,11 +136,12 @@ def test_get_last_validation() -> None:
     assert "self.core_context.train._get_last_validation()" in inspect.getsource(pytorch._PyTorchTrialController)
 
 
-def test_write_user_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(det.util, "write_user_code", before := det.util.write_user_code)
+def test_write_user_code() -> None:
+    before = det.util.write_user_code
     assert list(inspect.signature(before).parameters) == ["path", "on_cluster"]
-    determined_api.replace_code_writer(write := lambda path, on_cluster: None)
-    assert det.util.write_user_code is write
+    with determined_api.code_written_by(write := lambda path, on_cluster: None):
+        assert det.util.write_user_code is write
+    assert det.util.write_user_code is before
     assert "util.write_user_code(path, not self.local_training)" in inspect.getsource(pytorch._PyTorchTrialController)
 
 

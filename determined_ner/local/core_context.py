@@ -37,16 +37,16 @@ def local_core_context(
     def write_code(checkpoint: Path, on_cluster: bool) -> None:
         copy_code(trial_file, Path(checkpoint) / "code")
 
-    # Determined copies the whole current directory into every checkpoint; ours are rebuilt from our code alone.
-    determined_api.replace_code_writer(write_code)
-    with core.Context(
+    context = core.Context(
         distributed=distributed,
         checkpoint=LocalCheckpointContext(distributed, folder, loop),
         preempt=core.DummyPreemptContext(distributed, core.PreemptMode.WorkersAskChief),
         train=LocalTrainContext(folder, loop),
         searcher=core.DummySearcherContext(distributed),
         profiler=core.DummyProfilerContext(),
-    ) as context:
+    )
+    # Determined copies the whole current directory into every checkpoint; ours are rebuilt from our code alone.
+    with determined_api.code_written_by(write_code), context:
         yield context
 
 

@@ -35,7 +35,7 @@ def test_determined_rebuilds_the_trial_from_a_checkpoint_without_data(train, tmp
     script = (
         "import sys; from determined import pytorch\n"
         "trial = pytorch.load_trial_from_checkpoint_path(sys.argv[1])\n"
-        "import determined_ner; print(determined_ner.__file__)\n"
+        "print(type(trial).__init__.__globals__['determined_ner'].__file__)\n"
         "print(list(trial.model.config.id2label.values()))\n"
         "print(sum(p.double().sum().item() for p in trial.model.parameters()))"
     )
