@@ -87,7 +87,7 @@ def test_a_second_trial_of_a_node_does_not_tokenize(experiments: Experiments) ->
 
     assert experiments.trials["search_random"].master.checkpoints
     before = build_once()
-    assert sum(name.startswith("windows-") for name in before) == 2
+    assert sum(name.startswith("encoded-") for name in before) == 2
     config = experiments.small(ROOT / "configs/search_grid.yaml")
     assert config["data"] == experiments.small(ROOT / "configs/search_random.yaml")["data"]
     config["hyperparameters"].update(learning_rate=1e-3, global_batch_size=4)  # another point
