@@ -147,6 +147,7 @@ def replacing_directory(target: Path) -> Iterator[Path]:
     partial.mkdir()
     try:
         yield partial
+        _let_read(partial)
         if target.exists():
             target.rename(replaced)
         partial.rename(target)
@@ -175,7 +176,7 @@ def atomic_directory(output: Path, check: Callable[[Path], None]) -> Iterator[Pa
         output.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
         yield partial
-        partial.chmod(0o755)  # as mkdir does, not as mkdtemp
+        _let_read(partial)
         check(output)
         if output.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{output.name}.old-", dir=output.parent))
@@ -192,6 +193,16 @@ def atomic_directory(output: Path, check: Callable[[Path], None]) -> Iterator[Pa
             shutil.rmtree(old, ignore_errors=True)
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _let_read(directory: Path) -> None:
+    """Give a directory and its files the rights of any other: mkdtemp and safetensors give them to their owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    directory.chmod(0o777 & ~umask)
+    for path in directory.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod((path.stat().st_mode | 0o666) & ~umask)
 
 
 @contextlib.contextmanager

@@ -104,7 +104,7 @@ def require(module: str) -> Any:
         raise UserError(
             "",
             f"the package {missing} is not installed, which ONNX files need",
-            f"install it: python3 -m pip install {missing}",
+            "pip install onnx onnxruntime (the extra [onnx])",
         ) from error
 
 

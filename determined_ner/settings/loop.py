@@ -27,6 +27,9 @@ class Duration:
     value: int
     unit: Unit
 
+    def __str__(self) -> str:
+        return f"{self.value} {self.unit}"
+
     def batches(self, epoch_batches: int, global_batch_size: int, accumulation_steps: int) -> int:
         """This many in batches as Determined counts them: calls of ``train_batch`` on each slot.
 
@@ -155,8 +158,7 @@ def training_length(config: dict[str, Any], settings: Settings, aggregation: int
     stated = {"max_steps", "num_train_epochs"} & settings.given
     if stated and asked != own:
         warnings.append(
-            f"{asked_name} trains {asked.value} {asked.unit}; hyperparameters.{own_name} is overruled by it: "
-            f"drop one of the two"
+            f"{asked_name} trains {asked}; hyperparameters.{own_name} is overruled by it: drop one of the two"
         )
     return asked
 

@@ -314,7 +314,7 @@ class Training:
         )
         split_up = f" ({slots} slots × {self.accumulation_steps} accumulation steps)"
         logger.info(
-            f"training: {loop.length.value} {loop.length.unit} = {self.optimizer_steps:,} optimizer steps of "
+            f"training: {loop.length} = {self.optimizer_steps:,} optimizer steps of "
             f"{hparams.global_batch_size} windows"
             f"{split_up if slots * self.accumulation_steps > 1 else ''}, seed {self.seed}"
         )

@@ -260,3 +260,16 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path):
 def test_what_keeps_a_file_from_being_written(error, reason):
     found = why_unwritable(error)
     assert found is None if reason is None else found is not None and found.startswith(reason)
+
+
+@pytest.mark.parametrize("make", [replacing_directory, lambda target: atomic_directory(target, lambda _: None)])
+def test_what_is_shipped_can_be_read_by_others(tmp_path, make):
+    """safetensors writes files that only their owner may read."""
+    before = os.umask(0o022)
+    try:
+        with make(tmp_path / "out") as partial:
+            (partial / "weights").write_text("x")
+            (partial / "weights").chmod(0o600)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out" / "weights").stat().st_mode & 0o777 == 0o644
