@@ -196,7 +196,7 @@ def atomic_directory(output: Path, check: Callable[[Path], None]) -> Iterator[Pa
 
 
 def _let_read(directory: Path) -> None:
-    """Give a directory and its files the rights of any other: mkdtemp and safetensors give them to their owner alone."""
+    """Give a directory and its files the usual rights: mkdtemp and safetensors keep them to their owner."""
     umask = os.umask(0)
     os.umask(umask)
     directory.chmod(0o777 & ~umask)
