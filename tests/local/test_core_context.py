@@ -23,7 +23,8 @@ def test_a_checkpoint_is_self_contained(train):
     metadata = json.loads((newest / "metadata.json").read_text())
     assert metadata["steps_completed"] == 12 and metadata["framework"] == f"torch-{torch.__version__}"
     code = {str(p.relative_to(newest / "code")) for p in (newest / "code").rglob("*") if p.is_file()}
-    package = {str(p.relative_to(ROOT)) for p in (ROOT / "determined_ner").rglob("*.py")}
+    files = (p for p in (ROOT / "determined_ner").rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    package = {str(p.relative_to(ROOT)) for p in files}
     assert code == {"ner_trial.py", *package}
 
 
