@@ -230,7 +230,7 @@ def test_a_master_that_does_not_answer_is_named(tmp_path, monkeypatch, capsys):
 def test_without_its_packages_an_onnx_file_is_refused_at_once(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     message = refused(capsys, run, "--output", tmp_path / "out", "--quantize")
-    assert message.endswith("python3 -m pip install onnxruntime")
+    assert "pip install onnx onnxruntime" in message
     assert only(tmp_path) == []
 
 
