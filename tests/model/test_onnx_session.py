@@ -71,9 +71,7 @@ def test_what_is_no_tagger_is_refused(exported, tmp_path):
 
 def test_a_package_that_is_absent_is_named_with_the_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(
-        UserError, match=r"^the package onnxruntime is not installed.*pip install onnx onnxruntime"
-    ):
+    with pytest.raises(UserError, match=r"^the package onnxruntime is not installed.*pip install onnx onnxruntime"):
         open_session(tmp_path / "model.onnx")
     assert require("json").__name__ == "json"
 
