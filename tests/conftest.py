@@ -6,9 +6,10 @@ import importlib.util
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
+SIGNALS = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM)
+
 NAMES = ["Ada", "Bo", "Cy", "Dee", "Eli", "Fay"]
 PLACES = ["Oslo", "Rome", "Lima", "Kyiv"]
 
@@ -32,6 +35,14 @@ def plain_logging() -> None:
     logger = logging.getLogger("determined_ner")
     logger.setLevel(logging.NOTSET)
     logger.propagate, logger.handlers = True, []
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """A command that a test runs in this process leaves the process as it was (SIGPIPE would end a later test's)."""
+    before = [signal.getsignal(number) for number in SIGNALS]
+    yield
+    assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
 @pytest.fixture(scope="session")

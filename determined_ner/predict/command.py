@@ -12,11 +12,12 @@ jsonl   objects → the same with ``predicted_entities`` (if the text is a strin
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import IO, TYPE_CHECKING
 
 from determined_ner.errors import UserError
@@ -84,8 +85,6 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: something is wrong with the input, the output or the model directory.
     """
-    if hasattr(signal, "SIGPIPE") and not arguments.output:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly, as filters do, when `head` has had enough
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # as the input is, whatever the terminal's locale
     if arguments.onnx_file and arguments.backend != "onnx":
@@ -101,7 +100,7 @@ def run(arguments: argparse.Namespace) -> None:
         tagger = _load_tagger(arguments)
         described = f"read as {format_}; {len(tagger.labels)} labels, {tagger.scheme.value}"
         print(f"{arguments.input}: {described}", file=sys.stderr)
-        output: AbstractContextManager[IO[str]] = nullcontext(sys.stdout)
+        output: AbstractContextManager[IO[str]] = _standard_output()
         if arguments.output:
             output = atomic_file(arguments.output, arguments.overwrite)
         progress = _Progress(share)
@@ -113,6 +112,16 @@ def run(arguments: argparse.Namespace) -> None:
                 file.flush()
                 progress.add(len(buffer), len(tagged.ids))
         progress.close(str(arguments.output or "standard output"))
+
+
+@contextlib.contextmanager
+def _standard_output() -> Iterator[IO[str]]:
+    """Standard output, whose reader may have had enough (`head`): then the process ends quietly, as filters do."""
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        yield sys.stdout
+    finally:
+        signal.signal(signal.SIGPIPE, before)  # whoever called us in a process of theirs has pipes of their own
 
 
 def _load_tagger(arguments: argparse.Namespace) -> Tagger:
