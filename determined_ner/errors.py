@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import re
+import select
+import shutil
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
 
 
 class UserError(Exception):
@@ -51,8 +58,46 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}" if bare else said.rstrip(".")
 
 
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
 """Errors of the system that more room or rights would fix."""
+_LIBRARY_SAYS = re.compile(
+    # Rust's libraries (tokenizers, safetensors) raise kinds of their own, with the system's words in them …
+    rf"\(os error ({'|'.join(map(str, UNWRITABLE))})\)|{os.strerror(errno.ENOSPC)}|{os.strerror(errno.EDQUOT)}"
+    # … and torch's writer of archives says no more than where it got stuck.
+    "|(?P<stuck>PytorchStreamWriter|inline_container|iostream error)"
+)
+
+
+def why_unwritable(error: BaseException) -> str | None:
+    """What keeps a file from being written; None: the error is of another kind."""
+    if isinstance(error, shutil.Error):  # of copytree: (source, destination, reason) of each file
+        return str(error.args[0][0][2]) if isinstance(error.args[0], list) else str(error)
+    if isinstance(error, OSError):
+        return str(error) if error.errno in UNWRITABLE else None
+    said = _LIBRARY_SAYS.search(str(error))
+    if said is None or isinstance(error, UserError):
+        return None
+    return f"the disk is full, or lost ({first_line(error)})" if said["stuck"] else first_line(error)
+
+
+@contextlib.contextmanager
+def write_errors_explained(where: object, remedy: str) -> Iterator[None]:
+    """
+    Args:
+        where: what is being written.
+
+    Raises:
+        UserError: in place of whatever the system or a library raises when it cannot be written.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = why_unwritable(error)
+        if reason is None and isinstance(error, OSError):
+            reason = str(error)
+        if reason is None:
+            raise
+        raise UserError(where, f"cannot be written: {reason}", remedy) from error
 
 
 def exit_status(command: Callable[[], object], interrupted: str, unwritable: str) -> int:
@@ -63,20 +108,85 @@ def exit_status(command: Callable[[], object], interrupted: str, unwritable: str
         unwritable: what is said after an error of the system that more room or rights would fix.
 
     Returns:
-        exit status: 0; 2 after a mistake of the user, told in one message; 130 when interrupted.
+        exit status: 0; 2 after a mistake of the user, told in one message; 130 when interrupted; 141 when who read
+        standard output has had enough.
     """
+    _occupy_standard_descriptors()
     try:
-        command()
+        try:
+            command()
+        finally:
+            output_error = _flush_output()
+        if output_error is not None:
+            raise output_error
     except UserError as error:
         if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # one message a machine, not one a process
             print(f"error: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        print(f"error: {error}; make room or rights, then {unwritable}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print(f"interrupted; {interrupted}", file=sys.stderr)
         return 130
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and (output_error is not None or _nobody_reads()):
+            return 128 + signal.SIGPIPE  # as of a filter before `head`
+        message = _of_the_system(error, output_error, unwritable)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        return 2
     return 0
+
+
+def _of_the_system(error: Exception, output_error: OSError | None, unwritable: str) -> str | None:
+    """The message about an error that has to do with the machine, not with the program; None: it is of another kind."""
+    if output_error is not None and isinstance(error, OSError):
+        return f"standard output: cannot be written ({output_error.strerror}); make room, or send it elsewhere"
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{error}; allow more, as by ulimit -n 1024, then {unwritable}"
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"{error}; give it another name, then {unwritable}"
+    if (reason := why_unwritable(error)) is not None:
+        return f"{reason}; make room or rights, then {unwritable}"
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return "the current directory no longer exists; change to one that does"
+    return None
+
+
+def standard_output() -> TextIO:
+    """
+    Raises:
+        UserError: it is closed.
+    """
+    if sys.stdout is None:
+        raise UserError("standard output", "is closed", "leave it open, or send it elsewhere")
+    return sys.stdout
+
+
+def _occupy_standard_descriptors() -> None:
+    """A standard stream that is closed leaves its number to the next file opened, which a library would print into."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe that its reader has closed."""
+    poll = select.poll()
+    poll.register(1, select.POLLERR)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
+
+
+def _flush_output() -> OSError | None:
+    """What keeps standard output from being written; what still waits to be is dropped then."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError, ValueError):  # else the interpreter would try again at its end, and fail
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error
+    return None

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
+import shutil
+import subprocess
+import sys
 
 import pytest
 
-from determined_ner.errors import HyperparameterError, UserError, exit_status, first_line
+from determined_ner.errors import (
+    HyperparameterError,
+    UserError,
+    exit_status,
+    first_line,
+    why_unwritable,
+    write_errors_explained,
+)
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -49,6 +61,16 @@ def test_an_error_reaches_other_slots_as_it_is():
             2,
             "error: [Errno 28] No space left; make room or rights, then go on\n",
         ),
+        (
+            Exception("No space left on device (os error 28)"),  # of tokenizers
+            2,
+            "error: No space left on device (os error 28); make room or rights, then go on\n",
+        ),
+        (
+            OSError(errno.EMFILE, "Too many open files"),
+            2,
+            "error: [Errno 24] Too many open files; allow more, as by ulimit -n 1024, then go on\n",
+        ),
         (KeyboardInterrupt(), 130, "interrupted; nothing is left\n"),
     ],
 )
@@ -89,3 +111,99 @@ def test_one_message_a_machine(monkeypatch, capsys):
 )
 def test_the_first_line_of_a_librarys_message(error, said):
     assert first_line(error) == said
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "[Errno 28] No space left on device"),
+        (OSError(errno.EFBIG, "File too large"), "[Errno 27] File too large"),
+        (OSError(errno.ENOENT, "No such file"), None),
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device")]), "[Errno 28] No space left on device"),
+        (RuntimeError("[enforce fail at inline_container.cc:603] . "), "the disk is full, or lost ([enforce fail at"),
+        (RuntimeError("shapes differ"), None),
+        (Exception("No space left on device (os error 28)"), "No space left on device (os error 28)"),  # tokenizers
+        (
+            ValueError("I/O error: File too large (os error 27)"),
+            "I/O error: File too large (os error 27)",
+        ),  # safetensors
+        (ValueError("I/O error: Is a directory (os error 21)"), None),
+        (UserError("a", "No space left on device"), None),  # it has its message already
+    ],
+)
+def test_what_keeps_a_file_from_being_written(error, reason):
+    found = why_unwritable(error)
+    assert found is None if reason is None else found is not None and found.startswith(reason)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOENT, "No such file"), Exception("File too large (os error 27)")])
+def test_what_cannot_be_written_is_named(error):
+    with pytest.raises(UserError) as caught, write_errors_explained("out", "make room"):
+        raise error
+    assert str(caught.value) == f"out: cannot be written: {error}; make room"
+
+
+def test_a_mistake_and_a_fault_are_not_taken_for_a_full_disk():
+    for error in (UserError("a", "b", "c"), KeyError("x")):
+        with pytest.raises(type(error)) as caught, write_errors_explained("out", "make room"):
+            raise error
+        assert caught.value is error
+
+
+# -- Standard streams ------------------------------------------------------------------------------------------
+
+COMMAND = """
+import sys
+from determined_ner.errors import exit_status, standard_output
+
+def command():
+    out = standard_output()
+    for _ in range({lines}):
+        print("line", file=out)
+
+sys.exit(exit_status(command, interrupted="", unwritable="run it again"))
+"""
+
+
+def shell(line: str, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of the shell in which COMMAND is a Python script."""
+    line = line.replace("COMMAND", f"{sys.executable} -c '{script}'")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60, env=environment
+    )
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_command_ends_quietly_when_its_reader_has_had_enough(lines):
+    done = shell("COMMAND | true; exit ${PIPESTATUS[0]}", COMMAND.format(lines=lines))
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+@pytest.mark.parametrize("unbuffered", ["", "PYTHONUNBUFFERED=1 "])
+def test_a_full_standard_output_is_told_in_one_message(lines, unbuffered):
+    done = shell(f"{unbuffered}COMMAND > /dev/full", COMMAND.format(lines=lines))
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert "No space left on device" in done.stderr and "make room" in done.stderr
+
+
+def test_a_closed_standard_output_is_told_in_one_message():
+    done = shell("COMMAND >&-", COMMAND.format(lines=1))
+    expected = "error: standard output: is closed; leave it open, or send it elsewhere\n"
+    assert (done.returncode, done.stderr) == (2, expected)
+
+
+def test_a_file_does_not_take_the_number_of_a_closed_stream():
+    """What a library prints would be written into it."""
+    opened = "os.write(2, str(os.open(os.devnull, os.O_RDONLY)).encode())"
+    script = f"import os; from determined_ner.errors import exit_status; exit_status(lambda: {opened}, str(), str())"
+    assert int(shell("COMMAND <&- >&-", script).stderr) > 2
+
+
+def test_a_current_directory_that_is_gone_is_told(tmp_path, capsys, monkeypatch):
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert exit_status(lambda: (tmp_path / "none").read_text(), interrupted="", unwritable="") == 2
+    assert capsys.readouterr().err == "error: the current directory no longer exists; change to one that does\n"

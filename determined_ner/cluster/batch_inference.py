@@ -36,7 +36,7 @@ from determined_ner.data.source import Numbered, Source
 from determined_ner.data.split import Split
 from determined_ner.data.text_store import StoredText, store_text
 from determined_ner.errors import UNWRITABLE, UserError
-from determined_ner.files.atomic import replacing
+from determined_ner.files.atomic import remove_directory, replacing
 from determined_ner.files.cache import FORMAT, build_once, hash_file, hash_parts
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.precision import autocast, length_multiple
@@ -169,7 +169,7 @@ class Job:
             for i in range(len(self)):
                 with self.part(i).open("rb") as part:
                     shutil.copyfileobj(part, whole)
-        shutil.rmtree(self.parts)
+        remove_directory(self.parts)
         logger.info(f"{self.output}: {len(self.split.sentences) - 1:,} sentences, {len(self.split.tags):,} words")
 
 

@@ -20,8 +20,7 @@ from determined import core, pytorch
 from zmq.utils.monitor import recv_monitor_message
 
 from determined_ner import determined_api
-from determined_ner.errors import UserError
-from determined_ner.files.atomic import why_unwritable
+from determined_ner.errors import UserError, why_unwritable
 
 GRACE_MILLISECONDS = 10_000
 """Time in which what others have said arrives after a peer has gone; at a trial's end all go, in any order."""
@@ -68,7 +67,7 @@ def report_unwritable_checkpoints(checkpoints: core.CheckpointContext) -> None:
         try:
             with store(metadata, shard=shard) as (path, storage_id):
                 yield path, storage_id
-        except (OSError, RuntimeError) as error:
+        except Exception as error:
             reason = why_unwritable(error)
             if reason is None:
                 raise

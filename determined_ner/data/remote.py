@@ -23,7 +23,8 @@ from typing import IO, Any, NamedTuple
 from tqdm import tqdm
 
 from determined_ner.errors import UserError
-from determined_ner.files.atomic import locked, replacing, write_text
+from determined_ner.files.atomic import replacing, write_text
+from determined_ner.files.workplace import locked
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.urls import FILES, is_remote, shown_url
 
@@ -80,7 +81,7 @@ def fetch(url: str, setting: str, cache_dir: Path, ask: bool = True) -> Path:
             before = version_file.read_text(encoding="utf-8") if target.exists() and version_file.exists() else None
             with _opened(url, setting) as remote:
                 if remote.version is None or remote.version != before:
-                    with replacing(target, alone=True) as partial:
+                    with replacing(target) as partial:
                         _copy(remote, partial, target.name, url, setting)
                         # Before the new content takes its place: a stop in between must not leave it the old version.
                         version_file.unlink(missing_ok=True)

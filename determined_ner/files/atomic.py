@@ -1,41 +1,36 @@
-"""Files and directories written atomically: complete or not there at all. Locks and JSON files too.
+"""Files and directories written atomically: complete or not there at all. JSON files too.
 
-Each is written under a hidden name beside its own, ``.NAME….partial``, and takes its name by a rename at the end.
+What is being written or removed lies in a `workplace` beside its place, and takes its name, or gives it up, by one
+rename.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from determined_ner.errors import UNWRITABLE, UserError, first_line
+from determined_ner.errors import UserError, first_line, write_errors_explained
+from determined_ner.files.workplace import LONGEST_NAME, NEW, REMOVED, REPLACED, exchange, remove_litter, workplace
+
+LONGEST_PATH = 4095
+"""Bytes of a path that Linux takes."""
 
 # -- Files -----------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def replacing(path: Path, alone: bool = False) -> Iterator[Path]:
-    """The path of a file to write beside ``path``, whose name and place it takes at the end.
+def replacing(path: Path) -> Iterator[Path]:
+    """The path of a file to write, which takes the name and place of ``path`` at the end.
 
-    Whatever ends the writing before then leaves what was there.
-
-    Args:
-        alone: no other process writes this file meanwhile, as under a lock; then what a killed one left half written
-            is overwritten. Else several may, and the last one wins.
+    Whatever ends the writing before then leaves what was there. Several processes may do this: the last one wins.
     """
-    partial = path.with_name(f".{path.name}.partial" if alone else f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with workplace(path) as place:
+        yield place / NEW
+        (place / NEW).replace(path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -76,12 +71,37 @@ def read_json(file: Path, whole: str = "it") -> dict[str, Any] | None:
     return value
 
 
+def check_name(path: Path, where: object) -> None:
+    """Check that something could be written under a path, whatever is there.
+
+    Args:
+        where: what the user named it by, for the message.
+
+    Raises:
+        UserError: it cannot.
+    """
+    remedy = "give it another name"
+    text = os.fspath(path)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UserError(where, f"the name {text!a} is not UTF-8", remedy) from None
+    if "\0" in text:
+        raise UserError(where, f"the name {text!a} contains a NUL character", remedy)
+    for name in path.parts:
+        if (length := len(os.fsencode(name))) > LONGEST_NAME:
+            raise UserError(where, f"the name {name[:40]}… has {length} bytes, more than {LONGEST_NAME}", remedy)
+    if (length := len(os.fsencode(text))) > LONGEST_PATH:
+        raise UserError(where, f"the path {text[:40]}… has {length} bytes, more than {LONGEST_PATH}", remedy)
+
+
 def check_output(path: Path, overwrite: bool) -> None:
     """Check that the output file of a command can be written.
 
     Raises:
         UserError: it cannot, or it exists and is not to be replaced.
     """
+    check_name(path, "--output")
     if path.is_dir():
         raise UserError(path, "is a directory", "name a file in it")
     if path.exists() and not path.is_file():
@@ -96,8 +116,6 @@ def check_output(path: Path, overwrite: bool) -> None:
 def atomic_file(path: Path, overwrite: bool) -> Iterator[IO[str]]:
     """Open the output file of a command for writing; it takes its name at the end.
 
-    One process at a time writes it. What a killed one leaves, ``.NAME.partial``, is overwritten by the next.
-
     Args:
         overwrite: replace a file of this name.
 
@@ -105,64 +123,46 @@ def atomic_file(path: Path, overwrite: bool) -> Iterator[IO[str]]:
         UserError: it cannot be written, or another process is writing it.
     """
     check_output(path, overwrite)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        file = partial.open("a", encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise UserError(path, f"cannot be written ({error})", "name a file that you may write") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # If it is no longer the file of this name, another process has just completed it.
-            alone = partial.exists() and os.path.samestat(partial.stat(), os.fstat(file.fileno()))
-        except BlockingIOError:
-            alone = False
-        if not alone:
-            raise UserError(path, "another process is writing it", "wait for it, or name another file")
-        file.truncate(0)
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            check_output(path, overwrite)  # again: a file of this name may have appeared meanwhile
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    if remove_litter(path.parent, path.name):
+        raise UserError(path, "another process is writing it", "wait for it, or name another file")
+    with (
+        write_errors_explained(path, "make room or rights, or name another file"),
+        replacing(path) as partial,
+        partial.open("x", encoding="utf-8", newline="\n") as file,
+    ):
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        check_output(path, overwrite)  # again: a file of this name may have appeared meanwhile
 
 
 # -- Directories -----------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def replacing_directory(target: Path) -> Iterator[Path]:
-    """A directory to fill beside ``target``, whose name and place it takes at the end.
+def replacing_directory(target: Path, check: Callable[[], None] = lambda: None) -> Iterator[Path]:
+    """A directory to fill, which takes the name and place of ``target`` at the end.
 
-    Whatever ends the filling before then leaves what was there. One process at a time may do this to one target.
+    Whatever ends the filling before then leaves what was there. Several processes may do this: the last one wins.
+
+    Args:
+        check: called when the directory is filled; raises where what is at ``target`` must stay.
     """
-    partial = target.with_name(f".{target.name}.partial")
-    replaced = target.with_name(f".{target.name}.replaced")
-    for left in (partial, replaced):  # by a process that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    partial.mkdir()
-    try:
-        yield partial
-        _let_read(partial)
-        if target.exists():
-            target.rename(replaced)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if not target.exists() and replaced.exists():
-            replaced.rename(target)
-        shutil.rmtree(replaced, ignore_errors=True)
+    with workplace(target) as place:
+        (new := place / NEW).mkdir()
+        yield new
+        _let_read(new)
+        check()
+        if not os.path.lexists(target):
+            new.rename(target)
+        elif not exchange(new, target):
+            target.rename(place / REPLACED)
+            new.rename(target)
 
 
 @contextlib.contextmanager
 def atomic_directory(output: Path, check: Callable[[Path], None]) -> Iterator[Path]:
     """A directory to fill with the output of a command; it becomes ``output`` at the end.
-
-    Several processes may fill one each: the last one wins, unless ``check`` says otherwise.
 
     Args:
         check: called with ``output`` before and after; raises where what is there must stay.
@@ -170,56 +170,59 @@ def atomic_directory(output: Path, check: Callable[[Path], None]) -> Iterator[Pa
     Raises:
         UserError: it cannot be written; and as ``check``.
     """
+    check_name(output, "--output")
+    remove_litter(output.parent, output.name)  # may put back what `check` has to see
     check(output)
-    partial = old = None
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
+    with (
+        write_errors_explained(f"--output {output}", "make room or rights"),
+        made_directories(output.parent),
+        replacing_directory(output, lambda: check(output)) as partial,
+    ):
         yield partial
-        _let_read(partial)
-        check(output)
-        if output.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{output.name}.old-", dir=output.parent))
-            output.rename(old / output.name)
-        partial.rename(output)
-    except Exception as error:
-        if not (isinstance(error, OSError) or type(error).__name__ == "SafetensorError"):  # which wraps the system's
-            raise
-        raise UserError(f"--output {output}", f"cannot be written: {error}", "make room or rights") from error
-    finally:
-        if old is not None:
-            if not output.exists() and (old / output.name).exists():
-                (old / output.name).rename(output)
-            shutil.rmtree(old, ignore_errors=True)
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def _let_read(directory: Path) -> None:
-    """Give a directory and its files the usual rights: mkdtemp and safetensors keep them to their owner."""
-    umask = os.umask(0)
-    os.umask(umask)
-    directory.chmod(0o777 & ~umask)
-    for path in directory.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            path.chmod((path.stat().st_mode | 0o666) & ~umask)
 
 
 @contextlib.contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Wait for a lock file, and hold it."""
-    from filelock import FileLock  # not installed with the tagger alone, which locks nothing
+def made_directories(directory: Path, exclusive: bool = False) -> Iterator[None]:
+    """Make a directory and its parents; those that were made go again where what follows fails and left them empty.
 
-    with FileLock(file):
+    Args:
+        exclusive: the directory must not be there yet.
+
+    Raises:
+        FileExistsError: it is.
+        OSError: one of them cannot be made.
+    """
+    made: list[Path] = []
+    try:
+        for path in [*reversed(directory.parents), directory]:
+            if path == directory and exclusive:
+                path.mkdir()
+            elif not path.is_dir():
+                path.mkdir(exist_ok=True)
+            else:
+                continue
+            made.append(path)
         yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in reversed(made):
+                path.rmdir()
+        raise
 
 
-def why_unwritable(error: OSError | RuntimeError) -> str | None:
-    """What keeps a file from being written; None: the error is of another kind."""
-    if isinstance(error, shutil.Error):  # of copytree: (source, destination, reason) of each file
-        return str(error.args[0][0][2]) if isinstance(error.args[0], list) else str(error)
-    if isinstance(error, OSError):
-        return str(error) if error.errno in UNWRITABLE else None
-    # torch's writer of archives says no more than where it got stuck.
-    stuck = "PytorchStreamWriter" in str(error) or "inline_container" in str(error)
-    return f"the disk is full, or lost ({str(error).strip()})" if stuck else None
+def remove_directory(directory: Path) -> None:
+    """Remove a directory with all that is in it: at no moment is half of it there under its name."""
+    with workplace(directory) as place:
+        directory.rename(place / REMOVED)
+
+
+def _let_read(directory: Path) -> None:
+    """Give all files in a directory the usual rights: safetensors keeps them to their owner."""
+    rights = directory.stat().st_mode & 0o777  # what the umask leaves
+    for path in directory.rglob("*"):
+        if path.is_symlink():
+            continue
+        if path.is_dir():
+            path.chmod(rights)
+        elif path.is_file():
+            path.chmod((path.stat().st_mode | 0o666) & rights)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from determined_ner.errors import UserError
-from determined_ner.files.atomic import locked, replacing_directory
+from determined_ner.files.atomic import replacing_directory
+from determined_ner.files.workplace import locked
 
 FORMAT = "2"
 """Changes when cached files of an earlier version can no longer be used."""

@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from determined_ner.errors import write_errors_explained
 from determined_ner.files.atomic import replacing_directory, write_json
 from determined_ner.hub import quiet_transformers
 from determined_ner.model.weights import load_weights
@@ -33,7 +34,8 @@ def finish(folder: RunFolder, training: Training, seconds: float) -> None:
         )
     checkpoint = folder.checkpoint(chosen)
     load_weights(training.model, checkpoint)
-    with replacing_directory(folder.model) as partial:
+    remedy = "make room or rights, then go on with --resume"
+    with write_errors_explained(folder.model, remedy), replacing_directory(folder.model) as partial:
         with quiet_transformers():
             training.model.save_pretrained(partial)
         training.write_description(partial)

@@ -17,8 +17,8 @@ from determined import core
 from determined.common import storage
 
 from determined_ner import determined_api
-from determined_ner.errors import UserError
-from determined_ner.files.atomic import replacing_directory, why_unwritable, write_json
+from determined_ner.errors import write_errors_explained
+from determined_ner.files.atomic import remove_directory, replacing_directory, write_json
 from determined_ner.local.progress import Progress
 from determined_ner.settings.loop import LoopSettings
 from determined_ner.training.run_folder import RunFolder, checkpoint_name
@@ -108,19 +108,11 @@ class LocalCheckpointContext(core.DummyCheckpointContext):
         assert metadata is not None and not shard
         name = checkpoint_name(metadata["steps_completed"])
         final = self._folder.checkpoints / name
-        try:
-            for left in self._folder.checkpoints.glob(".*.partial"):  # by a run that was killed
-                shutil.rmtree(left)
+        with write_errors_explained(final, "make room or rights, then go on with --resume"):
             with replacing_directory(final) as partial:
                 yield partial, name
                 write_json(partial / "metadata.json", metadata)
-        except (OSError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and why_unwritable(error) is None:
-                raise
-            raise UserError(
-                final, f"the checkpoint cannot be written: {error}", "make room or rights, then go on with --resume"
-            ) from error
-        self._prune()
+            self._prune()
 
     def _prune(self) -> None:
         steps = self._folder.saved_steps()
@@ -130,7 +122,7 @@ class LocalCheckpointContext(core.DummyCheckpointContext):
         ranked = sorted((step for step in steps if step in values), key=lambda step: (values[step], step))
         kept = {*steps[-self._loop.keep_latest :], *ranked[: self._loop.keep_best]}
         for step in set(steps) - kept:
-            shutil.rmtree(self._folder.checkpoint(step))
+            remove_directory(self._folder.checkpoint(step))
 
 
 class LocalController(determined_api.Controller):

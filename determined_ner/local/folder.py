@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from determined_ner.errors import UserError
-from determined_ner.files.atomic import read_json, write_json
+from determined_ner.errors import UserError, write_errors_explained
+from determined_ner.files.atomic import check_name, made_directories, read_json, write_json
 from determined_ner.files.metrics_log import METRICS_FILE
+from determined_ner.files.workplace import locked, remove_litter
 from determined_ner.settings.experiment import override_config, read_config
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
-from determined_ner.training.run_folder import CONFIG_FILE
+from determined_ner.training.run_folder import CONFIG_FILE, LOCK_FILE, RUN_NAMES
 
 RESUMABLE = {
     *("backend", "precision", "use_apex_amp", "apex_opt_level", "evaluate_with_ort"),
@@ -35,23 +35,14 @@ class OpenedFolder:
     path: Path
     config: dict[str, Any]
     """Of the experiment."""
-    before: frozenset[Path] | None
-    """What it held before; None: there was none."""
-
-    def discard(self) -> None:
-        """Remove what a run wrote that could not start, and nothing else."""
-        if self.before is None:
-            shutil.rmtree(self.path, ignore_errors=True)
-            return
-        for path in set(self.path.iterdir()) - self.before:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
 
 
-def open_folder(arguments: argparse.Namespace) -> OpenedFolder:
-    """Take the folder that the command line names, or one of the experiment's name.
+@contextlib.contextmanager
+def open_folder(arguments: argparse.Namespace) -> Iterator[OpenedFolder]:
+    """Take the folder that the command line names, or one of the experiment's name, and hold it.
+
+    It is locked first, then looked at, then written to. Where a new run ends with a mistake of the user's before its
+    first report, what it wrote is removed again, and nothing else.
 
     Args:
         arguments: of `add_train_arguments`.
@@ -60,42 +51,49 @@ def open_folder(arguments: argparse.Namespace) -> OpenedFolder:
         UserError: the config, or what the folder holds, does not allow it.
     """
     folder: Path | None = arguments.output_dir
+    resume: bool = arguments.resume
+    if folder is not None:
+        check_name(folder, "--output-dir")
     config = None
-    if arguments.config_file or not (arguments.resume and folder):
+    if arguments.config_file or not (resume and folder):
         config = read_config(arguments.config_file, arguments.overrides)
-    if config is not None and not arguments.resume:
+    if config is not None and not resume:
         parse_loop(config, parse_settings(config.get("hyperparameters"), config.get("data")))  # before anything is made
-    before: frozenset[Path] | None = None
-    if folder is None:
-        assert config is not None
-        folder = _named_folder(str(config.get("name") or "ner"), arguments.resume)
-    elif folder.exists():
-        before = frozenset(folder.iterdir()) if folder.is_dir() else None
-    saved_file = folder / CONFIG_FILE
-    if arguments.resume:
-        saved = read_json(saved_file, "the run")
-        if saved is None:
-            raise UserError("--resume", f"{folder} holds no run to go on with", "start it without --resume")
-        config = config or override_config(saved, arguments.overrides)
-        _check_same(saved, config, folder)
-        return OpenedFolder(folder, config, frozenset(folder.iterdir()))
-    assert config is not None
-    where = f"--output-dir {folder}"
-    if folder.is_file():
-        raise UserError(where, "is a file", "name a folder")
-    if saved_file.exists() or (folder / METRICS_FILE).exists():
-        raise UserError(where, "holds a run already", "add --resume to go on with it, or name another")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(saved_file, config, default=str)
-    except OSError as error:
-        raise UserError(where, f"cannot be written: {error.strerror}", "name another folder") from None
-    return OpenedFolder(folder, config, before)
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            assert config is not None
+            folder = _enter_named_folder(stack, str(config.get("name") or "ner"), resume)
+        where = "--resume" if resume else f"--output-dir {folder}"
+        if resume and not folder.is_dir():
+            raise _nothing_to_resume(folder)
+        if not resume:
+            _enter_folder(stack, folder, where)
+        stack.enter_context(_held(folder))
+        for directory in (folder, folder / "checkpoints", folder / "figures"):
+            remove_litter(directory)
+        if resume:
+            saved = read_json(folder / CONFIG_FILE, "the run")
+            if saved is None:
+                raise _nothing_to_resume(folder)
+            config = config or override_config(saved, arguments.overrides)
+            _check_same(saved, config, folder)
+        else:
+            assert config is not None
+            _check_free(folder, where)
+            stack.enter_context(_discarded_unless_begun(folder))
+            with write_errors_explained(where, "name another folder"):
+                write_json(folder / CONFIG_FILE, config, default=str)
+        yield OpenedFolder(folder, config)
 
 
-def _named_folder(name: str, resume: bool) -> Path:
+def _nothing_to_resume(folder: Path) -> UserError:
+    return UserError("--resume", f"{folder} holds no run to go on with", "start it without --resume")
+
+
+def _enter_named_folder(stack: contextlib.ExitStack, name: str, resume: bool) -> Path:
     """runs/NAME, runs/NAME-2, …: the newest there is to resume, else the next free one, made and so taken."""
     slug = re.sub(r"[^\w.-]+", "-", name)[:100].strip("-.") or "ner"
+    slug = slug.encode()[:240].decode(errors="ignore")  # a number follows, and the file system counts bytes
     number = 1
     folder = newest = Path("runs") / slug
     while True:
@@ -103,7 +101,7 @@ def _named_folder(name: str, resume: bool) -> Path:
             return newest
         if not resume:
             try:
-                folder.mkdir(parents=True)
+                stack.enter_context(made_directories(folder, exclusive=True))
                 return folder
             except FileExistsError:
                 pass
@@ -114,6 +112,59 @@ def _named_folder(name: str, resume: bool) -> Path:
         folder = Path("runs") / f"{slug}-{number}"
 
 
+def _enter_folder(stack: contextlib.ExitStack, folder: Path, where: str) -> None:
+    """
+    Raises:
+        UserError: it is a file, or cannot be made.
+    """
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UserError(where, "is a file", "name a folder")
+    with write_errors_explained(where, "name another folder"):
+        stack.enter_context(made_directories(folder))
+
+
+def _check_free(folder: Path, where: str) -> None:
+    """
+    Raises:
+        UserError: something in a folder has a name that a run writes to: it would be lost.
+    """
+    taken = [name for name in RUN_NAMES if os.path.lexists(folder / name)]
+    if METRICS_FILE in taken:
+        raise UserError(where, "holds a run already", "add --resume to go on with it, or name another")
+    if taken:
+        problem = f"holds {', '.join(taken)}, which a run would overwrite"
+        raise UserError(where, problem, "add --resume if it is of a run, else name another folder")
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """As `lock_folder`; a lock file that was made for a mistake goes again, unless something else was written."""
+    lock = folder / LOCK_FILE
+    made = not os.path.lexists(lock)
+    with lock_folder(folder):
+        try:
+            yield
+        except UserError:
+            if made and not any(os.path.lexists(folder / name) for name in RUN_NAMES):
+                lock.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def _discarded_unless_begun(folder: Path) -> Iterator[None]:
+    """Remove what a run wrote that ended with a mistake before its first report. None of it was there before."""
+    try:
+        yield
+    except UserError:
+        if not (folder / METRICS_FILE).exists():
+            for path in (folder / name for name in RUN_NAMES):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+        raise
+
+
 @contextlib.contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
     """Hold a run's folder: a second process that trained into it would mix the two.
@@ -121,14 +172,15 @@ def lock_folder(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process holds it.
     """
-    try:
-        lock = FileLock(folder / ".lock", timeout=0).acquire()
-    except Timeout:
-        raise UserError(folder, "another process is training into it", "wait for it, or name another folder") from None
-    except OSError as error:
-        remedy = "give rights, or name another folder"
-        raise UserError(folder, f"cannot be written: {error.strerror}", remedy) from None
-    with lock:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / LOCK_FILE, wait=False))
+        except BlockingIOError:
+            remedy = "wait for it, or name another folder"
+            raise UserError(folder, "another process is training into it", remedy) from None
+        except OSError as error:
+            remedy = "give rights, or name another folder"
+            raise UserError(folder / LOCK_FILE, f"cannot be written: {error.strerror}", remedy) from None
         yield
 
 

@@ -29,7 +29,7 @@ from determined_ner.errors import UserError
 from determined_ner.files.atomic import read_json
 from determined_ner.finish.run_end import finish
 from determined_ner.local.core_context import LocalController, local_core_context
-from determined_ner.local.folder import OpenedFolder, lock_folder, open_folder
+from determined_ner.local.folder import OpenedFolder, open_folder
 from determined_ner.local.processes import joined_processes, on_chief
 from determined_ner.local.progress import Progress
 from determined_ner.logs import set_up_logging
@@ -55,17 +55,9 @@ def run_locally(arguments: argparse.Namespace, trial_class: Any) -> None:
     """
     set_up_logging(chief=int(os.environ.get("RANK", "0")) == 0)
     determined_api.drop_batch_size_message()
-    with joined_processes() as processes:
-        opened = on_chief(processes, lambda: open_folder(arguments))
-        folder = RunFolder(opened.path)
-        try:
-            with contextlib.ExitStack() as stack:
-                on_chief(processes, lambda: stack.enter_context(lock_folder(folder.path)))
-                _train(folder, opened, arguments.resume, processes, trial_class)
-        except UserError:
-            if processes.rank == 0 and not folder.metrics.path.exists():
-                opened.discard()
-            raise
+    with joined_processes() as processes, contextlib.ExitStack() as stack:
+        opened = on_chief(processes, lambda: stack.enter_context(open_folder(arguments)))
+        _train(RunFolder(opened.path), opened, arguments.resume, processes, trial_class)
 
 
 def _train(

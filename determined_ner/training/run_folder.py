@@ -14,6 +14,14 @@ logger = logging.getLogger("determined_ner")
 CONFIG_FILE, SUMMARY_FILE = "config.json", "summary.json"
 """The experiment config as it was given, for ``--resume``; and what came out at the end."""
 
+RUN_NAMES = (
+    *(CONFIG_FILE, METRICS_FILE, SUMMARY_FILE),
+    *("checkpoints", "model", "figures", "tensorboard", "cache", "report"),
+)
+"""All that is ever written to a run's folder. Each may be replaced or removed, so none may be there before the run."""
+LOCK_FILE = ".lock"
+"""Held by the process that trains; it is never written to."""
+
 
 class RunFolder:
     """What a run has written."""

@@ -114,11 +114,12 @@ def test_a_file_is_fetched_again_only_when_it_has_changed(store, tmp_path):
     assert [path.name for path in copy.parent.iterdir() if "partial" in path.name] == []
 
 
-def test_what_a_killed_download_left_is_overwritten(store, tmp_path):
+def test_what_a_killed_download_left_is_removed(store, tmp_path):
     store.files["/train.conll"] = TEXT
     url = f"{store.url}/train.conll"
     copy = fetch(url, tmp_path)
-    (copy.parent / ".train.conll.partial").write_bytes(b"half of a fi")
+    (left := copy.parent / ".train.conll.partial-abcd1234").mkdir()
+    (left / "new").write_bytes(b"half of a fi")
     copy.unlink()  # its version is still there
     assert fetch(url, tmp_path).read_bytes() == TEXT
     assert {path.name for path in copy.parent.iterdir()} == {

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
-import threading
+import stat
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,12 @@ from determined_ner.errors import UserError
 from determined_ner.files.atomic import (
     atomic_directory,
     atomic_file,
-    locked,
+    check_name,
+    made_directories,
     read_json,
+    remove_directory,
     replacing,
     replacing_directory,
-    why_unwritable,
     write_json,
     write_text,
 )
@@ -35,15 +35,14 @@ def names(folder: Path) -> set[str]:
 # -- Files -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("alone", [True, False])
 @pytest.mark.parametrize("before", [None, "old"])
-def test_a_file_takes_its_name_when_it_is_complete(tmp_path, before, alone):
+def test_a_file_takes_its_name_when_it_is_complete(tmp_path, before):
     file = tmp_path / "a.txt"
     if before:
         file.write_text(before)
-    with replacing(file, alone) as partial:
+    with replacing(file) as partial:
         partial.write_text("new")
-        assert file.exists() == bool(before) and partial.parent == tmp_path
+        assert file.exists() == bool(before)
     assert file.read_text() == "new" and names(tmp_path) == {"a.txt"}
 
 
@@ -55,13 +54,6 @@ def test_a_file_stays_where_its_writing_ends_early(tmp_path, error):
         partial.write_text("ne")
         raise error
     assert file.read_text() == "old" and names(tmp_path) == {"a.txt"}
-
-
-def test_what_a_killed_process_left_is_overwritten_by_one_that_is_alone(tmp_path):
-    (tmp_path / ".a.txt.partial").write_text("half")
-    with replacing(tmp_path / "a.txt", alone=True) as partial, partial.open("w") as file:
-        file.write("new")
-    assert (tmp_path / "a.txt").read_text() == "new" and names(tmp_path) == {"a.txt"}
 
 
 def test_json_is_read_as_it_was_written(tmp_path):
@@ -151,9 +143,6 @@ def test_a_directory_takes_its_name_when_it_is_complete(tmp_path, before):
     if before:
         target.mkdir()
         (target / before).touch()
-    for left in (".target.partial", ".target.replaced"):  # by a process that was killed
-        (tmp_path / left).mkdir()
-        (tmp_path / left / "half").touch()
     with replacing_directory(target) as partial:
         assert names(partial) == set() and target.exists() == bool(before)
         (partial / "new").touch()
@@ -178,11 +167,12 @@ def test_a_directory_stays_where_the_new_one_cannot_take_its_name(tmp_path, monk
     rename = Path.rename
 
     def fails(path: Path, to: Path) -> Path:
-        if to == target and "partial" in path.name:
+        if to == target and path.name == "new":
             raise OSError(errno.EIO, "the disk is lost")
         return rename(path, to)
 
     monkeypatch.setattr(Path, "rename", fails)
+    monkeypatch.setattr("determined_ner.files.atomic.exchange", lambda *_: False)
     with pytest.raises((OSError, UserError), match="the disk is lost"), replacing_one(target) as partial:
         (partial / "new").touch()
     assert names(target) == {"old"} and names(tmp_path) == {"target"}
@@ -195,7 +185,6 @@ def test_an_output_directory_takes_its_name_when_it_is_complete(tmp_path):
         with atomic_directory(output, lambda path: checked.append(path.exists())) as partial:
             (partial / name).touch()
     assert names(output) == {"two"} and names(tmp_path / "deep") == {"out"}
-    assert output.stat().st_mode & 0o777 == 0o755
     assert checked == [False, False, True, True]  # before and after each
 
 
@@ -225,51 +214,88 @@ def test_an_error_of_the_system_names_the_output_directory(tmp_path):
     assert names(tmp_path) == set()
 
 
-# -- Locks and errors ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_directory_takes_the_place_of_another_on_any_file_system(tmp_path, monkeypatch, can_exchange):
+    if not can_exchange:
+        monkeypatch.setattr("determined_ner.files.atomic.exchange", lambda *_: False)
+    target = tmp_path / "target"
+    for name in ("one", "two"):
+        with replacing_directory(target) as partial:
+            (partial / name).touch()
+    assert names(target) == {"two"} and names(tmp_path) == {"target"}
 
 
-def test_a_lock_is_held_by_one_at_a_time(tmp_path):
-    order: list[str] = []
-    waiting = threading.Event()
+def test_a_directory_is_removed_by_its_name_first(tmp_path, monkeypatch):
+    """A reader, or who goes on after a kill, never finds half of it."""
+    (target := tmp_path / "target").mkdir()
+    (target / "a").touch()
+    removed: list[bool] = []
+    unlink = os.unlink
+    monkeypatch.setattr(
+        os, "unlink", lambda *args, **kwargs: (removed.append(target.exists()), unlink(*args, **kwargs))
+    )
+    remove_directory(target)
+    assert removed and not any(removed) and names(tmp_path) == set()
 
-    def second() -> None:
-        waiting.set()
-        with locked(tmp_path / "lock"):
-            order.append("second")
 
-    with locked(tmp_path / "lock"):
-        thread = threading.Thread(target=second)
-        thread.start()
-        assert waiting.wait(10)
-        thread.join(0.2)
-        order.append("first")
-    thread.join(10)
-    assert order == ["first", "second"]
+def test_directories_that_were_made_for_nothing_go_again(tmp_path):
+    with pytest.raises(Stop), made_directories(tmp_path / "a" / "b"):
+        raise Stop
+    assert names(tmp_path) == set()
+    with made_directories(tmp_path / "a" / "b"):
+        pass
+    with pytest.raises(Stop), made_directories(tmp_path / "a" / "b" / "c"):
+        (tmp_path / "a" / "b" / "c" / "theirs").touch()
+        raise Stop
+    assert names(tmp_path / "a" / "b" / "c") == {"theirs"}
+    with pytest.raises(FileExistsError):
+        made_directories(tmp_path / "a" / "b", exclusive=True).__enter__()
+
+
+# -- Names and rights ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    ("name", "problem"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "[Errno 28] No space left on device"),
-        (OSError(errno.ENOENT, "No such file"), None),
-        (shutil.Error([("a", "b", "[Errno 28] No space left on device")]), "[Errno 28] No space left on device"),
-        (RuntimeError("[enforce fail at inline_container.cc:603] . "), "the disk is full, or lost ([enforce fail at"),
-        (RuntimeError("shapes differ"), None),
+        ("x" * 256, "has 256 bytes, more than 255"),
+        ("ö" * 128, "has 256 bytes, more than 255"),
+        ("/".join(["x" * 200] * 21), "bytes, more than 4095"),
+        ("a\0b", r"the name 'a\x00b' contains a NUL character"),
+        (os.fsdecode(b"bad\xff"), r"the name 'bad\udcff' is not UTF-8"),
+        ("\ud800", r"the name '\ud800' is not UTF-8"),
     ],
 )
-def test_what_keeps_a_file_from_being_written(error, reason):
-    found = why_unwritable(error)
-    assert found is None if reason is None else found is not None and found.startswith(reason)
+def test_a_name_that_no_file_can_have_is_refused(name, problem):
+    with pytest.raises(UserError) as caught:
+        check_name(Path(name), "--output")
+    assert problem in str(caught.value) and str(caught.value).startswith("--output: ")
+    str(caught.value).encode()
 
 
+@pytest.mark.parametrize("length", [1, 237, 238, 255])
+def test_a_name_of_any_length_can_be_written(tmp_path, length):
+    target = tmp_path / ("x" * length)
+    for _ in range(2):
+        with replacing_directory(target) as partial:
+            (partial / "a").touch()
+    assert names(target) == {"a"} and names(tmp_path) == {target.name}
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
 @pytest.mark.parametrize("make", [replacing_directory, lambda target: atomic_directory(target, lambda _: None)])
-def test_what_is_shipped_can_be_read_by_others(tmp_path, make):
+def test_what_is_shipped_can_be_read_by_whom_the_umask_lets(tmp_path, make, umask):
     """safetensors writes files that only their owner may read."""
-    before = os.umask(0o022)
+    before = os.umask(umask)
     try:
         with make(tmp_path / "out") as partial:
-            (partial / "weights").write_text("x")
-            (partial / "weights").chmod(0o600)
+            (partial / "code").mkdir(mode=0o755)
+            for file in (partial / "weights", partial / "code" / "a.py"):
+                file.write_text("x")
+                file.chmod(0o600)
+        write_text(tmp_path / "file", "x")
     finally:
         os.umask(before)
-    assert (tmp_path / "out" / "weights").stat().st_mode & 0o777 == 0o644
+    rights = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    directory, file = 0o777 & ~umask, 0o666 & ~umask
+    assert rights == {"out": directory, "code": directory, "weights": file, "a.py": file, "file": file}
