@@ -12,15 +12,13 @@ jsonl   objects → the same with ``predicted_entities`` (if the text is a strin
 from __future__ import annotations
 
 import argparse
-import contextlib
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import IO, TYPE_CHECKING
 
-from determined_ner.errors import UserError
+from determined_ner.errors import UserError, standard_output
 from determined_ner.files.atomic import atomic_file, check_output
 from determined_ner.predict.inputs import open_input
 
@@ -100,7 +98,7 @@ def run(arguments: argparse.Namespace) -> None:
         tagger = _load_tagger(arguments)
         described = f"read as {format_}; {len(tagger.labels)} labels, {tagger.scheme.value}"
         print(f"{arguments.input}: {described}", file=sys.stderr)
-        output: AbstractContextManager[IO[str]] = _standard_output()
+        output: AbstractContextManager[IO[str]] = nullcontext(standard_output())
         if arguments.output:
             output = atomic_file(arguments.output, arguments.overwrite)
         progress = _Progress(share)
@@ -112,16 +110,6 @@ def run(arguments: argparse.Namespace) -> None:
                 file.flush()
                 progress.add(len(buffer), len(tagged.ids))
         progress.close(str(arguments.output or "standard output"))
-
-
-@contextlib.contextmanager
-def _standard_output() -> Iterator[IO[str]]:
-    """Standard output, whose reader may have had enough (`head`): then the process ends quietly, as filters do."""
-    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    try:
-        yield sys.stdout
-    finally:
-        signal.signal(signal.SIGPIPE, before)  # whoever called us in a process of theirs has pipes of their own
 
 
 def _load_tagger(arguments: argparse.Namespace) -> Tagger:

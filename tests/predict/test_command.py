@@ -99,21 +99,14 @@ def test_another_writer_is_not_disturbed(tag, tmp_path):
     assert (tmp_path / "out.jsonl").read_text() == "first\n"
 
 
-def test_an_output_that_was_finished_while_the_lock_was_taken_is_kept(tmp_path, monkeypatch):
-    import fcntl
-
+def test_an_output_that_appears_meanwhile_is_kept(tmp_path):
     from determined_ner.errors import UserError
     from determined_ner.files.atomic import atomic_file
 
-    output, partial = tmp_path / "out.jsonl", tmp_path / ".out.jsonl.partial"
-
-    def finish_elsewhere(*_: object) -> None:
-        partial.write_text("theirs\n")
-        partial.rename(output)
-
-    monkeypatch.setattr(fcntl, "flock", finish_elsewhere)
-    with pytest.raises(UserError, match="another process"), atomic_file(output, overwrite=False):
-        pass
+    output = tmp_path / "out.jsonl"
+    with pytest.raises(UserError, match="exists"), atomic_file(output, overwrite=False) as file:
+        file.write("ours\n")
+        output.write_text("theirs\n")
     assert output.read_text() == "theirs\n"
 
 
