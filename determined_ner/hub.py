@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,10 @@ from determined_ner.errors import HyperparameterError, UserError, first_line
 
 if TYPE_CHECKING:
     from determined_ner.settings.hyperparameters import Hyperparameters
+
+
+JSON_LIMIT = 256 * 2**20
+"""Bytes of a JSON file of a model; the largest vocabularies take a tenth."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class Pretrained:
     cache_dir: str | None = None
     """For what is fetched; None: the library's own."""
     trust_remote_code: bool = False
-    """Run code that it brings along."""
+    """Run code that it brings along: on the user's own word alone, never on that of a file which is read. Where it is
+    not said, the library would ask on standard input."""
 
     @classmethod
     def of_setting(cls, hparams: Hyperparameters, setting: str) -> Pretrained:
@@ -56,6 +62,7 @@ class Pretrained:
 
         Raises:
             HyperparameterError: the name can only mean a directory, and is none; it must not be looked up on the hub.
+            UserError: what is in the directory cannot be read to its end.
         """
         expanded = os.path.expanduser(self.name)  # noqa: PTH111  (Path would make ./model of the hub's name model)
         if self.name.startswith((".", "/", "~")) and not Path(expanded).is_dir():
@@ -63,7 +70,24 @@ class Pretrained:
                 "is not a directory",
                 "write the path of a model directory or the name of a hub model such as bert-base-cased",
             )
+        self._check_files(Path(expanded))
         return expanded
+
+    def _check_files(self, folder: Path) -> None:
+        """A pipe would keep its reader waiting for ever."""
+        for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+            try:
+                status = entry.stat()
+            except OSError:  # a link to nowhere: the file is missing
+                continue
+            if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+                raise UserError(entry, "is a pipe or a device, not a file of a model", "copy the model directory again")
+            if entry.suffix == ".json" and status.st_size > JSON_LIMIT:
+                raise UserError(
+                    entry,
+                    f"has {status.st_size:,} bytes, more than the {JSON_LIMIT:,} that a JSON file of a model may have",
+                    "copy the model directory again",
+                )
 
     def options(self) -> dict[str, Any]:
         """Arguments of every ``from_pretrained``."""

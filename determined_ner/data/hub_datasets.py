@@ -125,6 +125,8 @@ def _load_dataset(settings: DataSettings) -> Any:
 
     name = settings.dataset_name
     assert name is not None
+    # Before datasets 4 a script would be asked about, on standard input.
+    datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = False
     try:
         directory = Path(name).expanduser()
         if (directory / "dataset_dict.json").is_file():
@@ -134,8 +136,9 @@ def _load_dataset(settings: DataSettings) -> Any:
             options["cache_dir"] = settings.cache_dir
         try:
             return datasets.load_dataset(name, **options)
-        except RuntimeError as error:
-            if settings.dataset_revision is not None or "script" not in str(error).lower():
+        except (RuntimeError, ValueError) as error:  # the second before datasets 4
+            is_script = "script" in str(error).lower() or "custom code" in str(error)
+            if settings.dataset_revision is not None or not is_script or directory.is_dir():
                 raise
             # The hub keeps a Parquet conversion of data sets that were scripts.
             return datasets.load_dataset(name, **{**options, "revision": "refs/convert/parquet"})

@@ -13,11 +13,14 @@ from determined_ner.data.source import Numbered, Source
 from determined_ner.errors import UserError
 from determined_ner.files.cache import build_once
 from determined_ner.settings.data import DataSettings
-from determined_ner.tags.labels import Labels, TagInventory, with_declared
+from determined_ner.tags.labels import MOST_LABELS, Labels, TagInventory, with_declared
 from determined_ner.tags.schemes import Scheme
 
 CHUNK_WORDS = 1 << 16
 """Words in memory at a time, about; a longer document is too, where documents are kept whole."""
+
+FEW_LABELS = 100
+"""Fewer are never too many, however little text there is."""
 
 SCHEMA = pa.schema(
     {
@@ -56,12 +59,15 @@ class StoredText:
         """The labels found in its tags, after those that its data set declares.
 
         Raises:
-            UserError: the tags mix two schemes.
+            UserError: the tags mix two schemes, or are as many as words are.
         """
         found = json.loads((self.directory / "labels.json").read_text(encoding="utf-8"))
         if "problem" in found:
-            raise UserError(self.source.title, found["problem"])
-        return with_declared(Labels(tuple(found["names"]), Scheme(found["scheme"])), self.source.names)
+            raise UserError(self.source.title, found["problem"], found.get("remedy", ""))
+        labels = with_declared(Labels(tuple(found["names"]), Scheme(found["scheme"])), self.source.names)
+        if len(labels.names) > MOST_LABELS:
+            raise UserError(self.source.title, *_too_many(len(labels.names)))
+        return labels
 
 
 def store_text(
@@ -80,13 +86,14 @@ def store_text(
     key = f"{source.key}{'-documents' if whole else ''}"
 
     def build(directory: Path) -> None:
-        rows, documents, inventory = 0, set(), TagInventory()
+        rows, words, documents, inventory = 0, 0, set(), TagInventory()
         with pa.OSFile(str(directory / "text.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
             for chunk in _chunks(source.sentences(), whole, chunk_words):
                 rows += len(chunk)
                 documents |= {sentence.document for _, sentence in (chunk[0], chunk[-1])}  # they ascend
                 for _, sentence in chunk:
                     inventory.add(sentence.tags or [])
+                    words += len(sentence.words)
                 columns = [
                     [s.words for _, s in chunk],
                     [s.tags for _, s in chunk],
@@ -109,19 +116,29 @@ def store_text(
                 "mark them by -DOCSTART- or # newdoc lines or by a column (data.document_column_name), or drop "
                 "data.context",
             )
-        (directory / "labels.json").write_text(json.dumps(_describe(inventory)), encoding="utf-8")
+        (directory / "labels.json").write_text(json.dumps(_describe(inventory, words)), encoding="utf-8")
 
     # A directory of its own name: those that earlier versions made, text-…, hold no labels.
     return StoredText(source, f"text-{key}", build_once(cache_dir, f"sentences-{key}", build, overwrite))
 
 
-def _describe(inventory: TagInventory) -> dict[str, object]:
+def _describe(inventory: TagInventory, words: int) -> dict[str, object]:
     """What ``labels.json`` holds: the labels, or what is wrong with them, which matters in the training data alone."""
     try:
         labels = inventory.labels()
     except ValueError as error:
         return {"problem": str(error)}
+    count = len(labels.names)
+    if count > MOST_LABELS or (count > FEW_LABELS and count > words / 2):
+        problem, remedy = _too_many(count)
+        return {"problem": problem, "remedy": remedy}
     return {"names": labels.names, "scheme": labels.scheme.value}
+
+
+def _too_many(labels: int) -> tuple[str, str]:
+    """Problem and remedy where the tags are rather words, or numbers of lines."""
+    problem = f"{labels:,} labels (at most {MOST_LABELS:,}, and fewer than there are words): is this the tag column?"
+    return problem, "name the right one (data.label_column_name)"
 
 
 def _chunks(sentences: Iterable[Numbered], whole_documents: bool, chunk_words: int) -> Iterator[list[Numbered]]:

@@ -77,6 +77,8 @@ def open_folder(arguments: argparse.Namespace) -> Iterator[OpenedFolder]:
                 raise _nothing_to_resume(folder)
             config = config or override_config(saved, arguments.overrides)
             _check_same(saved, config, folder)
+            if not arguments.config_file:
+                _check_trust(config, arguments.overrides)
         else:
             assert config is not None
             _check_free(folder, where)
@@ -182,6 +184,22 @@ def lock_folder(folder: Path) -> Iterator[None]:
             remedy = "give rights, or name another folder"
             raise UserError(folder / LOCK_FILE, f"cannot be written: {error.strerror}", remedy) from None
         yield
+
+
+def _check_trust(config: dict[str, Any], overrides: list[str]) -> None:
+    """Code that a model brings along runs on the word of this command, not on that of the folder, which may be copied.
+
+    Raises:
+        UserError: the run's config allows it, the command line does not.
+    """
+    said = override_config({}, overrides).get("hyperparameters", {})
+    trusted = parse_settings(config.get("hyperparameters"), config.get("data")).hparams.trust_remote_code
+    if trusted and not (isinstance(said, dict) and said.get("trust_remote_code")):
+        raise UserError(
+            "--resume",
+            "the run was allowed to run code that its model brings along (hyperparameters.trust_remote_code)",
+            "read the code, then allow it again: --config hyperparameters.trust_remote_code=true",
+        )
 
 
 def _check_same(saved: dict[str, Any], config: dict[str, Any], folder: Path) -> None:

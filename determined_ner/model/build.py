@@ -10,6 +10,8 @@ import transformers
 
 from determined_ner.errors import HyperparameterError
 from determined_ner.hub import Pretrained, quiet_transformers
+from determined_ner.model.config_file import read_config
+from determined_ner.model.weights import check_finite, check_size
 
 if TYPE_CHECKING:  # who only tags needs no pydantic
     from determined_ner.settings.hyperparameters import Hyperparameters
@@ -23,7 +25,7 @@ def load_config(source: Pretrained) -> Any:
     """
     remedy = "fix the config.json of the directory, or choose another encoder such as bert-base-cased"
     with source.loading("no model config can be loaded", remedy):
-        config = transformers.AutoConfig.from_pretrained(source.location(), **source.options())
+        config = read_config(source)
     own_code = getattr(config, "auto_map", None) or {}
     classifies = type(config) in transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
     if not classifies and "AutoModelForTokenClassification" not in own_code:
@@ -35,7 +37,7 @@ def load_config(source: Pretrained) -> Any:
     return config
 
 
-def _building(source: Pretrained) -> contextlib.AbstractContextManager[None]:
+def building(source: Pretrained) -> contextlib.AbstractContextManager[None]:
     """Around making a model from its config alone: whatever the library raises becomes a message about the config."""
     remedy = "correct the sizes in its config.json, or choose another encoder such as bert-base-cased"
     return source.loading("no model can be built from its config", remedy)
@@ -55,7 +57,7 @@ def longest_window(config: Any, source: Pretrained, tokenizer_limit: int) -> int
     """
     limits = [min(tokenizer_limit, 1_000_000)]
     stated = getattr(config, "max_position_embeddings", None)
-    with _building(source), torch.device("meta"):  # shapes only
+    with building(source), torch.device("meta"):  # shapes only
         skeleton = transformers.AutoModel.from_config(config, trust_remote_code=source.trust_remote_code)
     for name, module in skeleton.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
@@ -156,7 +158,7 @@ def untrained_model(config: Any, source: Pretrained, attention: dict[str, str] |
         source: of the config.
         attention: the implementation, as ``from_config`` takes it; None: the library's choice.
     """
-    with _building(source):
+    with building(source):
         return transformers.AutoModelForTokenClassification.from_config(
             config, trust_remote_code=source.trust_remote_code, **(attention or {})
         ).float()
@@ -174,6 +176,8 @@ def _load_weights(config: Any, hparams: Hyperparameters) -> tuple[Any, dict[str,
         "fetch its files again if they are damaged, cut short or git-lfs pointers, "
         "or set use_pretrained_weights: false to train from random ones"
     )
+    with building(source):
+        check_size(config, source)
     with quiet_transformers(), source.loading("no weights can be loaded", remedy):
         model, info = transformers.AutoModelForTokenClassification.from_pretrained(
             source.location(),
@@ -184,6 +188,7 @@ def _load_weights(config: Any, hparams: Hyperparameters) -> tuple[Any, dict[str,
             **source.options(),
         )
     _check_loaded(model, info, source)
+    check_finite(model, source.where)
     return model, info
 
 

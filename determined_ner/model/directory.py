@@ -12,16 +12,17 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-import transformers
 from numpy.typing import NDArray
 
 from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
 from determined_ner.errors import UserError, first_line
 from determined_ner.files.atomic import read_json
 from determined_ner.hub import Pretrained
-from determined_ner.model.build import longest_window, untrained_model, window_size
+from determined_ner.model.build import building, longest_window, untrained_model, window_size
+from determined_ner.model.config_file import read_config
 from determined_ner.model.onnx_session import open_session, read_labels, run_session
-from determined_ner.model.weights import STATE_FILE, load_token_classifier, load_weights
+from determined_ner.model.settings_file import check_described
+from determined_ner.model.weights import STATE_FILE, check_finite, check_size, load_token_classifier, load_weights
 from determined_ner.tags.labels import Labels, label_scheme
 from determined_ner.tags.schemes import Scheme
 
@@ -98,14 +99,17 @@ class ModelDirectory:
         """The model in PyTorch: float32, on the CPU, in evaluation mode.
 
         Raises:
-            UserError: no weights, damaged ones, or those of another task.
+            UserError: no weights, damaged ones, some that are not finite, or those of another task.
         """
+        with building(self._source):
+            check_size(self.config, self._source)
         if self.is_checkpoint:
             model = self.untrained_model()
             load_weights(model, self.path)
         else:
             onnx = "take its ONNX file: --backend onnx" if (self.path / ONNX_FILE).is_file() else None
             model = load_token_classifier(self._source, self.config, onnx or self._remedy)
+        check_finite(model, self.path)
         return model.float().eval()
 
     def torch_model(self) -> Model:
@@ -121,7 +125,7 @@ class ModelDirectory:
             with torch.inference_mode():
                 logits = model(input_ids=input_ids.to(device), attention_mask=attention_mask.to(device)).logits
             array: NDArray[np.float32] = logits.float().cpu().numpy()
-            return array
+            return self._check_logits(array, attention_mask, self.path)
 
         return run
 
@@ -143,7 +147,25 @@ class ModelDirectory:
         labels = read_labels(session, path)
         if labels != self.labels:
             raise self._of_two_models(path, labels, "export again")
-        return lambda input_ids, attention_mask: run_session(session, input_ids, attention_mask)
+
+        def run(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> NDArray[np.float32]:
+            return self._check_logits(run_session(session, input_ids, attention_mask), attention_mask, path)
+
+        return run
+
+    def _check_logits(self, logits: NDArray[np.float32], mask: torch.Tensor, file: Path) -> NDArray[np.float32]:
+        """The logits, if each is a number; of padding, none is looked at.
+
+        Raises:
+            UserError: one is not: no tag and no score can be made of it.
+        """
+        if not np.isfinite(logits[mask.numpy() == 1]).all():
+            raise UserError(
+                file,
+                "gives logits that are not finite (NaN or infinite), so no tags can be told from them",
+                "take another model: the training that made this one went wrong",
+            )
+        return logits
 
     # -- What is beside them ---------------------------------------------------------------------------------------
 
@@ -151,18 +173,17 @@ class ModelDirectory:
         path = self.path
         if not path.is_dir():
             raise UserError(path, "is a file" if path.exists() else "no such directory", self._remedy)
+        self._source.location()  # before a pipe in it is opened
         found = self._read_json("config.json")
         if found is None or "model_type" not in found:  # a run's folder has a config.json too
             inner = path / "model"
             hint = f"did you mean {inner}?" if (inner / "config.json").is_file() else self._remedy
             raise UserError(path, "no model directory, it has no config.json of a model", hint)
-        architectures = found.get("architectures") or []
-        # (A checkpoint's config still names the class that the encoder came from; there the weights tell.)
-        if architectures and not self.is_checkpoint and not any("TokenClassification" in str(a) for a in architectures):
-            raise UserError(path, f"a {architectures[0]}, which is no token classifier", self._remedy)
         try:
-            return transformers.AutoConfig.from_pretrained(self._source.location(), **self._source.options())
-        except Exception as error:
+            config = read_config(self._source)
+        except UserError:
+            raise
+        except Exception as error:  # of the library, which says in dozens of ways what it cannot read
             if found.get("auto_map") and not self._source.trust_remote_code:
                 raise UserError(
                     path,
@@ -170,6 +191,11 @@ class ModelDirectory:
                     "read the code, then allow it with --trust-remote-code (in Python: trust_remote_code=True)",
                 ) from error
             raise self._unreadable("config.json", error) from error
+        architectures = found.get("architectures") or []
+        # (A checkpoint's config still names the class that the encoder came from; there the weights tell.)
+        if architectures and not self.is_checkpoint and not any("TokenClassification" in a for a in architectures):
+            raise UserError(path, f"a {architectures[0]}, which is no token classifier", self._remedy)
+        return config
 
     def _read_labels(self) -> tuple[str, ...]:
         id2label = self.config.id2label or {}
@@ -187,9 +213,11 @@ class ModelDirectory:
 
     def _take_from_settings(self, described: dict[str, Any]) -> None:
         """Scheme and windows where a training of ours made the directory."""
+        limit = self.longest_window()
         try:
-            labels, self.scheme = tuple(map(str, described["labels"])), Scheme(described["scheme"])
-            self.max_seq_length = int(described["max_seq_length"])
+            check_described(described, limit)
+            labels, self.scheme = tuple(described["labels"]), Scheme(described["scheme"])
+            self.max_seq_length = described["max_seq_length"]
             self.stride = described["data"]["stride"]
             self.whole_documents = described["data"]["context"] == "document"
         except (LookupError, TypeError, ValueError) as error:

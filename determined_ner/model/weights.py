@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import torch
 import transformers
 
@@ -13,6 +15,67 @@ from determined_ner.hub import Pretrained, quiet_transformers
 
 STATE_FILE = "state_dict.pth"
 """In a checkpoint: weights, optimizer, schedule and random state."""
+
+
+def count_stored_tensors(folder: Path) -> int:
+    """Tensors in the files of weights of a directory, by their tables of contents alone; 0 where none can be read."""
+    count = 0
+    for file in _weights_files(folder):
+        try:
+            if file.suffix == ".safetensors":
+                with safetensors.safe_open(file, "pt") as stored:
+                    count += len(stored.keys())
+            else:
+                with zipfile.ZipFile(file) as archive:
+                    count += sum("/data/" in name for name in archive.namelist())
+        except Exception:  # of many kinds; whoever loads the file says what is wrong with it
+            continue
+    return count
+
+
+def check_size(config: Any, source: Pretrained) -> None:
+    """Check that a directory's weights can be those of a model of this size, before it is built.
+
+    A number takes a byte at least. (The head of an encoder is not in its file.)
+
+    Raises:
+        UserError: its config describes a model that is larger.
+    """
+    stored = sum(file.stat().st_size for file in _weights_files(Path(source.location())))
+    if not stored:
+        return
+    with torch.device("meta"):  # shapes only
+        model = transformers.AutoModel.from_config(config, trust_remote_code=source.trust_remote_code)
+    numbers = sum(parameter.numel() for parameter in model.parameters())
+    if numbers > max(stored, 1 << 20):
+        raise source.refused(
+            f"its config.json describes {numbers:,} weights, where its files have {stored:,} bytes",
+            "correct its config.json, or copy it again",
+        )
+
+
+def check_finite(model: torch.nn.Module, where: object) -> None:
+    """Check that each weight is a number. (Minimum and maximum are one pass over memory: 0.1 s for BERT-base.)
+
+    Raises:
+        UserError: one is not.
+    """
+    for name, weights in model.named_parameters():
+        if weights.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(weights.detach()))).all()):
+            bad = int((~torch.isfinite(weights)).sum())
+            raise UserError(
+                where,
+                f"{bad:,} of the {weights.numel():,} weights of {name} are not finite (NaN or infinite), so the "
+                f"training that made them went wrong",
+                "take an earlier checkpoint, or train again (a lower hyperparameters.learning_rate, precision: fp32)",
+            )
+
+
+def _weights_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    patterns = ("*.safetensors", "pytorch_model*.bin", STATE_FILE)
+    return [file for pattern in patterns for file in folder.glob(pattern) if file.is_file()]
 
 
 def load_token_classifier(source: Pretrained, config: Any, remedy: str) -> Any:

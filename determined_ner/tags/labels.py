@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from determined_ner.tags.schemes import Scheme, SchemeDetector, split_tag, to_iob2
 
+MOST_LABELS = 2**15 - 1
+"""Tag ids are stored in 16 bits."""
+
 
 def label_list(tags: Iterable[str], scheme: Scheme) -> list[str]:
     """Return the labels to predict, sorted and distinct, given the training set's tags after `to_iob2`.

@@ -162,3 +162,18 @@ def test_rows_of_a_dataset_are_no_documents_by_themselves(load, tmp_path):
         load(dataset_name=str(tmp_path / "data"), context="document")
     joined = load(dataset_name=str(tmp_path / "data"), context="document", document_column_name="source")
     assert np.diff(joined.splits["train"].windows).tolist() == [4, 4]
+
+
+def test_a_script_of_a_dataset_is_neither_run_nor_asked_about(load, tmp_path, monkeypatch):
+    folder = tmp_path / "scripted"
+    folder.mkdir()
+    marker = tmp_path / "code-has-run"
+    (folder / "scripted.py").write_text(f"open({str(marker)!r}, 'w')\n")
+
+    def never(*_: object) -> str:
+        raise AssertionError("standard input was read")
+
+    monkeypatch.setattr("builtins.input", never)
+    with pytest.raises(UserError, match=r"data\.dataset_name: .* cannot be loaded"):
+        load(dataset_name=str(folder))
+    assert not marker.exists()

@@ -21,6 +21,7 @@ from determined_ner.errors import UserError
 from determined_ner.settings.data import DataSettings
 from determined_ner.tags.labels import Labels, label_list
 from determined_ner.tags.schemes import Scheme, detect_scheme, to_iob2
+from tests.conftest import write_conll
 from tests.data.corpora import files, with_documents
 
 SETTINGS = DataSettings(train_file="any", validation_file="any")
@@ -182,3 +183,18 @@ def test_declared_names_are_no_part_of_the_cache(tmp_path):
 def test_a_split_without_a_sentence_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"a\.conll, b\.conll: no sentence is left for validation; give more text"):
         Documents([]).store(tmp_path, split="validation")
+
+
+@pytest.mark.parametrize("words", [40_000, 300])
+def test_a_column_of_words_is_no_tag_column(load, tmp_path, words):
+    """Whether there are more than tag ids can hold, or as many as words."""
+    rows = [[(f"word{i}", f"word{i}") for i in range(begin, begin + 50)] for begin in range(0, words, 50)]
+    data = write_conll(tmp_path / "words.conll", rows)
+    with pytest.raises(UserError, match=rf"{words:,} labels .*: is this the tag column\?.*data\.label_column_name"):
+        load(train_file=str(data), validation_file=str(data))
+
+
+def test_many_tags_of_much_text_are_tags(load, tmp_path):
+    rows = [[(f"word{i}", f"tag{i % 200}") for i in range(begin, begin + 50)] for begin in range(0, 600, 50)]
+    data = write_conll(tmp_path / "tags.conll", rows)
+    assert len(load(train_file=str(data), validation_file=str(data)).labels.names) == 200

@@ -98,3 +98,13 @@ def test_a_full_disk_ends_with_a_message_and_no_half_checkpoint(tmp_path, config
     message = capsys.readouterr().err
     assert "No space left" in message and "--resume" in message
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_code_that_a_run_was_allowed_to_run_is_allowed_again_by_the_command_alone(train, capsys):
+    """The folder may be somebody else's."""
+    folder = train("hyperparameters.trust_remote_code=true")
+    arguments = ["--resume", "--output-dir", str(folder)]
+    capsys.readouterr()
+    assert ner_trial.main(arguments) == 2
+    assert "allow it again: --config hyperparameters.trust_remote_code=true" in capsys.readouterr().err
+    assert ner_trial.main([*arguments, "--config", "hyperparameters.trust_remote_code=true"]) == 0

@@ -120,7 +120,7 @@ def test_every_call_of_the_library_knows_whether_to_trust_code(tagger, monkeypat
     spy(transformers.AutoModelForTokenClassification, "from_pretrained")
     spy(transformers.AutoModelForTokenClassification, "from_config")
     build(tagger, ignore_mismatched_sizes=True, trust_remote_code=True)
-    assert trusted == [True] * 4
+    assert trusted == [True] * 5
 
 
 def test_an_encoder_in_the_home_directory_is_found(encoder, monkeypatch):

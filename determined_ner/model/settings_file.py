@@ -1,0 +1,60 @@
+"""``ner_settings.json``, which a training writes beside its weights, checked before anything is made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def check_described(described: dict[str, Any], longest_window: int) -> None:
+    """Check what readers of the file take from it.
+
+    Args:
+        described: its content.
+        longest_window: pieces that the model takes.
+
+    Raises:
+        LookupError: something is missing.
+        ValueError: something is not what a training writes; the message has its value.
+    """
+    for section in ("hyperparameters", "data"):
+        settings = described.get(section, {})
+        _require(isinstance(settings, dict), section, settings, "is no section")
+    labels, fingerprints = described["labels"], described.get("data_fingerprints", {})
+    _require(_is_names(labels), "labels", labels, "are no list of names")
+    _require(
+        isinstance(fingerprints, dict) and _is_names(list(fingerprints.values())),
+        "data_fingerprints",
+        fingerprints,
+        "is no map of names",
+    )
+    _require(isinstance(described["scheme"], str), "scheme", described["scheme"], "is no name")
+    length = described["max_seq_length"]
+    _require(
+        _is_count(length) and 1 <= length <= longest_window,
+        "max_seq_length",
+        length,
+        f"is no number from 1 to the {longest_window:,} pieces that the model takes",
+    )
+    stride = described["data"]["stride"]
+    _require(
+        stride is None or (_is_count(stride) and 0 <= stride < length),
+        "data.stride",
+        stride,
+        f"is no number from 0 to max_seq_length ({length})",
+    )
+    context = described["data"]["context"]
+    _require(context in ("sentence", "document"), "data.context", context, "is neither sentence nor document")
+
+
+def _require(holds: bool, name: str, value: Any, problem: str) -> None:
+    if not holds:
+        text = repr(value)
+        raise ValueError(f"{name}: {text if len(text) <= 60 else f'{text[:57]}...'} {problem}")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
