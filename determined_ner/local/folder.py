@@ -130,7 +130,7 @@ def _check_free(folder: Path, where: str) -> None:
     Raises:
         UserError: something in a folder has a name that a run writes to: it would be lost.
     """
-    taken = [name for name in RUN_NAMES if os.path.lexists(folder / name)]
+    taken = _taken_names(folder)
     if METRICS_FILE in taken:
         raise UserError(where, "holds a run already", "add --resume to go on with it, or name another")
     if taken:
@@ -140,16 +140,21 @@ def _check_free(folder: Path, where: str) -> None:
 
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """As `lock_folder`; a lock file that was made for a mistake goes again, unless something else was written."""
+    """As `lock_folder`; a lock file that was made for a mistake goes again, unless something of a run was written."""
     lock = folder / LOCK_FILE
     made = not os.path.lexists(lock)
     with lock_folder(folder):
+        before = _taken_names(folder)
         try:
             yield
         except UserError:
-            if made and not any(os.path.lexists(folder / name) for name in RUN_NAMES):
+            if made and _taken_names(folder) == before:
                 lock.unlink(missing_ok=True)
             raise
+
+
+def _taken_names(folder: Path) -> list[str]:
+    return [name for name in RUN_NAMES if os.path.lexists(folder / name)]
 
 
 @contextlib.contextmanager

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
 import ner_trial
-from determined_ner.local.folder import lock_folder
+from determined_ner.errors import UserError
+from determined_ner.local import folder as module
+from determined_ner.local.folder import lock_folder, open_folder
+from determined_ner.settings.arguments import parse_train_arguments
+from determined_ner.training.run_folder import RUN_NAMES
 
 
 def test_resume_with_nothing_there_is_refused(refuse, tmp_path):
@@ -27,6 +33,124 @@ def test_a_folder_of_the_users_own_is_left_as_it_was(tmp_path, config_file, caps
     assert [p.name for p in folder.iterdir()] == ["notes.txt"]
     assert ner_trial.main(arguments) == 0
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("name", RUN_NAMES)
+@pytest.mark.parametrize("kind", ["directory", "file", "dangling link"])
+def test_a_folder_that_holds_a_name_of_a_run_is_refused(tmp_path, config_file, capsys, name, kind):
+    """It would be replaced, pruned or removed: a directory model/ with the encoder to begin from, say."""
+    (folder := tmp_path / "mine").mkdir()
+    if kind == "directory":
+        (folder / name).mkdir()
+        (folder / name / "precious").touch()
+    elif kind == "file":
+        (folder / name).write_text("precious")
+    else:
+        (folder / name).symlink_to("nowhere")
+    before = sorted(folder.rglob("*"))
+    assert ner_trial.main([str(config_file), "--output-dir", str(folder)]) == 2
+    message = capsys.readouterr().err
+    assert f"--output-dir {folder}: holds " in message and "--resume" in message
+    assert name in message or name == "metrics.jsonl"
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_all_that_a_run_writes_has_a_name_that_is_refused(train):
+    assert {path.name for path in train().iterdir()} <= {*RUN_NAMES, ".lock"}
+
+
+def test_a_lock_file_of_a_killed_start_is_no_run(tmp_path, config_file):
+    (folder := tmp_path / "run").mkdir()
+    (folder / ".lock").touch()
+    (folder / ".config.json.partial-abcd1234").mkdir()
+    with open_folder(parse_train_arguments([str(config_file), "--output-dir", str(folder)])):
+        assert {path.name for path in folder.iterdir()} == {"config.json", ".lock"}
+
+
+@pytest.mark.parametrize("loser", ["finds the folder", "makes the folder"])
+def test_two_that_start_at_once_in_a_new_folder_do_not_touch_each_others(tmp_path, config_file, monkeypatch, loser):
+    """Whoever holds the lock has the folder; the other one neither writes nor removes anything in it."""
+    folder = tmp_path / "run"
+
+    def arguments(rate: str):
+        options = ["--output-dir", str(folder), "--config", f"hyperparameters.learning_rate={rate}"]
+        return parse_train_arguments([str(config_file), *options])
+
+    opened, lost = threading.Event(), threading.Event()
+
+    def win() -> None:
+        with open_folder(arguments("0.25")):
+            opened.set()
+            lost.wait(60)
+
+    winner = threading.Thread(target=win)
+    locked = module.locked
+
+    def late(*given, **options):
+        """The loser's: until then the winner has locked what the loser has made."""
+        monkeypatch.setattr(module, "locked", locked)
+        winner.start()
+        assert opened.wait(60)
+        return locked(*given, **options)
+
+    if loser == "makes the folder":
+        monkeypatch.setattr(module, "locked", late)
+    else:
+        winner.start()
+        assert opened.wait(60)
+    with pytest.raises(UserError, match="another process is training into it"), open_folder(arguments("0.5")):
+        raise AssertionError
+    assert json.loads((folder / "config.json").read_text())["hyperparameters"]["learning_rate"] == 0.25
+    lost.set()
+    winner.join(60)
+    assert {path.name for path in folder.iterdir()} == {"config.json", ".lock"}
+
+
+def test_what_was_made_for_a_run_that_could_not_start_goes_again_and_nothing_else(tmp_path, config_file):
+    (theirs := tmp_path / "theirs").mkdir()
+    (theirs / "notes.txt").write_text("mine")
+    for folder in (theirs, tmp_path / "a" / "b" / "run"):
+        arguments = parse_train_arguments([str(config_file), "--output-dir", str(folder)])
+        with pytest.raises(UserError, match="no more"), open_folder(arguments):
+            (folder / "cache").mkdir()
+            (folder / "cache" / "x").touch()
+            raise UserError("no more")
+    assert [path.name for path in theirs.iterdir()] == ["notes.txt"] and not (tmp_path / "a").exists()
+
+
+def test_a_run_that_has_reported_stays_whatever_ends_it(tmp_path, config_file):
+    folder = tmp_path / "run"
+    arguments = parse_train_arguments([str(config_file), "--output-dir", str(folder)])
+    with pytest.raises(UserError, match="no more"), open_folder(arguments):
+        (folder / "metrics.jsonl").touch()
+        raise UserError("no more")
+    assert {path.name for path in folder.iterdir()} == {"config.json", "metrics.jsonl", ".lock"}
+
+
+def test_the_litter_of_a_killed_run_is_removed_when_it_goes_on(train):
+    folder = train(output="begun")
+    for place in (folder, folder / "checkpoints", folder / "figures"):
+        (left := place / ".something.partial-abcd1234").mkdir()
+        (left / "new").write_text("half")
+    train(output="begun", options=["--resume"])
+    assert not list(folder.rglob("*.partial*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("x" * 256, "256 bytes"), (os.fsdecode(b"bad\xff"), "not UTF-8"), ("a\0b", "NUL")],
+)
+def test_a_folder_of_a_name_that_cannot_be_is_refused(refuse, tmp_path, name, problem):
+    assert problem in refuse(options=("--output-dir", str(tmp_path / name)))
+
+
+@pytest.mark.parametrize("name", ["ö" * 120, "語" * 200, "x" * 300])
+def test_a_run_of_a_long_name_has_a_folder(tmp_path, config_file, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        with open_folder(parse_train_arguments([str(config_file), "--config", f"name={name}"])) as opened:
+            assert opened.path.parent == Path("runs")
+    assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
 def test_resume_with_changed_data_is_refused(refuse, train, corpus):
