@@ -308,12 +308,9 @@ def renumbered(encoder: Path, piece: str) -> None:
 @pytest.mark.parametrize(
     ("spoil", "named"),
     [
-        (lambda encoder: added(encoder, pad_token=r"\[PADDING\]"), r"\[PADDING\]"),
-        (
-            lambda encoder: added(encoder, unk_token="[UNKNOWN]"),
-            "know",
-        ),  # named, or missed at a word that it does not know
-        (lambda encoder: added(encoder, cls_token=r"\[BEGIN\]"), r"\[BEGIN\]"),
+        (lambda encoder: added(encoder, pad_token="[PADDING]"), r"\[PADDING\]"),
+        (lambda encoder: added(encoder, unk_token="[UNKNOWN]"), r"\[UNKNOWN\]|does not know"),
+        (lambda encoder: added(encoder, cls_token="[BEGIN]"), r"\[BEGIN\]"),
         (lambda encoder: transformers_add(encoder, ["Atlantis"]), "Atlantis"),
         (lambda encoder: renumbered(encoder, "z"), r"'z' \(id 99999\)"),
     ],
