@@ -122,7 +122,9 @@ class Pretrained:
                     "write the path of a local model directory, or check the name of the hub model, "
                     "hyperparameters.revision and the connection to the hub"
                 )
-            raise UserError(self.where, f"{failure}: {first_line(error)}", remedy) from error
+            said = first_line(error)  # which names each architecture that there is, where it names one
+            said = said if len(said) <= 300 else f"{said[:300]}…"
+            raise UserError(self.where, f"{failure}: {said}", remedy) from error
 
 
 @contextlib.contextmanager

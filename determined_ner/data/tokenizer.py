@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers.pre_tokenizers import ByteLevel
 
+from determined_ner.errors import first_line
 from determined_ner.hub import Pretrained
 
 
@@ -42,6 +44,16 @@ class WordTokenizer:
         """Equal for tokenizers that give the same pieces."""
         return hashlib.sha256(self.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
+    def pieces_beyond(self, rows: int) -> list[tuple[str, int]]:
+        """Pieces that it can give, with their ids, for which a model of ``rows`` word vectors has none.
+
+        Added ones, special ones, padding and what stands for an unknown word included: any may come at any time.
+        """
+        named = {*self.tokenizer.get_vocab().items()}
+        ids = {*self.prefix, *self.suffix, self.pad_id, self.unknown_id}
+        named |= {(str(self.tokenizer.convert_ids_to_tokens(i)), i) for i in ids if i >= rows}
+        return sorted((item for item in named if item[1] >= rows), key=lambda item: item[1])
+
     def pieces(self, texts: Sequence[Sequence[str]]) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
         """Tokenize texts given as words, without special pieces and without a length limit.
 
@@ -70,8 +82,8 @@ def load_tokenizer(source: Pretrained) -> WordTokenizer:
     """Load a tokenizer and probe it.
 
     Raises:
-        UserError: there is none, it is a slow one, it has no vocabulary, or it does not tell words apart (of a
-            hyperparameter, all but the first are a HyperparameterError).
+        UserError: there is none, it is a slow one, it has no vocabulary, it fails at a text, or it does not tell words
+            apart (of a hyperparameter, all but the first are a HyperparameterError).
     """
     tokenizer = _from_pretrained(source)
     kind = type(tokenizer).__name__
@@ -87,6 +99,7 @@ def load_tokenizer(source: Pretrained) -> WordTokenizer:
             "add the encoder's tokenizer.json to the directory, or set hyperparameters.tokenizer_name",
         )
     _remove_limits(tokenizer)
+    _check_unknown(tokenizer, source)
     if not _words_alike(tokenizer):
         # Byte-level BPE gives the first word of a text other pieces than the same word later, without this option.
         tokenizer = _from_pretrained(source, add_prefix_space=True)
@@ -99,6 +112,7 @@ def load_tokenizer(source: Pretrained) -> WordTokenizer:
                 f"its {kind} gives a word other pieces by where it stands, with add_prefix_space too",
                 "choose an encoder whose tokenizer tells words apart",
             )
+    _align_offsets(tokenizer)
     return from_fast_tokenizer(tokenizer)
 
 
@@ -135,6 +149,40 @@ def _remove_limits(tokenizer: Any) -> None:
     """Some tokenizer.json carry a length, to which texts are cut or padded."""
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
+
+
+def _check_unknown(tokenizer: Any, source: Pretrained) -> None:
+    """
+    Raises:
+        UserError: it raises at a word that it does not know, as where its unknown piece is not in its vocabulary.
+    """
+    try:
+        tokenizer.backend_tokenizer.encode(["word", *"ᚠ𒀀𓀀\U0010fffd"], is_pretokenized=True)
+    except BaseException as error:  # its own kinds are bare exceptions, and one that is not even that
+        if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
+            raise
+        raise source.refused(
+            f"its tokenizer fails at words that it does not know: {first_line(error).rpartition('error: ')[2]}",
+            "copy its tokenizer.json again, or correct the unknown piece in it",
+        ) from error
+
+
+def _align_offsets(tokenizer: Any) -> None:
+    """Have the offsets of a text's first word begin at its first letter, for readers of the saved tokenizer.
+
+    With a space put before the text, they do where the last step of a byte-level tokenizer knows of it; only some of
+    the library's classes tell it.
+    """
+    backend = tokenizer.backend_tokenizer
+    pre_tokenizer, last = backend.pre_tokenizer, backend.post_processor
+    if last is None or not (isinstance(pre_tokenizer, ByteLevel) and pre_tokenizer.add_prefix_space):
+        return
+    steps = json.loads(last.__getstate__())
+    for step in (steps, *steps.get("processors", ())):
+        if "add_prefix_space" in step:
+            step["add_prefix_space"] = True
+    last.__setstate__(json.dumps(steps).encode())
+    backend.post_processor = last
 
 
 def _words_alike(tokenizer: Any) -> bool:

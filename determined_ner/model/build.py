@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
+from determined_ner.data.tokenizer import WordTokenizer
 from determined_ner.errors import HyperparameterError
 from determined_ner.hub import Pretrained, quiet_transformers
 from determined_ner.model.config_file import read_config
@@ -69,24 +70,25 @@ def longest_window(config: Any, source: Pretrained, tokenizer_limit: int) -> int
     return min(limits)
 
 
-def check_vocabulary(config: Any, hparams: Hyperparameters, largest_id: int) -> None:
-    """Check that the encoder has a row for every piece.
+def check_vocabulary(config: Any, tokenizer: WordTokenizer, source: Pretrained) -> None:
+    """Check that the encoder has a row for every piece that its tokenizer can give.
 
     Args:
-        largest_id: of the pieces in the data.
+        source: of the tokenizer.
 
     Raises:
-        HyperparameterError: it has not: the tokenizer is another model's.
+        UserError: it has not: the tokenizer is another model's, or has added pieces (of a hyperparameter, a
+            HyperparameterError).
     """
-    size = getattr(config, "vocab_size", None)
-    if size is not None and largest_id >= size:
-        name = hparams.tokenizer_name or hparams.pretrained_model_name_or_path
-        raise HyperparameterError(
-            "hyperparameters.tokenizer_name",
-            f"the tokenizer of {name!r} gives piece {largest_id}, but the encoder "
-            f"{hparams.pretrained_model_name_or_path!r} knows {size}",
-            "take the tokenizer that belongs to it",
-        )
+    rows = getattr(config, "vocab_size", None)
+    if rows is None or not (beyond := tokenizer.pieces_beyond(rows)):
+        return
+    piece, number = beyond[0]
+    more = f" and {len(beyond) - 1:,} more" if len(beyond) > 1 else ""
+    raise source.refused(
+        f"its tokenizer has the piece {piece!r} (id {number}){more}, and the model vectors for {rows:,} pieces only",
+        "take the tokenizer that belongs to the model, or leave the added pieces out of its tokenizer.json",
+    )
 
 
 def window_size(asked: int | None, limit: int) -> int:

@@ -18,7 +18,7 @@ from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
 from determined_ner.errors import UserError, first_line
 from determined_ner.files.atomic import read_json
 from determined_ner.hub import Pretrained
-from determined_ner.model.build import building, longest_window, untrained_model, window_size
+from determined_ner.model.build import building, check_vocabulary, longest_window, untrained_model, window_size
 from determined_ner.model.config_file import read_config
 from determined_ner.model.onnx_session import open_session, read_labels, run_session
 from determined_ner.model.settings_file import check_described
@@ -68,6 +68,7 @@ class ModelDirectory:
         self.config = self._load_config()
         self.labels = self._read_labels()
         self.tokenizer: WordTokenizer = load_tokenizer(self._source)
+        check_vocabulary(self.config, self.tokenizer, self._source)
         self.stride: int | None = None
         self.whole_documents = False
         self.described = self._read_json(SETTINGS_FILE)

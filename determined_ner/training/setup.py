@@ -118,14 +118,14 @@ class Training:
         source = Pretrained.of_setting(hparams, "config_name")
         config = load_config(source)
         check_architecture(hparams, config.model_type, device)
-        self.tokenizer = load_tokenizer(Pretrained.of_setting(hparams, "tokenizer_name"))
+        tokenizer_source = Pretrained.of_setting(hparams, "tokenizer_name")
+        self.tokenizer = load_tokenizer(tokenizer_source)
+        check_vocabulary(config, self.tokenizer, tokenizer_source)
         self.model_limit = longest_window(config, source, self.tokenizer.tokenizer.model_max_length)
         self.max_seq_length = window_size(settings.data.max_seq_length, self.model_limit)
         self.corpus = self._one_slot_first(self._load_corpus)
         self.labels = self.corpus.labels
         self._check_searcher_metric()
-        pieces = max(int(split.ids.max()) for split in self.corpus.splits.values())
-        check_vocabulary(config, hparams, max([pieces, *self.tokenizer.prefix, *self.tokenizer.suffix]))
 
         self.model = build_model(config, hparams, self.labels.names, seed)
         self.parameters = sum(p.numel() for p in self.model.parameters())

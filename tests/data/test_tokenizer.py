@@ -173,3 +173,37 @@ def test_a_saved_tokenizer_reads_as_it_did(loaded, tmp_path):
     for one, two in zip(loaded.pieces(WORDS), again.pieces(WORDS), strict=True):
         np.testing.assert_array_equal(one, two)
     assert from_fast_tokenizer(again.tokenizer).prefix == loaded.prefix
+
+
+@pytest.mark.parametrize("unknown", ["[MISSING]", None])
+def test_a_tokenizer_that_fails_at_an_unknown_word_is_refused(tmp_path, unknown):
+    bert(tmp_path)
+    described = json.loads((tmp_path / "tokenizer.json").read_text())
+    if unknown is None:
+        del described["model"]["vocab"]["[UNK]"]
+        described["added_tokens"] = [token for token in described["added_tokens"] if token["content"] != "[UNK]"]
+    else:
+        described["model"]["unk_token"] = unknown
+    (tmp_path / "tokenizer.json").write_text(json.dumps(described))
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    config.pop("unk_token", None)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | {"tokenizer_class": "PreTrainedTokenizerFast"}))
+    with pytest.raises(UserError, match="its tokenizer fails at words that it does not know: Missing"):
+        load_tokenizer(Pretrained(str(tmp_path)))
+
+
+@pytest.mark.parametrize("kind", ["RobertaTokenizer", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize("prefix", [False, True])
+def test_a_saved_tokenizer_gives_the_library_the_offsets_of_the_first_word(tmp_path, kind, prefix):
+    """Of each class that it may be loaded as: ``pipeline`` takes entities from the text by them."""
+    from transformers import AutoTokenizer, RobertaConfig
+
+    roberta(tmp_path, add_prefix_space=prefix)
+    RobertaConfig().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | {"tokenizer_class": kind}))
+    load_tokenizer(Pretrained(str(tmp_path))).tokenizer.save_pretrained(tmp_path / "saved")
+    text = "Oslo is a word. Ada went"
+    encoded = AutoTokenizer.from_pretrained(tmp_path / "saved")(text, return_offsets_mapping=True)
+    pieces = [text[begin:end] for begin, end in encoded["offset_mapping"] if end > begin]
+    assert pieces[0].startswith("O") and "".join(pieces) == text.replace(" ", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import pytest
 import torch
 import transformers
 
+from determined_ner import cli
+from determined_ner.data.tokenizer import load_tokenizer
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.hub import Pretrained
 from determined_ner.model.build import build_model, check_vocabulary, load_config, longest_window, window_size
 from determined_ner.settings.hyperparameters import Hyperparameters
+from tests.conftest import write_config
 
 LABELS = ("O", "B-PER", "I-PER")
 NO_LIMIT = 10**30  # what a tokenizer without a limit says
@@ -278,12 +282,56 @@ def test_the_window_is_as_asked_or_what_the_model_takes():
 
 
 def test_a_tokenizer_with_more_pieces_than_the_encoder_is_refused(tiny_encoder):
-    hparams = settings(tiny_encoder, tokenizer_name="other")
     config = transformers.BertConfig.from_pretrained(tiny_encoder)
-    check_vocabulary(config, hparams, config.vocab_size - 1)
+    tokenizer = load_tokenizer(Pretrained(str(tiny_encoder)))
+    check_vocabulary(config, tokenizer, Pretrained("x"))
+    config.vocab_size -= 2
     with pytest.raises(HyperparameterError) as caught:
-        check_vocabulary(config, hparams, config.vocab_size)
-    assert caught.value.where == "hyperparameters.tokenizer_name"
-    assert f"the tokenizer of 'other' gives piece 85, but the encoder {str(tiny_encoder)!r} knows 85" in str(
-        caught.value
-    )
+        check_vocabulary(config, tokenizer, Pretrained("x", "tokenizer_name"))
+    assert caught.value.where == "hyperparameters.tokenizer_name: 'x'"
+    assert 'the piece "##\'" (id 83) and 1 more, and the model vectors for 83 pieces only' in caught.value.problem
+
+
+def added(encoder: Path, **tokens: str) -> None:
+    """As ``tokenizer.add_special_tokens`` leaves it, without ``model.resize_token_embeddings``."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
+    tokenizer.add_special_tokens(tokens)
+    tokenizer.save_pretrained(encoder)
+
+
+def renumbered(encoder: Path, piece: str) -> None:
+    backend = json.loads((encoder / "tokenizer.json").read_text())
+    backend["model"]["vocab"][piece] = 99_999
+    (encoder / "tokenizer.json").write_text(json.dumps(backend))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (lambda encoder: added(encoder, pad_token="[PADDING]"), r"\[PADDING\]"),
+        (lambda encoder: added(encoder, unk_token="[UNKNOWN]"), r"\[UNKNOWN\]|does not know"),
+        (lambda encoder: added(encoder, cls_token="[BEGIN]"), r"\[BEGIN\]"),
+        (lambda encoder: transformers_add(encoder, ["Atlantis"]), "Atlantis"),
+        (lambda encoder: renumbered(encoder, "z"), r"'z' \(id 99999\)"),
+    ],
+    ids=["padding", "unknown", "special", "word", "number"],
+)
+def test_a_piece_without_a_word_vector_is_refused_by_train_check_and_predict(
+    encoder, tmp_path, corpus, refuse, capsys, spoil, named
+):
+    """Whether the data has it or not; and nothing is left that blocks the run's name."""
+    transformers.BertForTokenClassification.from_pretrained(encoder).save_pretrained(encoder)
+    spoil(encoder)
+    config_file = write_config(tmp_path / "config.json", encoder, corpus)
+    assert re.search(named, refuse(config=config_file))
+    (tmp_path / "a.txt").write_text("Ada")
+    for arguments in (["check", config_file], ["predict", encoder, tmp_path / "a.txt"]):
+        assert cli.main([str(argument) for argument in arguments]) == 2
+        message = capsys.readouterr().err
+        assert re.search(named, message) and message.count("error: ") == 1
+
+
+def transformers_add(encoder: Path, words: list[str]) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
+    tokenizer.add_tokens(words)
+    tokenizer.save_pretrained(encoder)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -292,7 +293,8 @@ def test_a_checkpoint_of_determined_tags_like_its_model(train, tmp_path):
     run = train("hyperparameters.max_steps=2")
     checkpoint = shutil.copytree(max((run / "checkpoints").iterdir()), tmp_path / "downloaded")
     text = ["Ada Bo went to Oslo ."]
-    assert Tagger.from_pretrained(checkpoint)(text) == Tagger.from_pretrained(run / "model")(text)
+    ours, theirs = (Tagger.from_pretrained(folder)(text)[0] for folder in (checkpoint, run / "model"))
+    assert [entity[:4] for entity in map(astuple, ours)] == [entity[:4] for entity in map(astuple, theirs)] != []
     (tmp_path / "a.txt").write_text(text[0])
     assert cli.main(["predict", str(checkpoint), str(tmp_path / "a.txt"), "--output", str(tmp_path / "out")]) == 0
     assert cli.main(["report", str(checkpoint), "--output", str(tmp_path / "report")]) == 0
