@@ -38,7 +38,7 @@ from determined_ner.cluster.workarounds import UploadLastEvents, prepare_task
 from determined_ner.errors import exit_status
 from determined_ner.local.run import run_locally
 from determined_ner.model.directory import ModelDirectory
-from determined_ner.training.callbacks import BeginEvaluation, SelfContained
+from determined_ner.training.callbacks import BeginEvaluation, SelfContained, StopWhereDiverged
 from determined_ner.training.reducers import EvaluationReducer, TrainingReducer
 from determined_ner.training.setup import Training
 from determined_ner.training.trial_context import build_training, make_loader
@@ -100,6 +100,7 @@ class NERTrial(pytorch.PyTorchTrial):
         return {
             "self_contained": SelfContained(self.training, self.context),
             "evaluation": BeginEvaluation(self.training),
+            "diverged": StopWhereDiverged(self.training, self.context),
             "last_events": UploadLastEvents(self.context),
         }
 

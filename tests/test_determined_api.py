@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import contextlib
 import inspect
+import io
 import json
 import logging
+import os
+import pickle
 import re
 import socket
 import threading
@@ -18,6 +21,7 @@ from typing import Any
 
 import determined as det
 import pytest
+import torch
 import zmq
 from determined import core, pytorch, tensorboard
 from determined.common import api
@@ -28,6 +32,7 @@ import ner_trial
 from determined_ner import determined_api
 from determined_ner.cluster import batch_inference, workarounds
 from determined_ner.cluster.workarounds import wait_for_master
+from determined_ner.errors import UserError
 from determined_ner.local import core_context
 from determined_ner.training import callbacks, reducers
 from tests.conftest import ROOT
@@ -123,6 +128,82 @@ def test_pytorch_trial_controller_and_its_train_batch() -> None:
         *("checkpoint_policy", "step_zero_validation", "max_length", "global_batch_size", "profiling_enabled"),
     }
     assert expected == set(inspect.signature(pytorch._PyTorchTrialController.__init__).parameters) - {"self"}
+
+
+def test_should_exit_ends_a_trial_without_another_checkpoint() -> None:
+    reasons: list[Any] = []
+    stand_in: Any = SimpleNamespace(
+        distributed=core.DummyDistributedContext(),
+        _core=SimpleNamespace(train=SimpleNamespace(report_early_exit=reasons.append)),
+    )
+    with pytest.raises(pytorch._ShouldExit) as raised:
+        determined_api.end_as_invalid(stand_in)
+    assert reasons == [core.EarlyExitReason.INVALID_HP] and raised.value.skip_exit_checkpoint
+    assert "if not e.skip_exit_checkpoint" in inspect.getsource(pytorch._PyTorchTrialController)
+
+
+def test_the_loop_loads_a_checkpoint_by_these_names() -> None:
+    source = inspect.getsource(pytorch._PyTorchTrialController)
+    assert source.count("torch.load(") == 1 and source.count("pickle.load(") == 2
+    assert source.count("pickle.dump(vars(self.state), f)") == 1
+    assert pytorch._pytorch_trial.pickle is pickle
+
+
+def trial_state(**changes: Any) -> bytes:
+    return pickle.dumps({**vars(pytorch._TrialState(batches_trained=1 << 40, last_val=300)), **changes})
+
+
+def test_trial_state_is_read_as_the_loop_wrote_it() -> None:
+    for protocol in (2, pickle.DEFAULT_PROTOCOL, pickle.HIGHEST_PROTOCOL):
+        state = vars(pytorch._TrialState(batches_trained=1 << 40, last_val=300, epochs_trained=7))
+        assert determined_api.read_trial_state(named(pickle.dumps(state, protocol))) == state
+
+
+class Runs:
+    def __reduce__(self) -> Any:
+        return exec, ("raise SystemExit('code ran')",)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"\x80", b"hello", trial_state()[:-4], b"\x80\x04" + b"(" * 5000),
+        *(pickle.dumps(value) for value in (Runs(), [1], {}, {"x": Runs()}, {"trial_id": 0}, 7)),
+        *(trial_state(last_ckpt=value) for value in (Runs(), 1.5, "12", -1, [], True, b"", {1})),
+        b"\x80\x04}r\xff\xff\xff\x7f.",  # would take 16 GB for the unpickler's memory of what it has seen
+    ],
+)
+def test_a_trial_state_of_anything_but_its_numbers_is_refused_and_runs_nothing(content: bytes) -> None:
+    with pytest.raises(UserError, match="is not how far a training was"):
+        determined_api.read_trial_state(named(content))
+
+
+def named(content: bytes) -> Any:
+    file = io.BytesIO(content)
+    file.name = "trial_state.pkl"
+    return file
+
+
+def test_a_checkpoint_is_loaded_safely_whatever_torch_does_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"x": Runs()}, tmp_path / "state")
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    with determined_api.loading_plain_data():
+        assert pytorch._pytorch_trial.pickle.load is determined_api.read_trial_state
+        with pytest.raises(pickle.UnpicklingError):
+            torch.load(tmp_path / "state")
+    assert os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == "1" and "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+    assert pytorch._pytorch_trial.pickle is pickle
+
+
+def test_init_ipc_opens_no_socket() -> None:
+    assert list(inspect.signature(core.DistributedContext._init_ipc).parameters) == ["self", "force_tcp"]
+    slots = determined_api.Slots(
+        rank=0, size=2, local_rank=0, local_size=1, cross_rank=0, cross_size=2, chief_ip="127.0.0.1"
+    )
+    assert not [name for name in vars(slots) if "zmq" in name]
+    slots.close()
 
 
 def test_get_last_validation() -> None:

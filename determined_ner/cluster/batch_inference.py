@@ -38,9 +38,9 @@ from determined_ner.data.text_store import StoredText, store_text
 from determined_ner.errors import UNWRITABLE, UserError
 from determined_ner.files.atomic import remove_directory, replacing
 from determined_ner.files.cache import FORMAT, build_once, hash_file, hash_parts
+from determined_ner.model.checkpoint import STATE_FILE
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.precision import autocast, length_multiple
-from determined_ner.model.weights import STATE_FILE
 from determined_ner.settings.hyperparameters import Hyperparameters
 from determined_ner.settings.sections import Section, check_section
 from determined_ner.settings.urls import is_remote

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -38,23 +39,36 @@ class MetricsLog:
         Raises:
             UserError: another line is not a report.
         """
-        try:
-            lines = self.path.read_text(encoding="utf-8").split("\n")
-        except FileNotFoundError:
+        if not self.path.exists():
             return []
+        if not self.path.is_file():
+            raise UserError(self.path, "is no file, but a directory, a pipe or a device", "copy the run again")
+        lines = self.path.read_bytes().split(b"\n")
         reports = []
         for number, line in enumerate(lines, 1):
             try:
-                report = json.loads(line)
-            except json.JSONDecodeError:
+                report = json.loads(line.decode("utf-8"))
+            except (ValueError, RecursionError):
                 if number == len(lines):
                     break
                 report = None
-            if not isinstance(report, dict):
-                raise UserError(f"{self.path}:{number}", f"{line[:60]!r} is not a report of a run", "remove the line")
+            if not _is_report(report):
+                problem = f"{line[:60].decode('utf-8', 'replace')!r} is not a report of a run"
+                raise UserError(f"{self.path}:{number}", problem, "remove the line")
             reports.append(report)
         return reports
 
-    def validations(self) -> list[dict[str, Any]]:
-        """Read the reports of validations."""
-        return [report for report in self.reports() if report.get("kind") == "validation"]
+
+def _is_report(value: Any) -> bool:
+    """Whether it has a kind, a count of batches, and numbers."""
+    if not isinstance(value, dict) or value.get("kind") not in ("training", "validation"):
+        return False
+    batches = value.get("batches")
+    numbers = (number for name, number in value.items() if name != "kind")
+    return isinstance(batches, int) and batches >= 0 and all(map(_is_number_or_null, numbers))
+
+
+def _is_number_or_null(value: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -25,12 +25,19 @@ def finish(folder: RunFolder, training: Training, seconds: float) -> None:
         seconds: that the training took.
     """
     loop = training.loop
-    best = folder.best(loop.metric, loop.smaller_is_better)
-    chosen = folder.best_saved(loop.metric, loop.smaller_is_better)
+    reports = folder.metrics.reports()
+    ranking = folder.rank(loop, reports)
+    folder.prune(ranking)  # a run that was killed before it could, resumed, ends as one that was not
+    best, chosen = ranking.best, ranking.best_kept
     if best and best["batches"] != chosen:
         logger.warning(
             f"the best validation, after batch {best['batches']:,}, has no checkpoint (checkpoint_policy: "
             f"{loop.checkpoint_policy}); model/ is that of batch {chosen:,}"
+        )
+    if best and best[loop.metric] == 0 and not loop.smaller_is_better:
+        logger.warning(
+            f"{loop.metric} is 0 in every validation, so model/ is that of the first, batch {chosen:,}: train longer "
+            f"or with another learning_rate, and look at the tags with determined-ner check"
         )
     checkpoint = folder.checkpoint(chosen)
     load_weights(training.model, checkpoint)
@@ -41,14 +48,14 @@ def finish(folder: RunFolder, training: Training, seconds: float) -> None:
         training.write_description(partial)
 
     test = training.score("test") if "test" in training.corpus.splits else None
-    validations = folder.metrics.validations()
+    validations = [report for report in reports if report["kind"] == "validation"]
     described = training.describe()
     summary = {
         "metric": loop.metric,
         "best": best,
         "last": validations[-1] if validations else None,
         "test": test,
-        "samples_per_second": _samples_per_second(folder.metrics.reports()),
+        "samples_per_second": _samples_per_second(reports),
         "seconds": round(seconds, 2),
         "model": "model",
         "checkpoint": f"checkpoints/{checkpoint.name}",
@@ -61,7 +68,7 @@ def finish(folder: RunFolder, training: Training, seconds: float) -> None:
         "versions": {name: metadata.version(name) for name in ("determined", "torch")},
     }
     write_json(folder.path / SUMMARY_FILE, summary)
-    figures = plot_curves(folder.metrics.reports(), folder.path / "figures")
+    figures = plot_curves(reports, folder.path / "figures")
     _log_results(folder, summary, figures)
 
 
@@ -70,9 +77,9 @@ def _samples_per_second(lines: list[dict[str, Any]]) -> float | None:
     batches, seconds, before = 0, 0.0, 0
     for line in lines:
         if line["kind"] == "training":
-            if line["samples_per_second"] > 0:  # else a backend compiled all the while
+            if speed := line.get("samples_per_second"):  # else a backend compiled all the while
                 batches += line["batches"] - before
-                seconds += (line["batches"] - before) / line["samples_per_second"]
+                seconds += (line["batches"] - before) / speed
             before = line["batches"]
     return round(batches / seconds, 2) if seconds else None
 
@@ -80,6 +87,7 @@ def _samples_per_second(lines: list[dict[str, Any]]) -> float | None:
 def _log_results(folder: RunFolder, summary: dict[str, Any], figures: list[Path]) -> None:
     rows = [(split, summary[split]) for split in ("best", "test") if summary[split]]
     names = [n for n in rows[0][1] if n not in ("kind", "batches", "epochs", "loss")] if rows else []
+    names = [n for n in names if all(scores.get(n) is not None for _, scores in rows)]
     lines = ["", f"{'':<20}" + "".join(f"{'validation' if split == 'best' else split:>12}" for split, _ in rows)]
     lines += [f"{name:<20}" + "".join(f"{scores[name]:>12.4f}" for _, scores in rows) for name in names]
     speed = summary["samples_per_second"]

@@ -18,10 +18,11 @@ from determined.common import storage
 
 from determined_ner import determined_api
 from determined_ner.errors import write_errors_explained
-from determined_ner.files.atomic import remove_directory, replacing_directory, write_json
+from determined_ner.files.atomic import replacing_directory, write_json
 from determined_ner.local.progress import Progress
+from determined_ner.model.checkpoint import checkpoint_name
 from determined_ner.settings.loop import LoopSettings
-from determined_ner.training.run_folder import RunFolder, checkpoint_name
+from determined_ner.training.run_folder import RunFolder
 
 
 @contextlib.contextmanager
@@ -82,11 +83,12 @@ class LocalTrainContext(determined_api.TrainContext):
         self.progress.show_validation(metrics, self.get_experiment_best_validation() != before)
 
     def get_experiment_best_validation(self) -> float | None:
-        best = self._folder.best(self._loop.metric, self._loop.smaller_is_better)
+        best = self._folder.rank(self._loop, self._folder.metrics.reports()).best
         return best[self._loop.metric] if best else None
 
     def last_validation(self) -> int | None:
-        return max((line["batches"] for line in self._folder.metrics.validations()), default=None)
+        reports = self._folder.metrics.reports()
+        return max((line["batches"] for line in reports if line["kind"] == "validation"), default=None)
 
     def report_progress(self, progress: float) -> None:
         pass  # the bar shows it
@@ -110,19 +112,9 @@ class LocalCheckpointContext(core.DummyCheckpointContext):
         final = self._folder.checkpoints / name
         with write_errors_explained(final, "make room or rights, then go on with --resume"):
             with replacing_directory(final) as partial:
-                yield partial, name
                 write_json(partial / "metadata.json", metadata)
-            self._prune()
-
-    def _prune(self) -> None:
-        steps = self._folder.saved_steps()
-        sign = 1 if self._loop.smaller_is_better else -1
-        scores = ((line["batches"], line.get(self._loop.metric)) for line in self._folder.metrics.validations())
-        values = {batches: sign * score for batches, score in scores if score is not None}
-        ranked = sorted((step for step in steps if step in values), key=lambda step: (values[step], step))
-        kept = {*steps[-self._loop.keep_latest :], *ranked[: self._loop.keep_best]}
-        for step in set(steps) - kept:
-            remove_directory(self._folder.checkpoint(step))
+                yield partial, name
+            self._folder.prune(self._folder.rank(self._loop, self._folder.metrics.reports()))
 
 
 class LocalController(determined_api.Controller):

@@ -26,6 +26,8 @@ RESUMABLE = {
     *("cache_dir", "overwrite_cache", "preprocessing_num_workers"),
 }
 """Settings that may differ between a run and its continuation."""
+LENGTHS = {"num_train_epochs", "max_steps"}
+"""Settings that may only grow."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,17 @@ def open_folder(arguments: argparse.Namespace) -> Iterator[OpenedFolder]:
             _check_free(folder, where)
             stack.enter_context(_discarded_unless_begun(folder))
             with write_errors_explained(where, "name another folder"):
-                write_json(folder / CONFIG_FILE, config, default=str)
+                write_config(folder, config)
         yield OpenedFolder(folder, config)
 
 
 def _nothing_to_resume(folder: Path) -> UserError:
     return UserError("--resume", f"{folder} holds no run to go on with", "start it without --resume")
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Keep the experiment config in a run's folder, for ``--resume``."""
+    write_json(folder / CONFIG_FILE, config, default=str)
 
 
 def _enter_named_folder(stack: contextlib.ExitStack, name: str, resume: bool) -> Path:
@@ -208,7 +215,7 @@ def _check_trust(config: dict[str, Any], overrides: list[str]) -> None:
 
 
 def _check_same(saved: dict[str, Any], config: dict[str, Any], folder: Path) -> None:
-    """A continuation that trains otherwise would be neither the old run nor a new one.
+    """A continuation that trains otherwise would be neither the old run nor a new one; it may train longer.
 
     Raises:
         UserError: naming every setting that differs.
@@ -222,12 +229,12 @@ def _check_same(saved: dict[str, Any], config: dict[str, Any], folder: Path) -> 
         differences += [
             f"{section}.{name}: {before[name]!r} → {after[name]!r}"
             for name in before
-            if before[name] != after[name] and name not in RESUMABLE
+            if before[name] != after[name] and name not in RESUMABLE | LENGTHS
         ]
     loops = [parse_loop(c, s) for c, s in ((saved, old), (config, new))]
     differences += [
         f"{name}: {getattr(loops[0], name)} → {getattr(loops[1], name)}"
-        for name in ("length", "aggregation_frequency", "seed")
+        for name in ("aggregation_frequency", "seed")
         if getattr(loops[0], name) != getattr(loops[1], name)
     ]
     if differences:
@@ -236,3 +243,10 @@ def _check_same(saved: dict[str, Any], config: dict[str, Any], folder: Path) -> 
             f"the run in {folder} was started with other settings: {'; '.join(differences)}",
             "drop these changes, or start a new run",
         )
+    length, longer = (loop.length for loop in loops)
+    if longer.unit != length.unit:
+        problem = f"the run in {folder} is of {length}, and this asks for {longer}, another unit"
+        raise UserError("--resume", problem, f"say in {length.unit} how long it is to train, or start a new run")
+    if longer.value < length.value:
+        problem = f"the run in {folder} is of {length}, and this asks for less: {longer}"
+        raise UserError("--resume", problem, "ask for as much or more, or start a new run")

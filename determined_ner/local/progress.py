@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
 from typing import Any
 
@@ -28,7 +27,6 @@ class Progress:
         self._total = total
         self._epoch_batches = epoch_batches
         self._shown: dict[str, str] = {}
-        self._diverged = False
 
     def advance(self) -> None:
         self._bar.update()
@@ -39,12 +37,6 @@ class Progress:
     def show_training(self, metrics: dict[str, Any]) -> None:
         self._shown |= {"loss": f"{metrics['loss']:.4f}", "samples/s": f"{metrics['samples_per_second']:.1f}"}
         self._bar.set_postfix(self._shown)
-        if not math.isfinite(metrics["loss"]) and not self._diverged:
-            self._diverged = True
-            logger.warning(
-                f"the training loss is {metrics['loss']} since batch {metrics['batches']:,}: the training diverged; "
-                f"try a lower hyperparameters.learning_rate, warm-up, or max_grad_norm"
-            )
         if self._chief and self._bar.disable:
             epoch = metrics["batches"] / self._epoch_batches
             logger.info(

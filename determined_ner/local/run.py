@@ -29,14 +29,16 @@ from determined_ner.errors import UserError
 from determined_ner.files.atomic import read_json
 from determined_ner.finish.run_end import finish
 from determined_ner.local.core_context import LocalController, local_core_context
-from determined_ner.local.folder import OpenedFolder, open_folder
+from determined_ner.local.folder import OpenedFolder, open_folder, write_config
 from determined_ner.local.processes import joined_processes, on_chief
 from determined_ner.local.progress import Progress
 from determined_ner.logs import set_up_logging
+from determined_ner.model.checkpoint import checkpoint_name
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.settings.loop import REPORTING_BATCHES, Duration, parse_loop
 from determined_ner.settings.parsing import parse_settings
-from determined_ner.training.run_folder import RunFolder, checkpoint_name
+from determined_ner.training.callbacks import DivergedError
+from determined_ner.training.run_folder import RunFolder
 from determined_ner.training.setup import Training, check_batch_size
 from determined_ner.training.trial_context import make_trial_context, train_unit
 
@@ -84,6 +86,8 @@ def _train(
         training: Training = trial.training
         if resumed is not None:
             on_chief(processes, lambda: _check_same_data(training, folder.checkpoint(steps)))
+        if resume:  # the run is longer from here on, if that was asked for; a stop leaves it so
+            on_chief(processes, lambda: write_config(folder.path, config))
         total = training.in_batches(loop.length)
         reporting = Duration(loop.reporting_batches or max(1, min(REPORTING_BATCHES, total // 50)), "batches")
         progress = Progress(total, steps, training.epoch_batches, chief)
@@ -109,6 +113,8 @@ def _train(
         )
         try:
             controller.run()
+        except DivergedError as error:
+            raise UserError(folder.checkpoints, error.problem, error.remedy) from None
         finally:
             progress.close()
         if chief:
@@ -118,16 +124,20 @@ def _train(
 def _check_same_data(training: Training, checkpoint: Path) -> None:
     """
     Raises:
-        UserError: the files hold other text or tags than when the checkpoint was made.
+        UserError: the files hold other text or tags than when the checkpoint was made, or it does not say.
     """
+    remedy = "copy the checkpoint again, or start a new run"
     saved = read_json(checkpoint / SETTINGS_FILE, "the checkpoint")
     if saved is None:
-        remedy = "copy the checkpoint again, or start a new run"
         raise UserError("--resume", f"{checkpoint} has no {SETTINGS_FILE}", remedy)
-    before, now = saved["data_fingerprints"], training.data_fingerprints
+    before, labels = saved.get("data_fingerprints"), saved.get("labels")
+    if not isinstance(before, dict) or not isinstance(labels, list):
+        problem = f"{checkpoint / SETTINGS_FILE} does not say what data and labels it is of"
+        raise UserError("--resume", problem, remedy)
+    now = training.data_fingerprints
     changed = [split for split in now if before.get(split) != now[split]]
-    if saved["labels"] != list(training.labels.names):
-        changed.append(f"labels {' '.join(saved['labels'])} → {' '.join(training.labels.names)}")
+    if labels != list(training.labels.names):
+        changed.append(f"labels {' '.join(map(str, labels))} → {' '.join(training.labels.names)}")
     if changed:
         raise UserError(
             "--resume",

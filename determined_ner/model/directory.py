@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
 from determined_ner.errors import UserError, first_line
 from determined_ner.files.atomic import read_json
+from determined_ner.files.checksums import CHECKSUMS_FILE
 from determined_ner.hub import Pretrained
 from determined_ner.model.build import building, check_vocabulary, longest_window, untrained_model, window_size
+from determined_ner.model.checkpoint import STATE_FILE, check_checkpoint
 from determined_ner.model.config_file import read_config
 from determined_ner.model.onnx_session import open_session, read_labels, run_session
 from determined_ner.model.settings_file import check_described
-from determined_ner.model.weights import STATE_FILE, check_finite, check_size, load_token_classifier, load_weights
+from determined_ner.model.weights import check_finite, check_size, load_token_classifier, load_weights
 from determined_ner.tags.labels import Labels, label_scheme
 from determined_ner.tags.schemes import Scheme
 
@@ -60,9 +62,11 @@ class ModelDirectory:
             trust_remote_code: run code that the directory brings along.
 
         Raises:
-            UserError: the directory is missing, incomplete, or holds a model of another task.
+            UserError: the directory is missing, incomplete, damaged, or holds a model of another task.
         """
         self.path = path
+        if (path / STATE_FILE).exists() or (path / CHECKSUMS_FILE).exists():
+            check_checkpoint(path)
         self._remedy = remedy
         self._source = Pretrained(str(path), trust_remote_code=trust_remote_code)
         self.config = self._load_config()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,7 @@ import transformers
 
 from determined_ner.errors import UserError, first_line
 from determined_ner.hub import Pretrained, quiet_transformers
-
-STATE_FILE = "state_dict.pth"
-"""In a checkpoint: weights, optimizer, schedule and random state."""
+from determined_ner.model.checkpoint import STATE_FILE
 
 
 def count_stored_tensors(folder: Path) -> int:
@@ -115,6 +114,10 @@ def load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
         torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(weights, "module.")
         model.load_state_dict(weights)
     except Exception as error:  # of zip files, of pickles, of tensors that do not fit
-        raise UserError(
-            file, f"is damaged, or of another model: {first_line(error)}", "copy the checkpoint again"
-        ) from error
+        raise unloadable(file, error) from error
+
+
+def unloadable(file: Path, error: Exception) -> UserError:
+    """What is said of a file of a checkpoint that cannot be loaded; torch's advice to load it unsafely is left out."""
+    reason = "it is no file of plain tensors" if isinstance(error, pickle.UnpicklingError) else first_line(error)
+    return UserError(file, f"is damaged, or of another model: {reason}", "copy the checkpoint again")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
-from determined import pytorch
+from determined import core, pytorch
 
+from determined_ner import determined_api
 from determined_ner.errors import UserError
+from determined_ner.files.checksums import write_checksums
 from determined_ner.training.setup import Training
 
 
@@ -17,6 +21,14 @@ class SelfContained(pytorch.PyTorchCallback):
 
     def __init__(self, training: Training, context: pytorch.PyTorchTrialContext) -> None:
         self._training, self._context = training, context
+        self._to_load: str | None = None
+
+    def on_trial_startup(self, first_batch_idx: int, checkpoint_uuid: str | None) -> None:
+        self._to_load = checkpoint_uuid
+
+    def on_training_start(self) -> None:
+        if self._to_load is not None:  # the loop passes over a state that is no dict
+            raise UserError(f"checkpoint {self._to_load}", "holds no state of a training", "copy the checkpoint again")
 
     def on_checkpoint_save_start(self, checkpoint: dict[str, Any]) -> None:
         # Determined loads a checkpoint with torch's defaults, which from torch 2.6 on refuse NumPy's arrays, and with
@@ -31,6 +43,7 @@ class SelfContained(pytorch.PyTorchCallback):
         return {"labels": list(self._training.labels.names)}
 
     def on_checkpoint_load_start(self, checkpoint: dict[str, Any]) -> None:
+        self._to_load = None
         labels = list(self._training.labels.names)
         saved = checkpoint.get("callbacks", {}).get("self_contained", {}).get("labels")
         if saved is None:
@@ -56,6 +69,20 @@ class SelfContained(pytorch.PyTorchCallback):
             optimizers, schedules = self._context.optimizers, self._context.lr_schedulers
             checkpoint["optimizers_state_dict"] = [optimizer.state_dict() for optimizer in optimizers]
             checkpoint["lr_schedulers_state_dict"] = [schedule.state_dict() for schedule in schedules]
+        else:
+            self._set_learning_rate(checkpoint)
+
+    def _set_learning_rate(self, checkpoint: dict[str, Any]) -> None:
+        """Have the next step take the rate of this training's schedule, which may be longer than the checkpoint's.
+
+        Where the length is the same, so is the rate, to the bit.
+        """
+        (state,) = checkpoint["lr_schedulers_state_dict"]
+        (optimizer,) = checkpoint["optimizers_state_dict"]
+        factors = zip(state["base_lrs"], self._training.schedule.lr_lambdas, strict=True)
+        state["_last_lr"] = rates = [base * factor(state["last_epoch"]) for base, factor in factors]
+        for group, rate in zip(optimizer["param_groups"], rates, strict=True):
+            group["lr"] = rate
 
     def _starts_from_another_trial(self) -> bool:
         """``source_trial_id`` or ``source_checkpoint_uuid``: a trial's own checkpoints have steps behind them."""
@@ -63,6 +90,7 @@ class SelfContained(pytorch.PyTorchCallback):
 
     def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
         self._training.write_description(Path(checkpoint_dir))
+        write_checksums(Path(checkpoint_dir))  # no other callback writes there
 
 
 class BeginEvaluation(pytorch.PyTorchCallback):
@@ -73,3 +101,57 @@ class BeginEvaluation(pytorch.PyTorchCallback):
 
     def on_validation_start(self) -> None:
         self._training.engine.begin_evaluation()
+
+
+class StopWhereDiverged(pytorch.PyTorchCallback):
+    """Ends a training, on all slots at once, whose loss or weights are no longer finite.
+
+    It looks where the loss is read anyway: at each report, which comes before each checkpoint too, and each validation.
+    So the newest checkpoint is always a good one.
+    """
+
+    def __init__(self, training: Training, context: pytorch.PyTorchTrialContext) -> None:
+        self._training, self._context = training, context
+        self._good: str | None = None
+        """The newest checkpoint."""
+
+    def on_trial_startup(self, first_batch_idx: int, checkpoint_uuid: str | None) -> None:
+        self._good = checkpoint_uuid
+
+    def on_checkpoint_upload_end(self, uuid: str) -> None:
+        self._good = uuid
+
+    def on_training_workload_end(self, avg_metrics: dict[str, Any], batch_metrics: dict[str, Any]) -> None:
+        batches = int(avg_metrics["batches"])
+        if not math.isfinite(avg_metrics["loss"]):
+            self._stop(f"the training loss is {avg_metrics['loss']} at batch {batches:,}")
+        if name := self._training.find_infinite_weight():
+            self._stop(f"the weights are no longer finite at batch {batches:,} ({name})")
+
+    def on_validation_end(self, metrics: dict[str, Any]) -> None:
+        if not math.isfinite(metrics["loss"]):
+            self._stop(f"the validation loss is {metrics['loss']}")
+
+    def _stop(self, problem: str) -> None:
+        """
+        Raises:
+            DivergedError: always, except in a search on a cluster, which goes on with its other points.
+        """
+        hparams = self._training.settings.hparams
+        cures = [f"a lower hyperparameters.learning_rate (it is {hparams.learning_rate:g})", "a longer warmup_ratio"]
+        cures += ["precision: bf16 or fp32"] if hparams.precision == "fp16" or hparams.use_apex_amp else []
+        cures += ["max_grad_norm: 1.0"] if not hparams.max_grad_norm else []
+        good = f"the last good checkpoint is {self._good}" if self._good else "there is no checkpoint yet"
+        error = DivergedError(
+            "", f"{problem}: the training diverged, and {good}", f"start again with {', or '.join(cures)}"
+        )
+        on_cluster = not isinstance(determined_api.core_context(self._context).train, core.DummyTrainContext)
+        searcher = (self._context.get_experiment_config().get("searcher") or {}).get("name")
+        if not on_cluster or searcher == "single":
+            raise error
+        logging.getLogger("determined_ner.invalid").error(str(error))
+        determined_api.end_as_invalid(self._context)
+
+
+class DivergedError(UserError):
+    """Training came to numbers that are none."""

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from determined_ner.errors import UserError
+from determined_ner.files.atomic import remove_directory
 from determined_ner.files.metrics_log import METRICS_FILE, MetricsLog
+from determined_ner.model.checkpoint import check_checkpoint, checkpoint_name
+from determined_ner.settings.loop import LoopSettings
 
 logger = logging.getLogger("determined_ner")
 
@@ -44,11 +50,21 @@ class RunFolder:
         Returns:
             batches of the checkpoint to go on from; None: from the beginning. (Before the first batch there is a
             checkpoint too, where ``perform_initial_validation`` is asked for.)
+
+        Raises:
+            UserError: something in the folder is damaged; then nothing was changed.
         """
+        for directory in (self.checkpoints, self.model, self.path / "figures", self.path / "tensorboard"):
+            if directory.exists() and not directory.is_dir():
+                raise UserError(directory, "is a file, where a run has a directory", "remove it")
+        if (self.path / SUMMARY_FILE).is_dir():
+            raise UserError(self.path / SUMMARY_FILE, "is a directory, where a run has a file", "remove it")
         self.checkpoints.mkdir(exist_ok=True)
         if not resume:
             return None
         steps = max(self.saved_steps(), default=None)
+        if steps is not None:
+            check_checkpoint(self.checkpoint(steps))
         self.metrics.rewrite(line for line in self.metrics.reports() if steps is not None and line["batches"] <= steps)
         if steps is None:
             logger.info(f"resuming {self.path}, which was stopped before its first checkpoint, from the beginning")
@@ -58,28 +74,49 @@ class RunFolder:
 
     def saved_steps(self) -> list[int]:
         """Batches at which there is a complete checkpoint, ascending."""
-        names = (re.fullmatch(r"step-(\d+)", p.name) for p in self.checkpoints.glob("step-*"))
+        names = (re.fullmatch(r"step-([0-9]{8,})", p.name) for p in self.checkpoints.glob("step-*"))
         return sorted(int(match[1]) for match in names if match)
 
     def checkpoint(self, batches: int) -> Path:
         """The directory of a checkpoint."""
         return self.checkpoints / checkpoint_name(batches)
 
-    def best(self, metric: str, smaller_is_better: bool) -> dict[str, Any] | None:
-        """The best validation, the earliest of equals; None where none has a number."""
-        sign = 1 if smaller_is_better else -1
-        scored = [line for line in self.metrics.validations() if line.get(metric) is not None]
-        return min(scored, key=lambda line: sign * line[metric], default=None)
+    def rank(self, loop: LoopSettings, reports: Sequence[dict[str, Any]]) -> Ranking:
+        """Its validations and checkpoints, by the searcher's metric.
 
-    def best_saved(self, metric: str, smaller_is_better: bool) -> int:
-        """Batches of the best checkpoint, the earliest of equals; of the newest where none was validated."""
-        sign = 1 if smaller_is_better else -1
-        steps = self.saved_steps()
-        validations = self.metrics.validations()
-        saved = [line for line in validations if line["batches"] in steps and line.get(metric) is not None]
-        return int(min(saved, key=lambda line: sign * line[metric])["batches"]) if saved else steps[-1]
+        Args:
+            reports: all of `metrics`.
+        """
+        sign = 1 if loop.smaller_is_better else -1
+        scored = [line for line in reports if line["kind"] == "validation" and line.get(loop.metric) is not None]
+        scored.sort(key=lambda line: (sign * line[loop.metric], line["batches"]))
+        saved = self.saved_steps()
+        by_score = [line["batches"] for line in scored if line["batches"] in saved]
+        return Ranking(scored, saved, {*by_score[: loop.keep_best], *saved[-loop.keep_latest :]})
+
+    def prune(self, ranking: Ranking) -> None:
+        """Remove all checkpoints except the best and the newest."""
+        for step in set(ranking.saved) - ranking.kept:
+            remove_directory(self.checkpoint(step))
 
 
-def checkpoint_name(batches: int) -> str:
-    """What a checkpoint of a run is called."""
-    return f"step-{batches:08d}"
+@dataclass(frozen=True)
+class Ranking:
+    """What a run has by the searcher's metric: the one order by which the best is chosen, kept and shipped."""
+
+    scored: list[dict[str, Any]]
+    """The validations that have a number for it, best first; of equals the earliest."""
+    saved: list[int]
+    """Batches of the checkpoints, ascending."""
+    kept: set[int]
+    """Those of the checkpoints that pruning leaves: the best, as many as are kept for their score, and the newest."""
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The best validation; None where none has a number."""
+        return self.scored[0] if self.scored else None
+
+    @property
+    def best_kept(self) -> int:
+        """Batches of the best checkpoint that pruning leaves; of the newest where none was validated."""
+        return next((line["batches"] for line in self.scored if line["batches"] in self.kept), self.saved[-1])

@@ -154,7 +154,7 @@ def _best_checkpoint(run: RunFolder) -> Path:
     if config is None:
         raise UserError(run.path, f"no run's folder, it has no {CONFIG_FILE}", REMEDY)
     loop = parse_loop(config, parse_settings(config.get("hyperparameters"), config.get("data")))
-    return run.checkpoint(run.best_saved(loop.metric, loop.smaller_is_better))
+    return run.checkpoint(run.rank(loop, run.metrics.reports()).best_kept)
 
 
 def _settings(directory: ModelDirectory) -> Settings | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from determined_ner.errors import UserError
@@ -17,11 +19,10 @@ def log(tmp_path):
 
 
 def test_reports_are_read_as_they_were_appended(log):
-    assert log.reports() == [] and log.validations() == []
+    assert log.reports() == []
     log.append(TRAINING)
     log.append(VALIDATION)
     assert log.reports() == [TRAINING, VALIDATION]
-    assert log.validations() == [VALIDATION]
     assert log.path.read_text().count("\n") == 2
 
 
@@ -33,11 +34,19 @@ def test_a_last_line_that_a_stop_cut_short_is_left_out(log, left):
     assert log.reports() == [TRAINING]
 
 
-@pytest.mark.parametrize("line", ['{"kind": "tra', "[1, 2]", "", "7"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b'{"kind": "tra', b"[1, 2]", b"", b"7", b"null", b"\xff\xfe", b"[" * 100_000),
+        *(b'{"batches": 5}', b'{"kind": "training"}', b'{"kind": "other", "batches": 5}'),
+        *(b'{"kind": "training", "batches": %s}' % value for value in (b"-1", b"1.5", b'"5"', b"true", b"1e999")),
+        *(b'{"kind": "training", "batches": 5, "loss": %s}' % value for value in (b'"x"', b"NaN", b"1e999", b"[1]")),
+    ],
+)
 def test_another_line_that_is_no_report_is_named(log, line):
     log.append(TRAINING)
-    with log.path.open("a") as file:
-        file.write(f"{line}\n")
+    with log.path.open("ab") as file:
+        file.write(line + b"\n")
     log.append(VALIDATION)
     with pytest.raises(UserError) as caught:
         log.reports()
@@ -57,3 +66,10 @@ def test_a_log_stays_where_its_rewriting_fails(log):
     with pytest.raises(TypeError):
         log.rewrite([VALIDATION, {"kind": object()}])
     assert log.reports() == [TRAINING]
+
+
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(), os.mkfifo])
+def test_what_is_no_file_is_not_waited_for(log, make):
+    make(log.path)
+    with pytest.raises(UserError, match="is no file"):
+        log.reports()

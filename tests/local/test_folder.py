@@ -12,6 +12,7 @@ import torch
 
 import ner_trial
 from determined_ner.errors import UserError
+from determined_ner.files.checksums import CHECKSUMS_FILE
 from determined_ner.local import folder as module
 from determined_ner.local.folder import lock_folder, open_folder
 from determined_ner.settings.arguments import parse_train_arguments
@@ -181,10 +182,19 @@ def test_a_broken_config_of_a_run_is_refused(refuse, train):
     assert f"{folder / 'config.json'}: not readable" in message and "copy the run again" in message
 
 
-@pytest.mark.parametrize(("content", "expected"), [('{"data', "not readable"), (None, "has no ner_settings.json")])
-def test_a_damaged_checkpoint_of_a_run_is_refused(refuse, train, content, expected):
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('{"data', "not readable"),
+        (None, "has no ner_settings.json"),
+        ("{}", "does not say what data"),
+        ('{"data_fingerprints": null, "labels": 5}', "does not say what data"),
+    ],
+)
+def test_a_damaged_checkpoint_without_checksums_is_refused(refuse, train, content, expected):
     folder = train(output="begun")
     for settings in folder.glob("checkpoints/*/ner_settings.json"):
+        (settings.parent / CHECKSUMS_FILE).unlink()
         settings.unlink() if content is None else settings.write_text(content)
     message = refuse(options=("--resume", "--output-dir", str(folder)))
     assert expected in message and str(folder / "checkpoints") in message and "again" in message

@@ -16,9 +16,9 @@ def callback(steps: int, labels: tuple[str, ...] = ("B-PER", "O")) -> SelfContai
     """Of a trial with so many steps behind it."""
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.AdamW([parameter], lr=0.5)
-    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / 20)
     context: Any = SimpleNamespace(get_initial_batch=lambda: steps, optimizers=[optimizer], lr_schedulers=[schedule])
-    training: Any = SimpleNamespace(labels=SimpleNamespace(names=labels))
+    training: Any = SimpleNamespace(labels=SimpleNamespace(names=labels), schedule=schedule)
     return SelfContained(training, context)
 
 
@@ -43,12 +43,14 @@ def test_a_checkpoint_of_other_code_is_refused() -> None:
 def test_only_a_trials_own_checkpoint_brings_its_optimizer(steps: int) -> None:
     checkpoint = {
         "callbacks": {"self_contained": callback(steps).state_dict()},
-        "optimizers_state_dict": ["saved"],
-        "lr_schedulers_state_dict": ["saved"],
+        "optimizers_state_dict": [{"state": "saved", "param_groups": [{"lr": 0.1}]}],
+        "lr_schedulers_state_dict": [{"base_lrs": [0.5], "last_epoch": 9, "_last_lr": [0.1]}],
     }
     callback(steps).on_checkpoint_load_start(checkpoint)
-    if steps:
-        assert checkpoint["optimizers_state_dict"] == checkpoint["lr_schedulers_state_dict"] == ["saved"]
+    if steps:  # at the rate of its own schedule, however long that of the checkpoint was
+        rate = 0.5 * (1 - 9 / 20)
+        assert checkpoint["optimizers_state_dict"] == [{"state": "saved", "param_groups": [{"lr": rate}]}]
+        assert checkpoint["lr_schedulers_state_dict"][0]["_last_lr"] == [rate]
     else:
         assert checkpoint["optimizers_state_dict"][0]["param_groups"][0]["initial_lr"] == 0.5
         assert checkpoint["lr_schedulers_state_dict"][0]["last_epoch"] == 0

@@ -1,0 +1,78 @@
+"""Sizes and checksums of a directory's files, written beside them and compared when the directory is opened.
+
+CRC-32 finds whatever a disk or a copy does to a file, and is the fastest hash of the standard library. Against a
+forger, who would forge the sums too, no hash beside the files helps.
+"""
+
+from __future__ import annotations
+
+import stat
+import zlib
+from pathlib import Path
+
+from determined_ner.errors import UserError
+from determined_ner.files.atomic import read_json, write_json
+
+CHECKSUMS_FILE = "checksums.json"
+"""``{"path/in/the/directory": [bytes, CRC-32], …}``"""
+
+
+def write_checksums(directory: Path) -> None:
+    """Write down all files that the directory holds by now."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    sums = {path.relative_to(directory).as_posix(): [path.stat().st_size, _checksum(path)] for path in files}
+    write_json(directory / CHECKSUMS_FILE, sums)
+
+
+def check_files(directory: Path) -> None:
+    """Check that all files are as they were written; others may have come.
+
+    A directory without checksums, of an earlier version, is taken as it is.
+
+    Raises:
+        UserError: naming the first file that is missing, another, or none (a pipe, say, which is not waited for).
+    """
+    for path in directory.rglob("*"):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError(path, "is a pipe or a device", "copy the checkpoint again")
+    sums = read_json(directory / CHECKSUMS_FILE, "the checkpoint")
+    files: list[tuple[Path, int]] = []
+    for name, recorded in (sums or {}).items():
+        match recorded:
+            case [int(size), int(checksum)] if not (Path(name).is_absolute() or ".." in Path(name).parts):
+                files.append((directory / name, checksum))
+                _check_size(directory / name, size)
+            case _:
+                raise UserError(directory / CHECKSUMS_FILE, f"{name!r} is no file's entry", "copy the checkpoint again")
+    for path, checksum in files:
+        if _checksum(path) != checksum:
+            raise UserError(path, "is damaged: its checksum is another", "copy the checkpoint again")
+
+
+def _check_size(path: Path, size: int) -> None:
+    """
+    Raises:
+        UserError: there is no such file, or it is longer or shorter.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        raise UserError(path, "is missing", "copy the checkpoint again") from None
+    if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+        found = f"{status.st_size:,} bytes" if stat.S_ISREG(status.st_mode) else "no file"
+        raise UserError(path, f"is damaged: {found}, where {size:,} bytes were written", "copy the checkpoint again")
+
+
+def _checksum(path: Path) -> int:
+    """
+    Raises:
+        UserError: the file cannot be read.
+    """
+    checksum = 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                checksum = zlib.crc32(block, checksum)
+    except OSError as error:
+        raise UserError(path, f"cannot be read ({error.strerror})", "check its disk and your rights") from None
+    return checksum
