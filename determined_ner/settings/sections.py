@@ -9,6 +9,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict
 
 from determined_ner.errors import UserError
+from determined_ner.masks import shown
 
 S = TypeVar("S", bound="Section")
 
@@ -38,12 +39,12 @@ def explain(title: str, model: type[Section], detail: Any) -> UserError:
     if detail["type"] == "extra_forbidden":
         close = difflib.get_close_matches(name, model.model_fields, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(model.model_fields))}"
-        return UserError(where, f"unknown setting (value {detail['input']!r})", hint)
+        return UserError(where, f"unknown setting (value {shown(detail['input'], name)})", hint)
     if detail["type"] == "missing":
         example = "bert-base-cased" if name == "pretrained_model_name_or_path" else "…"
         return UserError(where, "is required", f"write e.g. {name}: {example}")
     message = detail["msg"].removeprefix("Value error, ")
-    return UserError(where, message if not name else f"{detail['input']!r} is wrong: {message}")
+    return UserError(where, message if not name else f"{shown(detail['input'], name)} is wrong: {message}")
 
 
 def check_section(title: str, model: type[S], given: dict[str, Any], problems: list[UserError]) -> S | None:
