@@ -6,7 +6,6 @@ here, so that one YAML and one override syntax serve both.
 
 from __future__ import annotations
 
-import difflib
 import os
 import stat
 from collections.abc import Iterator
@@ -15,8 +14,7 @@ from typing import Any
 
 from determined_ner.errors import UserError
 from determined_ner.masks import shown
-from determined_ner.settings.data import DataSettings
-from determined_ner.settings.hyperparameters import Hyperparameters
+from determined_ner.settings.explaining import SECTIONS, what_is_meant
 from determined_ner.settings.yaml_text import MAX_DEPTH, InvalidYAMLError, load_yaml
 
 _PACKAGE = Path(__file__).parents[1]
@@ -30,32 +28,6 @@ MAX_BYTES = 256 << 10
 _LISTS = ("bind_mounts",)
 """Keys whose single value stands for a list of one."""
 _TEXTS = ("name", "description", "workspace", "project")
-# Names that Determined 0.38's schemas know; no names: not looked into.
-_SECTIONS: dict[str, frozenset[str]] = {
-    "": frozenset(
-        "bind_mounts checkpoint_policy checkpoint_storage data data_layer debug description entrypoint environment "
-        "hyperparameters integrations internal labels log_policies max_restarts min_checkpoint_period "
-        "min_validation_period name optimizations pbs perform_initial_validation preemption_timeout profiling project "
-        "records_per_epoch reproducibility resources retention_policy scheduling_unit searcher security slurm "
-        "tensorboard_storage workspace".split()
-    ),
-    "searcher": frozenset(
-        "bracket_rungs budget divisor max_concurrent_trials max_length max_rungs max_time max_trials metric mode name "
-        "num_rungs smaller_is_better source_checkpoint_uuid source_trial_id stop_once time_metric train_stragglers "
-        "unit".split()
-    ),
-    "optimizations": frozenset(
-        "aggregation_frequency auto_tune_tensor_fusion average_aggregated_gradients average_training_metrics "
-        "grad_updates_size_file gradient_compression mixed_precision tensor_fusion_cycle_time "
-        "tensor_fusion_threshold".split()
-    ),
-    "reproducibility": frozenset(["experiment_seed"]),
-    "profiling": frozenset(["enabled", "begin_on_batch", "end_after_batch", "sync_timings"]),
-    "hyperparameters": frozenset(),
-    "data": frozenset(),
-    "checkpoint_storage": frozenset(),
-    "resources": frozenset(),
-}
 
 
 def read_config(path: Path | None, overrides: list[str]) -> dict[str, Any]:
@@ -129,7 +101,7 @@ def _unknown_names(config: dict[str, Any], path: Path) -> Iterator[UserError]:
     for name in _TEXTS:
         if isinstance(config.get(name), dict | list):
             yield UserError(path, f"{name}: {shown(config[name])} is not a text")
-    for section, known in _SECTIONS.items():
+    for section, known in SECTIONS.items():
         part = config if section == "" else config.get(section, {})
         if not isinstance(part, dict):
             yield UserError(path, f"{section}: {shown(part)} is not a section of KEY: VALUE lines")
@@ -137,12 +109,9 @@ def _unknown_names(config: dict[str, Any], path: Path) -> Iterator[UserError]:
         for name in part if known else ():
             if name in known:
                 continue
-            where = f"{section}.{name}" if section else str(name)
-            ours = [f"hyperparameters.{name}"] * (name in Hyperparameters.model_fields)
-            ours += [f"data.{name}"] * (name in DataSettings.model_fields)
-            close = ours or difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
-            yield UserError(path, f"{where}: unknown setting (value {shown(part[name], str(name))})", hint)
+            where = f"{section}.{name}" if section else name
+            problem = f"{where}: unknown setting (value {shown(part[name], name)})"
+            yield UserError(path, problem, what_is_meant(name, section, known))
 
 
 def override_config(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:

@@ -5,11 +5,14 @@ On a cluster the master hands the config over, completed with its defaults; off 
 
 from __future__ import annotations
 
+import difflib
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from determined_ner.errors import UserError
 from determined_ner.masks import shown
+from determined_ner.settings.foreign_names import METRIC_AFFIXES, METRIC_NAMES
 from determined_ner.settings.parsing import Settings
 
 Unit = Literal["batches", "records", "epochs"]
@@ -17,6 +20,10 @@ DEFAULT_SEED = 42
 REPORTING_BATCHES = 100
 """Determined's default scheduling unit: training metrics are reported every so many batches."""
 _OBSOLETE = {"records_per_epoch": "an epoch is what the training data holds", "data_layer": "data is read from data:"}
+METRICS = ("loss", "accuracy", "precision", "recall", "f1", "f1_strict")
+"""What a validation reports, besides the F1 of each entity type."""
+TYPE_METRIC = "f1_"
+"""Beginning of the name of the F1 of an entity type."""
 LEGACY_METRICS = {"accuracy_score": "accuracy"}
 """Names under which Determined's earlier example reported what we report otherwise."""
 
@@ -90,6 +97,10 @@ def parse_loop(config: dict[str, Any], settings: Settings) -> LoopSettings:
     metric = _value(config, "searcher.metric") or "f1"
     if not isinstance(metric, str):
         raise UserError("searcher.metric", f"{shown(metric)} is not the name of a metric", "write f1")
+    if metric not in METRICS and metric not in LEGACY_METRICS and not metric.startswith(TYPE_METRIC):
+        meant = _metric_meant(metric)
+        known = f"there are {', '.join(METRICS)} and f1_TYPE of each entity type"
+        raise UserError("searcher.metric", f"{shown(metric)} is no metric", f"write {meant}" if meant else known)
     scheduling_unit = _number(config, "scheduling_unit", 0, at_least=0)
     return LoopSettings(
         length=training_length(config, settings, aggregation, warnings),
@@ -107,6 +118,21 @@ def parse_loop(config: dict[str, Any], settings: Settings) -> LoopSettings:
         keep_latest=max(1, _number(config, "checkpoint_storage.save_trial_latest", 1, at_least=0)),
         warnings=tuple(warnings),
     )
+
+
+def _metric_meant(name: str) -> str | None:
+    """The metric that is called so elsewhere, such as ``eval_overall_f1``; None: there is none."""
+    plain = re.sub(r"\W+", "_", name.lower()).strip("_")
+    prefix, suffix = (re.compile(f"{begin}({'|'.join(parts)}){end}") for begin, parts, end in METRIC_AFFIXES)
+    while True:
+        meant = METRIC_NAMES.get(plain, plain)
+        if meant in METRICS:
+            return meant
+        shorter = suffix.sub("", prefix.sub("", plain))
+        if shorter == plain:
+            close = difflib.get_close_matches(plain, METRICS, n=1)
+            return close[0] if close else None
+        plain = shorter
 
 
 def _direction(config: dict[str, Any], metric: str, warnings: list[str]) -> bool:

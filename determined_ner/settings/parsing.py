@@ -12,8 +12,8 @@ from typing import Any
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.masks import shown
 from determined_ner.settings.data import DataSettings
+from determined_ner.settings.explaining import check_section
 from determined_ner.settings.hyperparameters import Hyperparameters
-from determined_ner.settings.sections import check_section
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ _OBSOLETE: dict[str, dict[str, tuple[tuple[Any, ...], str]]] = {
         "model_name": ((), "write pretrained_model_name_or_path"),
     },
     "data": {
-        "task_name": ((), "write hyperparameters.finetuning_task"),
+        "task_name": (("ner", "NER"), "write hyperparameters.finetuning_task, and leave this out"),
         "return_entity_level_metrics": ((True, False), "scores per entity type are always reported"),
         "validation_split": ((), "write validation_split_percentage"),
     },
