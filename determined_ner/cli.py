@@ -10,11 +10,16 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 
 from determined_ner import __version__
 from determined_ner.errors import UserError, exit_status
-from determined_ner.settings.arguments import add_config_arguments, add_train_arguments
+from determined_ner.settings.arguments import (
+    CommandParser,
+    add_config_arguments,
+    add_train_arguments,
+    local_name,
+    local_path,
+)
 
 SOURCE = "a run's folder (runs/NAME), its model/, a checkpoint's directory, or the UUID of a cluster's checkpoint"
 
@@ -30,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line; the verb's name is ``verb`` among the parsed arguments."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="determined-ner", description="Token classification (NER): train, check data, tag, report, export."
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -77,9 +82,9 @@ def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model_dir", type=Path, metavar="MODEL_DIR", help="runs/NAME/model, or an export of it")
-    add("input", metavar="INPUT", help="file to tag, packed (.gz …) or not; - is standard input")
-    add("--output", type=Path, metavar="FILE", help="written atomically (default: standard output)")
+    add("model_dir", type=local_path, metavar="MODEL_DIR", help="runs/NAME/model, or an export of it")
+    add("input", type=local_name, metavar="INPUT", help="file to tag, packed (.gz …) or not; - is standard input")
+    add("--output", type=local_path, metavar="FILE", help="written atomically (default: standard output)")
     add("--overwrite", action="store_true", help="replace an --output that exists")
     by_name = ".txt and standard input are text, .jsonl and .ndjson JSON Lines, else CoNLL columns"
     add("--format", choices=("text", "conll", "jsonl"), help=f"what INPUT is (default: by its name: {by_name})")
@@ -96,23 +101,28 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("source", metavar="RUN_OR_MODEL", help=SOURCE)
-    add("--data", metavar="FILE", help="labelled text (default: the validation data of the run)")
+    add("source", type=local_name, metavar="RUN_OR_MODEL", help=SOURCE)
+    add("--data", type=local_name, metavar="FILE", help="labelled text (default: the validation data of the run)")
     place = "report/ in the run's folder; of a model directory NAME, NAME-report beside it"
     output = f"directory to make, or an earlier report to replace (default: {place})"
-    add("--output", metavar="DIR", type=Path, help=output)
+    add("--output", metavar="DIR", type=local_path, help=output)
     other = "a second run or model with the same labels: what differs, and how surely"
-    add("--compare", metavar="OTHER", help=other)
+    add("--compare", type=local_name, metavar="OTHER", help=other)
     _add_trust_argument(parser)
 
 
 def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("source", metavar="RUN_OR_MODEL", help=SOURCE)
-    add("--output", metavar="DIR", type=Path, required=True, help="directory to make")
+    add("source", type=local_name, metavar="RUN_OR_MODEL", help=SOURCE)
+    add("--output", metavar="DIR", type=local_path, required=True, help="directory to make")
     add("--onnx", action="store_true", help="also model.onnx: float32; same tags, logits within 1e-4")
     add("--quantize", action="store_true", help="also model_quantized.onnx: int8; loses at most 0.5 points of F1")
-    add("--data", metavar="FILE", help="labelled text to check on (default: the validation data of the run)")
+    add(
+        "--data",
+        type=local_name,
+        metavar="FILE",
+        help="labelled text to check on (default: the validation data of the run)",
+    )
     _add_trust_argument(parser)
 
 

@@ -21,6 +21,7 @@ from determined import core, pytorch, tensorboard
 from determined.common import util
 
 from determined_ner.errors import UserError
+from determined_ner.masks import without_secrets
 
 # -- The experiment and its context ------------------------------------------------------------------------------
 
@@ -45,6 +46,12 @@ def trial_seed(context: pytorch.PyTorchTrialContext) -> int | None:
 def accumulation_steps(context: pytorch.PyTorchTrialContext) -> int:
     """Micro-batches of an optimizer step; det's local test mode does not pass the config's value on."""
     return int(context._aggregation_frequency)
+
+
+def hide_secrets(context: pytorch.PyTorchTrialContext) -> None:
+    """Have the context hand out settings without secrets: what is asked for after this goes into checkpoints."""
+    context._exp_conf = without_secrets(context.get_experiment_config())
+    context._hparams = without_secrets(context.get_hparams())
 
 
 def core_context(context: pytorch.PyTorchTrialContext) -> core.Context:

@@ -14,12 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from determined_ner.masks import masked
+
 
 class UserError(Exception):
     """A mistake in the settings, the data or the machine that its owner can fix.
 
-    Commands print it alone, without a traceback, and end with exit status 2. Its parts are kept apart, so that whoever
-    knows more (the option that named a directory, say) raises a new one from them and nobody cuts up a sentence.
+    As text it is `masked`: no URL shows a secret. Commands print it alone, without a traceback, and end with exit
+    status 2. Its parts are kept apart, so that whoever knows more (the option that named a directory, say) raises a new
+    one from them and nobody cuts up a sentence.
 
     Attributes:
         where: the place: ``file:line``, a setting's dotted name, an option, a path; "" where the problem names it.
@@ -41,7 +44,7 @@ class UserError(Exception):
         if self.errors:
             return "\n".join(map(str, self.errors))
         said = "; ".join(part for part in (self.problem, self.remedy) if part)
-        return ": ".join(part for part in (self.where, said) if part)
+        return masked(": ".join(part for part in (self.where, said) if part))
 
 
 class HyperparameterError(UserError):

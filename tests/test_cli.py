@@ -83,6 +83,48 @@ def test_a_mistyped_command_is_refused(capsys, argv, said):
     assert said in capsys.readouterr().err
 
 
+URL = "https://me:hunter2@host/x;sig=hunter2?token=hunter2"
+
+
+@pytest.mark.parametrize(
+    ("argv", "argument"),
+    [
+        (["predict", URL, "text.txt"], "MODEL_DIR"),
+        (["predict", "model", URL], "INPUT"),
+        (["predict", "model", "text.txt", "--output", URL], "--output"),
+        (["report", URL], "RUN_OR_MODEL"),
+        (["report", "model", "--data", URL], "--data"),
+        (["report", "model", "--compare", URL], "--compare"),
+        (["export", "model", "--output", "x", "--data", URL], "--data"),
+        (["train", URL], "CONFIG"),
+        (["train", "--output-dir", URL], "--output-dir"),
+        (["check", URL], "CONFIG"),
+    ],
+)
+def test_a_url_where_a_file_is_read_is_refused_without_its_secrets(capsys, argv, argument):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(argv)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and f"error: argument {argument}: 'https://host/x;…?…' is a URL" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    "argv", [["train", "c.yaml", URL], ["predict", "m", "i", URL], ["train", f"--conf={URL}", f"--x={URL}"]]
+)
+def test_a_command_line_that_is_refused_shows_no_secret(capsys, argv):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(argv)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "error: " in said and "hunter2" not in said
+
+
+def test_an_option_of_another_verb_is_refused_with_the_nearest(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "model", "text.txt", "--text_column", "x"])
+    assert "unrecognized arguments: --text_column; did you mean --text-column?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_every_verb_has_its_function(verb):
     assert callable(getattr(import_module(cli.VERBS[verb].module), cli.VERBS[verb].function))

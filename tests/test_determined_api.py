@@ -108,6 +108,15 @@ def test_aggregation_frequency(context: pytorch.PyTorchTrialContext) -> None:
     assert determined_api.accumulation_steps(context) == 2
 
 
+def test_settings_that_go_into_checkpoints(context: pytorch.PyTorchTrialContext) -> None:
+    assert {"_exp_conf", "_hparams"} <= vars(context).keys()
+    context._exp_conf = {"data": {"train_file": "https://me:hunter2@host/a.conll?token=hunter2"}, "name": "x"}
+    context._hparams = {"global_batch_size": 8, "use_auth_token": "hunter2"}
+    determined_api.hide_secrets(context)
+    assert context.get_experiment_config() == {"data": {"train_file": "https://host/a.conll?…"}, "name": "x"}
+    assert context.get_hparams() == {"global_batch_size": 8, "use_auth_token": "…"}
+
+
 def test_core(context: pytorch.PyTorchTrialContext) -> None:
     assert "_core" in vars(context)
     assert isinstance(determined_api.core_context(context), core.Context)

@@ -41,8 +41,9 @@ from determined_ner.files.cache import FORMAT, build_once, hash_file, hash_parts
 from determined_ner.model.checkpoint import STATE_FILE
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.precision import autocast, length_multiple
+from determined_ner.settings.explaining import check_section
 from determined_ner.settings.hyperparameters import Hyperparameters
-from determined_ner.settings.sections import Section, check_section
+from determined_ner.settings.sections import Section
 from determined_ner.settings.urls import is_remote
 from determined_ner.tags.labels import Labels
 from determined_ner.tags.schemes import from_iob2

@@ -15,6 +15,7 @@ from determined_ner.data.readers.tables import SAMPLE_ROWS, Table, choose_column
 from determined_ner.data.source import Numbered, Source, documents_marked, hold_out, take_first
 from determined_ner.errors import UserError
 from determined_ner.files.cache import FORMAT, hash_parts
+from determined_ner.masks import masked
 from determined_ner.settings.data import DataSettings
 
 
@@ -145,6 +146,6 @@ def _load_dataset(settings: DataSettings) -> Any:
     except Exception as error:  # the library raises a dozen kinds, from connection to parsing; none is ours to handle
         raise UserError(
             "data.dataset_name",
-            f"{name!r} cannot be loaded: {type(error).__name__}: {str(error).strip()[:300]}",
+            f"{name!r} cannot be loaded: {type(error).__name__}: {masked(str(error)).strip()[:300]}",
             "check the name and the connection, or use data.train_file",
         ) from error

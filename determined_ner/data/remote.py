@@ -13,25 +13,34 @@ Google Cloud Storage it needs packages of its own, where requests and pyarrow ar
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import queue
 import re
+import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 from tqdm import tqdm
 
 from determined_ner.errors import UserError
 from determined_ner.files.atomic import replacing, write_text
 from determined_ner.files.workplace import locked
+from determined_ner.masks import without_secrets
 from determined_ner.settings.data import DataSettings
-from determined_ner.settings.urls import FILES, is_remote, shown_url
+from determined_ner.settings.urls import FILES, is_remote
 
-BLOCK = 1 << 20
+T = TypeVar("T")
+BLOCK = 256 << 10
 """Bytes read at a time."""
+PATIENCE = 120.0
+"""Seconds in which a store has to answer, and to hand out each block: at least about 2 KiB/s."""
+MAX_BYTES = 100 << 30
+"""Of one file, unpacked as it comes."""
 TIMEOUT = (10, 60)
-"""Seconds to connect, and to wait for the next bytes."""
+"""Seconds to connect by HTTP, and to wait for the next byte."""
 
 
 class RemoteContent(NamedTuple):
@@ -41,7 +50,11 @@ class RemoteContent(NamedTuple):
     """Equal for equal content, such as an ETag; None: the store tells nothing of the kind."""
     size: int | None
     """Bytes; None: unknown."""
-    stream: IO[bytes]
+    read: Callable[[int], bytes]
+    """Gives the next bytes, at most so many; none at the end."""
+    close: Callable[[], None]
+    html: bool = False
+    """Whether the store says that it is a web page."""
 
 
 def fetch_files(settings: DataSettings, cache_dir: Path, ask: bool = True) -> DataSettings:
@@ -90,29 +103,62 @@ def fetch(url: str, setting: str, cache_dir: Path, ask: bool = True) -> Path:
     except OSError as error:
         raise UserError(
             setting,
-            f"{shown_url(url)} cannot be kept in {target.parent}: {error.strerror or error}",
+            f"{without_secrets(url)} cannot be kept in {target.parent}: {error.strerror or error}",
             "make room or rights, or set data.cache_dir",
         ) from None
     return target
 
 
+@contextlib.contextmanager
+def named_by_url(given: DataSettings, fetched: DataSettings) -> Iterator[None]:
+    """Around the reading of fetched files: a mistake in one is of its URL, not of the copy.
+
+    Args:
+        fetched: what `fetch_files` made of ``given``.
+
+    Raises:
+        UserError: as it was raised, with another place.
+    """
+    copies = {getattr(fetched, name): getattr(given, name) for name in FILES if getattr(given, name) is not None}
+    try:
+        yield
+    except UserError as error:
+        raise _named_by_url(error, copies) from error
+
+
+def _named_by_url(error: UserError, copies: dict[str, str]) -> UserError:
+    where = error.where
+    for copy, given in copies.items():
+        if where == copy or where.startswith(f"{copy}:"):
+            where = without_secrets(given) + where.removeprefix(copy)
+            break
+    return type(error)(where, error.problem, error.remedy, [_named_by_url(one, copies) for one in error.errors])
+
+
 def _copy_path(url: str, setting: str, root: Path) -> Path:
-    """Where the copy of a file lies: its URL without user and query, which may be secret; a hash stands for the query.
+    """Where the copy of a file lies: its URL without what may be secret; a hash stands for query and parameters.
 
     Raises:
         UserError: the URL names no file, or is a pattern.
     """
-    parts = urllib.parse.urlsplit(url)
-    names = [urllib.parse.unquote(name) for name in parts.path.split("/") if name]
-    if not names or parts.path.endswith("/") or any(name in (".", "..") or "/" in name for name in names):
-        raise UserError(setting, f"{shown_url(url)} names no file", "write the whole URL of one")
+    try:
+        parts = urllib.parse.urlsplit(url)
+        _ = parts.port  # looked at when it is asked for
+    except ValueError:
+        remedy = "write https://HOST/PATH, a password with %2F for /, %3F for ? and %23 for #"
+        raise UserError(setting, f"{without_secrets(url)} is no valid URL", remedy) from None
+    segments = [segment.partition(";") for segment in parts.path.split("/")]
+    names = [urllib.parse.unquote(name) for name, _, _ in segments if name]
+    if not names or not segments[-1][0] or any(name in (".", "..") or {"/", "\0"} & {*name} for name in names):
+        raise UserError(setting, f"{without_secrets(url)} names no file", "write the whole URL of one")
     if any(character in parts.path for character in "*[]"):
         raise UserError(
-            setting, f"{shown_url(url)}: a URL cannot be a pattern", "name one file, or mount the directory"
+            setting, f"{without_secrets(url)}: a URL cannot be a pattern", "name one file, or mount the directory"
         )
     host = parts.netloc.rpartition("@")[2]
-    if parts.query:
-        host += f"-{hashlib.sha256(parts.query.encode()).hexdigest()[:8]}"
+    secret = "".join([parts.query, *(f";{parameters}" for _, _, parameters in segments if parameters)])
+    if secret:
+        host += f"-{hashlib.sha256(secret.encode()).hexdigest()[:8]}"
     return root.joinpath(parts.scheme.lower(), *([host] if host else []), *names)
 
 
@@ -129,14 +175,20 @@ def _copy(remote: RemoteContent, partial: Path, name: str, url: str, setting: st
     ):
         while True:
             with _failures_explained(url, setting):
-                block = remote.stream.read(BLOCK)
+                block = _within(PATIENCE, remote.read, BLOCK)
+            if copied == 0 and remote.html and block.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
+                remedy = "check the address: it may ask for a login, or be of the page that shows the file"
+                raise UserError(setting, f"{without_secrets(url)} gives a web page, not a file of data", remedy)
             if not block:
                 break
             file.write(block)
             copied += len(block)
             bar.update(len(block))
+            if copied > MAX_BYTES:
+                remedy = "give several files, or mount the directory"
+                raise UserError(setting, f"{without_secrets(url)} has more than {MAX_BYTES >> 30} GiB", remedy)
     if remote.size is not None and copied != remote.size:
-        raise UserError(setting, f"{shown_url(url)}: {copied:,} of {remote.size:,} bytes came", "start again")
+        raise UserError(setting, f"{without_secrets(url)}: {copied:,} of {remote.size:,} bytes came", "start again")
 
 
 @contextlib.contextmanager
@@ -148,25 +200,64 @@ def _opened(url: str, setting: str) -> Iterator[RemoteContent]:
     elif scheme in ("s3", "gs", "gcs"):
         opener = _open_bucket
     with _failures_explained(url, setting):
-        remote = opener(url)
+        remote = _within(PATIENCE, opener, url)
     try:
         yield remote
     finally:
-        remote.stream.close()
+        with contextlib.suppress(Exception):  # it may be stuck, and whatever it says comes too late
+            _within(1.0, remote.close)
+
+
+def _within(seconds: float, function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function that may never return.
+
+    Raises:
+        TimeoutError: it did not return in time; its thread is given up, and ends with the process.
+    """
+    answers: queue.SimpleQueue[tuple[T, None] | tuple[None, BaseException]] = queue.SimpleQueue()
+
+    def call() -> None:
+        try:
+            answers.put((function(*arguments), None))
+        except BaseException as error:
+            answers.put((None, error))
+
+    threading.Thread(target=call, daemon=True).start()
+    try:
+        result, error = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"too slow: fewer than {BLOCK >> 10} KiB in {seconds:g} s") from None
+    if error is not None:
+        raise error
+    return cast("T", result)
 
 
 def _open_http(url: str) -> RemoteContent:
     import requests
 
-    # As it is stored: what is compressed for the transfer alone would have another size.
+    # As it is stored. Some servers compress nevertheless; then the size that they tell is not the file's.
     response = requests.get(url, stream=True, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"})
+    packing = response.headers.get("Content-Encoding", "identity").strip().lower()
+    problem = None
     if not response.ok:
+        problem = f"the server answers {response.status_code} {response.reason}"
+    elif packing not in ("identity", "gzip", "x-gzip", "deflate"):
+        problem = f"the server packs it by {packing!r}, which is not read"
+    if problem:
         response.close()
-        raise FileNotFoundError(f"the server answers {response.status_code} {response.reason}")
+        raise FileNotFoundError(problem)
+    # What is said of train.conll.gz is mostly that the file itself is packed.
+    unpack = packing != "identity" and not urllib.parse.urlsplit(response.url).path.lower().endswith(".gz")
     size = response.headers.get("Content-Length")
     modified = response.headers.get("Last-Modified")
     version = response.headers.get("ETag") or (f"{modified} {size}" if modified and size else None)
-    return RemoteContent(version, int(size) if size else None, response.raw)
+    return RemoteContent(
+        version,
+        int(size) if size and not unpack else None,
+        functools.partial(response.raw.read, decode_content=unpack),
+        response.close,
+        "html" in response.headers.get("Content-Type", ""),
+    )
 
 
 def _open_bucket(url: str) -> RemoteContent:
@@ -180,7 +271,7 @@ def _open_bucket(url: str) -> RemoteContent:
     stream = store.open_input_stream(path, compression=None)
     metadata = {_decoded(key): value for key, value in (stream.metadata() or {}).items()}
     version = metadata.get("ETag") or metadata.get("Generation") or (info.mtime_ns and f"{info.mtime_ns} {info.size}")
-    return RemoteContent(_decoded(version) if version else None, info.size, stream)
+    return RemoteContent(_decoded(version) if version else None, info.size, stream.read, stream.close)
 
 
 def _open_elsewhere(url: str) -> RemoteContent:
@@ -189,12 +280,14 @@ def _open_elsewhere(url: str) -> RemoteContent:
 
     store, path = url_to_fs(url)
     info: dict[str, Any] = store.info(path)
-    if info.get("type") == "directory":
-        raise FileNotFoundError("it is a directory")
+    if info.get("type", "file") not in ("file", "link"):
+        kind = "a directory" if info["type"] == "directory" else "a pipe or a device, not a regular file"
+        raise FileNotFoundError(f"it is {kind}")
     version = next((info[key] for key in ("blob_id", "ETag", "etag", "generation", "md5Hash") if info.get(key)), None)
     if version is None and (modified := info.get("LastModified") or info.get("mtime") or info.get("updated")):
         version = f"{modified} {info.get('size')}"
-    return RemoteContent(str(version) if version is not None else None, info.get("size"), store.open(path, "rb"))
+    stream = store.open(path, "rb")
+    return RemoteContent(str(version) if version is not None else None, info.get("size"), stream.read, stream.close)
 
 
 def _decoded(value: Any) -> str:
@@ -213,16 +306,16 @@ def _failures_explained(url: str, setting: str) -> Iterator[None]:
         missing = error.name or str(error).split("\n")[0]
         raise UserError(
             setting,
-            f"{shown_url(url)}: reading it needs a package that is not here ({missing})",
+            f"{without_secrets(url)}: reading it needs a package that is not here ({missing})",
             "install it in startup-hook.sh, or copy the file to where the trial can read it",
         ) from None
     except Exception as error:
-        cause = str(error) if isinstance(error, FileNotFoundError) else type(error).__name__
+        cause = str(error) if isinstance(error, FileNotFoundError | TimeoutError) else type(error).__name__
         query = urllib.parse.urlsplit(url).query
         if query and query in cause:
             cause = type(error).__name__
         raise UserError(
             setting,
-            f"{shown_url(url)} cannot be read ({cause})",
+            f"{without_secrets(url)} cannot be read ({cause})",
             "check the address, the connection and, for what is not public, the credentials of the environment",
         ) from None

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from determined_ner.errors import UserError, write_errors_explained
-from determined_ner.files.atomic import check_name, made_directories, read_json, write_json
+from determined_ner.files.atomic import check_name, made_directories
 from determined_ner.files.metrics_log import METRICS_FILE
 from determined_ner.files.workplace import locked, remove_litter
+from determined_ner.masks import without_secrets
 from determined_ner.settings.experiment import override_config, read_config
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
-from determined_ner.training.run_folder import CONFIG_FILE, LOCK_FILE, RUN_NAMES
+from determined_ner.training.run_config import read_config_as_given, write_config
+from determined_ner.training.run_folder import LOCK_FILE, RUN_NAMES
 
 RESUMABLE = {
     *("backend", "precision", "use_apex_amp", "apex_opt_level", "evaluate_with_ort"),
@@ -74,7 +76,7 @@ def open_folder(arguments: argparse.Namespace) -> Iterator[OpenedFolder]:
         for directory in (folder, folder / "checkpoints", folder / "figures"):
             remove_litter(directory)
         if resume:
-            saved = read_json(folder / CONFIG_FILE, "the run")
+            saved = read_config_as_given(folder)
             if saved is None:
                 raise _nothing_to_resume(folder)
             config = config or override_config(saved, arguments.overrides)
@@ -223,8 +225,9 @@ def _check_same(saved: dict[str, Any], config: dict[str, Any], folder: Path) -> 
     differences = []
     old, new = (parse_settings(c.get("hyperparameters"), c.get("data")) for c in (saved, config))
     for section, before, after in (
-        ("hyperparameters", old.hparams.model_dump(), new.hparams.model_dump()),
-        ("data", old.data.model_dump(), new.data.model_dump()),
+        # Without secrets: a URL may have been signed anew. Whether the data has changed is looked at by itself.
+        ("hyperparameters", without_secrets(old.hparams.model_dump()), without_secrets(new.hparams.model_dump())),
+        ("data", without_secrets(old.data.model_dump()), without_secrets(new.data.model_dump())),
     ):
         differences += [
             f"{section}.{name}: {before[name]!r} → {after[name]!r}"

@@ -6,16 +6,16 @@ here, so that one YAML and one override syntax serve both.
 
 from __future__ import annotations
 
-import difflib
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML, YAMLError
-
 from determined_ner.errors import UserError
-from determined_ner.settings.data import DataSettings
-from determined_ner.settings.hyperparameters import Hyperparameters
+from determined_ner.masks import shown
+from determined_ner.settings.explaining import SECTIONS, what_is_meant
+from determined_ner.settings.yaml_text import MAX_DEPTH, InvalidYAMLError, load_yaml
 
 _PACKAGE = Path(__file__).parents[1]
 DEFAULT_CONFIG = next(
@@ -23,34 +23,11 @@ DEFAULT_CONFIG = next(
     Path("ner_config.yaml"),
 )
 """In the package where it is installed, beside it in a checkout."""
+MAX_BYTES = 256 << 10
+"""Of a config file."""
 _LISTS = ("bind_mounts",)
 """Keys whose single value stands for a list of one."""
-# Names that Determined 0.38's schemas know; no names: not looked into.
-_SECTIONS: dict[str, frozenset[str]] = {
-    "": frozenset(
-        "bind_mounts checkpoint_policy checkpoint_storage data data_layer debug description entrypoint environment "
-        "hyperparameters integrations internal labels log_policies max_restarts min_checkpoint_period "
-        "min_validation_period name optimizations pbs perform_initial_validation preemption_timeout profiling project "
-        "records_per_epoch reproducibility resources retention_policy scheduling_unit searcher security slurm "
-        "tensorboard_storage workspace".split()
-    ),
-    "searcher": frozenset(
-        "bracket_rungs budget divisor max_concurrent_trials max_length max_rungs max_time max_trials metric mode name "
-        "num_rungs smaller_is_better source_checkpoint_uuid source_trial_id stop_once time_metric train_stragglers "
-        "unit".split()
-    ),
-    "optimizations": frozenset(
-        "aggregation_frequency auto_tune_tensor_fusion average_aggregated_gradients average_training_metrics "
-        "grad_updates_size_file gradient_compression mixed_precision tensor_fusion_cycle_time "
-        "tensor_fusion_threshold".split()
-    ),
-    "reproducibility": frozenset(["experiment_seed"]),
-    "profiling": frozenset(["enabled", "begin_on_batch", "end_after_batch", "sync_timings"]),
-    "hyperparameters": frozenset(),
-    "data": frozenset(),
-    "checkpoint_storage": frozenset(),
-    "resources": frozenset(),
-}
+_TEXTS = ("name", "description", "workspace", "project")
 
 
 def read_config(path: Path | None, overrides: list[str]) -> dict[str, Any]:
@@ -63,18 +40,14 @@ def read_config(path: Path | None, overrides: list[str]) -> dict[str, Any]:
         UserError: no such file, bad YAML (with its line), or an override without ``=``.
     """
     default, path = path is None, path or DEFAULT_CONFIG
+    text = _read_text(path)
     try:
-        config = _load_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(path, "no such config file", "write the path of an experiment YAML") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(path, f"cannot be read as a config file: {error}") from None
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}", f"not valid YAML: {getattr(error, 'problem', None) or error}") from None
+        config = load_yaml(text)
+    except InvalidYAMLError as error:
+        line = f":{error.line}" if error.line else ""
+        raise UserError(f"{path}{line}", f"not valid YAML: {error.problem}") from None
     if not isinstance(config, dict):
-        held = "is empty" if config is None else f"holds {config!r}"
+        held = "is empty" if config is None else f"holds {shown(config)}"
         raise UserError(path, held, "write the sections of an experiment config")
     config = override_config(_without_nulls(config), overrides)
     problems = list(_unknown_names(config, path))
@@ -87,9 +60,31 @@ def read_config(path: Path | None, overrides: list[str]) -> dict[str, Any]:
     return dict(config)
 
 
-def _load_yaml(text: str) -> Any:
-    """As Determined reads it: YAML 1.2."""
-    return YAML(typ="safe", pure=True).load(text)
+def _read_text(path: Path) -> str:
+    """
+    Raises:
+        UserError: no file of text, or not one of a config's size.
+    """
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UserError(path, "is a pipe or a device, not a regular file", "write its content to a file first")
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            limit = f"more than the {MAX_BYTES >> 10} KiB that a config may have"
+            raise UserError(path, limit, "write the path of an experiment YAML")
+        return content.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(path, "no such config file", "write the path of an experiment YAML") from None
+    except IsADirectoryError:
+        raise UserError(path, "is a directory", "write the path of an experiment YAML in it") from None
+    except (OSError, ValueError) as error:  # ValueError: bytes that are no text, a path with a NUL
+        raise UserError(path, f"cannot be read as a config file: {error}") from None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a pipe without waiting for who writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _without_nulls(config: dict[Any, Any]) -> dict[Any, Any]:
@@ -103,20 +98,20 @@ def _without_nulls(config: dict[Any, Any]) -> dict[Any, Any]:
 
 def _unknown_names(config: dict[str, Any], path: Path) -> Iterator[UserError]:
     """What the master would refuse: misspelt sections and settings outside of hyperparameters: and data:."""
-    for section, known in _SECTIONS.items():
+    for name in _TEXTS:
+        if isinstance(config.get(name), dict | list):
+            yield UserError(path, f"{name}: {shown(config[name])} is not a text")
+    for section, known in SECTIONS.items():
         part = config if section == "" else config.get(section, {})
         if not isinstance(part, dict):
-            yield UserError(path, f"{section}: {part!r} is not a section of KEY: VALUE lines")
+            yield UserError(path, f"{section}: {shown(part)} is not a section of KEY: VALUE lines")
             continue
         for name in part if known else ():
             if name in known:
                 continue
-            where = f"{section}.{name}" if section else str(name)
-            ours = [f"hyperparameters.{name}"] * (name in Hyperparameters.model_fields)
-            ours += [f"data.{name}"] * (name in DataSettings.model_fields)
-            close = ours or difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
-            yield UserError(path, f"{where}: unknown setting (value {part[name]!r})", hint)
+            where = f"{section}.{name}" if section else name
+            problem = f"{where}: unknown setting (value {shown(part[name], name)})"
+            yield UserError(path, problem, what_is_meant(name, section, known))
 
 
 def override_config(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -135,17 +130,20 @@ def override_config(config: dict[str, Any], overrides: list[str]) -> dict[str, A
         if " #" in value and value[:1] not in ("'", '"'):
             raise UserError(where, f"what follows ' #' is a comment in YAML; write {key}='\"{value}\"'")
         try:
-            config = _with_value(config, key.split("."), _override_value(key, value))
-        except (YAMLError, AttributeError, TypeError, ValueError) as error:
-            reason = getattr(error, "problem", None) or error
-            raise UserError(where, f"does not fit the config: {reason}") from None
+            override.encode()
+            names = key.split(".")
+            if len(names) > MAX_DEPTH:
+                raise InvalidYAMLError(f"nested in more than {MAX_DEPTH} levels")
+            config = _with_value(config, names, _override_value(key, value))
+        except (InvalidYAMLError, UnicodeError, AttributeError, TypeError) as error:
+            raise UserError(where, f"does not fit the config: {error}") from None
     return config
 
 
 def _override_value(key: str, text: str) -> Any:
     if "," in text and not text.startswith(("[", "{")):
-        return [_load_yaml(part) for part in text.split(",")]
-    value = _load_yaml(text)
+        return [load_yaml(part) for part in text.split(",")]
+    value = load_yaml(text)
     lone = key in _LISTS and not text.startswith("[")
     return [value] if lone else value
 

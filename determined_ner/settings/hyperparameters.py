@@ -5,16 +5,22 @@ Every field carries its unit and default; names are those of Hugging Face's ``ru
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
 
 from determined_ner.settings.sections import Section
 
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 SchedulerType = Literal[
     "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
 ]
+Task = Annotated[Literal["ner", "pos", "chunk"], pydantic.BeforeValidator(_lower)]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -38,8 +44,8 @@ class Hyperparameters(Section):
     """Run code that a hub model brings along. Off unless you trust its author."""
     ignore_mismatched_sizes: bool = False
     """Replace the head of an encoder that was fine-tuned for other labels."""
-    finetuning_task: str = "ner"
-    """Prefix of the label column looked for first: ``ner`` finds ``ner_tags``, ``pos`` finds ``pos_tags``."""
+    finetuning_task: Task = "ner"
+    """Which column of labels is looked for first: ``pos`` finds ``pos_tags``. Another: data.label_column_name."""
 
     global_batch_size: Positive = 8
     """Windows (sentences, unless longer than one) per optimizer step, over all slots and accumulation steps."""

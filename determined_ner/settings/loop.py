@@ -5,10 +5,14 @@ On a cluster the master hands the config over, completed with its defaults; off 
 
 from __future__ import annotations
 
+import difflib
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from determined_ner.errors import UserError
+from determined_ner.masks import shown
+from determined_ner.settings.foreign_names import METRIC_AFFIXES, METRIC_NAMES
 from determined_ner.settings.parsing import Settings
 
 Unit = Literal["batches", "records", "epochs"]
@@ -16,6 +20,10 @@ DEFAULT_SEED = 42
 REPORTING_BATCHES = 100
 """Determined's default scheduling unit: training metrics are reported every so many batches."""
 _OBSOLETE = {"records_per_epoch": "an epoch is what the training data holds", "data_layer": "data is read from data:"}
+METRICS = ("loss", "accuracy", "precision", "recall", "f1", "f1_strict")
+"""What a validation reports, besides the F1 of each entity type."""
+TYPE_METRIC = "f1_"
+"""Beginning of the name of the F1 of an entity type."""
 LEGACY_METRICS = {"accuracy_score": "accuracy"}
 """Names under which Determined's earlier example reported what we report otherwise."""
 
@@ -78,17 +86,21 @@ def parse_loop(config: dict[str, Any], settings: Settings) -> LoopSettings:
         UserError: a length, period or policy that means nothing, with its place.
     """
     warnings = [
-        f"{key}: {config[key]!r} has no meaning here and is ignored: {instead}"
+        f"{key}: {shown(config[key])} has no meaning here and is ignored: {instead}"
         for key, instead in _OBSOLETE.items()
         if config.get(key) not in (None, 0, {"type": "shared_fs"})  # 0 and this are older masters' own defaults
     ]
     aggregation = _number(config, "optimizations.aggregation_frequency", 1, at_least=1)
     policy = config.get("checkpoint_policy") or "best"
     if policy not in ("best", "all", "none"):
-        raise UserError("checkpoint_policy", f"{policy!r} is none of best, all, none")
+        raise UserError("checkpoint_policy", f"{shown(policy)} is none of best, all, none")
     metric = _value(config, "searcher.metric") or "f1"
     if not isinstance(metric, str):
-        raise UserError("searcher.metric", f"{metric!r} is not the name of a metric", "write f1")
+        raise UserError("searcher.metric", f"{shown(metric)} is not the name of a metric", "write f1")
+    if metric not in METRICS and metric not in LEGACY_METRICS and not metric.startswith(TYPE_METRIC):
+        meant = _metric_meant(metric)
+        known = f"there are {', '.join(METRICS)} and f1_TYPE of each entity type"
+        raise UserError("searcher.metric", f"{shown(metric)} is no metric", f"write {meant}" if meant else known)
     scheduling_unit = _number(config, "scheduling_unit", 0, at_least=0)
     return LoopSettings(
         length=training_length(config, settings, aggregation, warnings),
@@ -106,6 +118,21 @@ def parse_loop(config: dict[str, Any], settings: Settings) -> LoopSettings:
         keep_latest=max(1, _number(config, "checkpoint_storage.save_trial_latest", 1, at_least=0)),
         warnings=tuple(warnings),
     )
+
+
+def _metric_meant(name: str) -> str | None:
+    """The metric that is called so elsewhere, such as ``eval_overall_f1``; None: there is none."""
+    plain = re.sub(r"\W+", "_", name.lower()).strip("_")
+    prefix, suffix = (re.compile(f"{begin}({'|'.join(parts)}){end}") for begin, parts, end in METRIC_AFFIXES)
+    while True:
+        meant = METRIC_NAMES.get(plain, plain)
+        if meant in METRICS:
+            return meant
+        shorter = suffix.sub("", prefix.sub("", plain))
+        if shorter == plain:
+            close = difflib.get_close_matches(plain, METRICS, n=1)
+            return close[0] if close else None
+        plain = shorter
 
 
 def _direction(config: dict[str, Any], metric: str, warnings: list[str]) -> bool:
@@ -145,7 +172,7 @@ def training_length(config: dict[str, Any], settings: Settings, aggregation: int
         unit = searcher.get("time_metric")
         if unit not in ("batches", "epochs"):
             raise UserError(
-                "searcher.time_metric", f"{unit!r} must be batches or epochs, the units of searcher.max_time"
+                "searcher.time_metric", f"{shown(unit)} must be batches or epochs, the units of searcher.max_time"
             )
         asked, asked_name = _duration({unit: searcher["max_time"]}, "searcher.max_time"), "searcher.max_time"
     elif searcher.get("max_length") is not None:
@@ -177,7 +204,7 @@ def _duration(value: Any, name: str) -> Duration:
         whole = isinstance(count, int) and not isinstance(count, bool) and count >= 1
         if unit in ("batches", "records", "epochs") and whole:
             return Duration(count, unit)
-    raise UserError(name, f"{value!r} is no length", f"write e.g. {name}: {{epochs: 3}} (or batches, or records)")
+    raise UserError(name, f"{shown(value)} is no length", f"write e.g. {name}: {{epochs: 3}} (or batches, or records)")
 
 
 def _number(config: dict[str, Any], dotted: str, default: int, at_least: int) -> int:
@@ -185,7 +212,7 @@ def _number(config: dict[str, Any], dotted: str, default: int, at_least: int) ->
     if value is None:
         return default
     if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise UserError(dotted, f"{value!r} must be a whole number of at least {at_least}")
+        raise UserError(dotted, f"{shown(value)} must be a whole number of at least {at_least}")
     return value
 
 
@@ -193,7 +220,7 @@ def _flag(config: dict[str, Any], dotted: str) -> bool | None:
     value = _value(config, dotted)
     if value is not None and not isinstance(value, bool):
         # YAML 1.2, as Determined reads it, knows no yes and no.
-        raise UserError(dotted, f"{value!r} is neither true nor false")
+        raise UserError(dotted, f"{shown(value)} is neither true nor false")
     return value
 
 
@@ -201,6 +228,6 @@ def _value(config: dict[str, Any], dotted: str) -> Any:
     value: Any = config
     for key in dotted.split("."):
         if value is not None and not isinstance(value, dict):
-            raise UserError(dotted.rpartition(".")[0], f"{value!r} is not a section of KEY: VALUE lines")
+            raise UserError(dotted.rpartition(".")[0], f"{shown(value)} is not a section of KEY: VALUE lines")
         value = (value or {}).get(key)
     return value

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from determined_ner.errors import HyperparameterError, UserError
+from determined_ner.masks import shown
 from determined_ner.settings.data import DataSettings
+from determined_ner.settings.explaining import check_section
 from determined_ner.settings.hyperparameters import Hyperparameters
-from determined_ner.settings.sections import check_section
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ _OBSOLETE: dict[str, dict[str, tuple[tuple[Any, ...], str]]] = {
         "model_name": ((), "write pretrained_model_name_or_path"),
     },
     "data": {
-        "task_name": ((), "write hyperparameters.finetuning_task"),
+        "task_name": (("ner", "NER"), "write hyperparameters.finetuning_task, and leave this out"),
         "return_entity_level_metrics": ((True, False), "scores per entity type are always reported"),
         "validation_split": ((), "write validation_split_percentage"),
     },
@@ -62,8 +63,8 @@ def parse_settings(hyperparameters: dict[str, Any] | None, data: dict[str, Any] 
     if data_section.get("train_file") and data_section.get("dataset_name"):
         # So that --config data.train_file=… suffices to bring one's own files to a config that names a data set.
         warnings.append(
-            f"data.dataset_name: {data_section['dataset_name']!r} is not used, "
-            f"data.train_file {data_section['train_file']!r} is"
+            f"data.dataset_name: {shown(data_section['dataset_name'])} is not used, "
+            f"data.train_file {shown(data_section['train_file'])} is"
         )
         data_section |= {"dataset_name": None, "dataset_config_name": None, "dataset_revision": None}
     hparams = check_section(
@@ -92,12 +93,12 @@ def _plain_values(section: dict[str, Any], problems: list[UserError]) -> dict[st
             if value["type"] == "const" and "val" in value:
                 plain[name] = value["val"]
             elif value["type"] == "const":
-                problems.append(UserError(where, f"{value!r} has no val", "write its value"))
+                problems.append(UserError(where, f"{shown(value, name)} has no val", "write its value"))
             else:
                 problems.append(
                     UserError(
                         where,
-                        f"{value['type']!r} is a search range, and a local run trains one point",
+                        f"{shown(value['type'])} is a search range, and a local run trains one point",
                         f"give it a value with --config {where}=…",
                     )
                 )
@@ -118,7 +119,7 @@ def _without_obsolete(
         harmless, instead = _OBSOLETE[title][name]
         where = f"{title}.{name}"
         if not harmless or value in harmless:
-            warnings.append(f"{where}: {value!r} has no meaning here and is ignored: {instead}")
+            warnings.append(f"{where}: {shown(value, name)} has no meaning here and is ignored: {instead}")
         else:
-            problems.append(UserError(where, f"{value!r} is not offered", instead))
+            problems.append(UserError(where, f"{shown(value, name)} is not offered", instead))
     return kept

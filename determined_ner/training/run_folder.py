@@ -18,10 +18,12 @@ from determined_ner.settings.loop import LoopSettings
 logger = logging.getLogger("determined_ner")
 
 CONFIG_FILE, SUMMARY_FILE = "config.json", "summary.json"
-"""The experiment config as it was given, for ``--resume``; and what came out at the end."""
+"""The experiment config; and what came out at the end."""
+SECRETS_FILE = ".secrets.json"
+"""The experiment config as it was given, for ``--resume``; only where the other hides something of it."""
 
 RUN_NAMES = (
-    *(CONFIG_FILE, METRICS_FILE, SUMMARY_FILE),
+    *(CONFIG_FILE, SECRETS_FILE, METRICS_FILE, SUMMARY_FILE),
     *("checkpoints", "model", "figures", "tensorboard", "cache", "report"),
 )
 """All that is ever written to a run's folder. Each may be replaced or removed, so none may be there before the run."""

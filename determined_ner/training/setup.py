@@ -19,12 +19,13 @@ from determined_ner.data.batches import EvaluationBatches, TrainingBatches
 from determined_ner.data.collate import BatchDataset
 from determined_ner.data.corpus import Corpus, load_corpus
 from determined_ner.data.padding import Padding
-from determined_ner.data.remote import fetch_files
+from determined_ner.data.remote import fetch_files, named_by_url
 from determined_ner.data.sources import check_files
 from determined_ner.data.tokenizer import load_tokenizer
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.files.atomic import write_json
 from determined_ner.hub import Pretrained
+from determined_ner.masks import without_secrets
 from determined_ner.model.build import build_model, check_vocabulary, load_config, longest_window, window_size
 from determined_ner.model.conditions import check_architecture, check_conditions
 from determined_ner.model.cpu.embedding import train_only_rows
@@ -35,7 +36,6 @@ from determined_ner.model.precision import length_multiple
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.loop import LEGACY_METRICS, Duration, LoopSettings
 from determined_ner.settings.parsing import Settings
-from determined_ner.settings.urls import without_secrets
 from determined_ner.tags.schemes import Scheme, split_tag
 from determined_ner.training.metrics import EvaluationMetrics
 
@@ -155,7 +155,8 @@ class Training:
     def _load_corpus(self, first: bool) -> Corpus:
         task = self.settings.hparams.finetuning_task
         overwrite = self.data.overwrite_cache and first
-        return load_corpus(self.data, task, self.tokenizer, self.max_seq_length, self._cache_dir, overwrite)
+        with named_by_url(self.settings.data, self.data):
+            return load_corpus(self.data, task, self.tokenizer, self.max_seq_length, self._cache_dir, overwrite)
 
     def _one_slot_first(self, action: Callable[[bool], T]) -> T:
         """Run ``action(True)`` on one slot of each machine, then ``action(False)`` on the others: the cache is there.
@@ -290,8 +291,8 @@ class Training:
     def describe(self) -> dict[str, Any]:
         """What a reader of the weights needs: settings, labels and tag scheme."""
         return {
-            "hyperparameters": self.settings.hparams.model_dump(),
-            "data": without_secrets(self.settings.data),
+            "hyperparameters": without_secrets(self.settings.hparams.model_dump()),
+            "data": without_secrets(self.settings.data.model_dump()),
             "labels": list(self.labels.names),
             "scheme": self.labels.scheme.value,
             "max_seq_length": self.max_seq_length,

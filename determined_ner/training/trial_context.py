@@ -43,6 +43,7 @@ def build_training(context: pytorch.PyTorchTrialContext, cache_dir: Path | None)
             cache_dir,
         )
         training.begin(context)
+        determined_api.hide_secrets(context)
     except HyperparameterError as error:
         logging.getLogger("determined_ner.invalid").error(str(error))  # Determined ends without saying why
         raise det.InvalidHP(str(error)) from error

@@ -6,7 +6,10 @@
     ```{command-line} determined_ner.cli.make_parser
     ```
 
-Both are worked out when the pages are built, so that they cannot say what the code does not.
+    ```{counterparts} Flair
+    ```
+
+All are worked out when the pages are built, so that they cannot say what the code does not.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+from determined_ner.settings.foreign_names import FOREIGN
 
 PROGRAM = "determined-ner"
 _COMPARISONS: tuple[tuple[type[Any], str, str], ...] = (
@@ -68,6 +73,29 @@ def _default(field: FieldInfo) -> str:
     if isinstance(field.default, bool):
         return f"`{str(field.default).lower()}`"
     return f"`{field.default}`"
+
+
+def counterparts_table(trainer: str) -> str:
+    """Markdown tables of another trainer's settings: those that have another name here, and those that are not here."""
+    names = FOREIGN[trainer]
+    here: dict[str, list[str]] = {}
+    missing: dict[str, list[str]] = {}
+    for name, counterpart in names.items():
+        value = f": {counterpart.value}" if counterpart.value else ""
+        note = f" ({counterpart.note})" if counterpart.note else ""
+        if counterpart.setting:
+            here.setdefault(f"`{counterpart.setting}{value}`{note}", []).append(name)
+        else:
+            missing.setdefault(counterpart.note, []).append(name)
+    tables = [_table((trainer, "here"), [(_code(group), text) for text, group in here.items()])] if here else []
+    if missing:
+        rows = [(_code(group), text) for text, group in missing.items()]
+        tables.append(_table((f"{trainer}, without a counterpart", "because"), rows))
+    return "\n\n".join(tables)
+
+
+def _code(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 # -- Commands --------------------------------------------------------------------------------------------------
@@ -131,6 +159,16 @@ class Settings(SphinxDirective):
         return self.parse_text_to_nodes(settings_table(_named(self.arguments[0])))
 
 
+class Counterparts(SphinxDirective):
+    """What another trainer's settings are called here."""
+
+    required_arguments: ClassVar[int] = 1
+    final_argument_whitespace: ClassVar[bool] = True
+
+    def run(self) -> list[Any]:
+        return self.parse_text_to_nodes(counterparts_table(self.arguments[0]))
+
+
 class CommandLine(SphinxDirective):
     """The verbs and options of a parser."""
 
@@ -143,4 +181,5 @@ class CommandLine(SphinxDirective):
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("settings", Settings)
     app.add_directive("command-line", CommandLine)
+    app.add_directive("counterparts", Counterparts)
     return {"parallel_read_safe": True}

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import hashlib
+import itertools
+import os
+import stat
 import sys
 import threading
-from collections.abc import Iterator
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,11 +20,12 @@ from pathlib import Path
 
 import pytest
 
+import ner_trial
 from determined_ner.data import remote
 from determined_ner.data.remote import fetch_files
 from determined_ner.errors import UserError
+from determined_ner.masks import masked
 from determined_ner.settings.data import DataSettings
-from determined_ner.settings.urls import shown_url
 from tests.conftest import make_sentences, read_metrics, write_conll
 
 TEXT = b"Ada\tB-PER\nwent\tO\n\n"
@@ -35,6 +43,12 @@ class Store:
     """Whether answers name their version: ETag and date."""
     short: int = 0
     """Bytes that answers lack."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Of every answer, besides."""
+    body: Callable[[], Iterable[bytes]] | None = None
+    """What is sent in place of a file, for as long as anyone reads; each call begins again."""
+    silent: float = 0.0
+    """Seconds before an answer begins."""
 
 
 @pytest.fixture
@@ -53,12 +67,24 @@ def store() -> Iterator[Store]:
         def _answer(self, whole: bool) -> None:
             path = self.path.partition("?")[0]
             content = served.files.get(path)
+            time.sleep(served.silent)
+            if served.body is not None:
+                self.close_connection = True
+                self.send_response(200)
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    for part in served.body():
+                        self.wfile.write(part)
+                        self.wfile.flush()
+                return
             self.send_response(404 if content is None else 200)
             self.send_header("Content-Length", str(len(content or b"")))
             if content is not None:
                 if served.named:
                     self.send_header("ETag", f'"{hashlib.md5(content).hexdigest()}"')
                     self.send_header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")
+                for name, value in served.headers.items():
+                    self.send_header(name, value)
                 if served.short:
                     self.close_connection = True
             self.end_headers()
@@ -96,6 +122,30 @@ def test_a_url_trains_like_its_file(store, train, corpus, tmp_path):
     assert not list(Path.cwd().glob("*.conll"))
     for handed_on in [folder / "summary.json", *folder.glob("model/*.json")]:
         assert "secret" not in handed_on.read_text(encoding="utf-8"), handed_on
+
+
+def test_no_secret_of_a_url_is_kept_but_in_one_file_of_its_owner(store, train, refuse, corpus, capsys):
+    for split, file in corpus.items():
+        store.files[f"/{split}.conll"] = store.files[f"/{split}.conll;sig=hunter2"] = file.read_bytes()
+    host = store.url.removeprefix("http://")
+    urls = [f"data.{split}_file=http://me:hunter2@{host}/{split}.conll?token=hunter2" for split in corpus]
+    urls[0] = f"data.train_file=http://me:hunter2@{host}/train.conll;sig=hunter2?token=hunter2"
+    folder = train(
+        *urls, "data.dataset_name=http://me:hunter2@host/x", "checkpoint_storage.secret_key=hunter2", output="begun"
+    )
+    secrets = folder / ".secrets.json"
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o600 and "hunter2" in secrets.read_text()
+    files = [path for path in folder.rglob("*") if path.is_file() and path != secrets]
+    assert {"config.json", "load_data.json", "summary.json", "ner_settings.json"} <= {path.name for path in files}
+    assert [path for path in files if "hunter2" in path.name or b"hunter2" in path.read_bytes()] == []
+    captured = capsys.readouterr()
+    assert "hunter2" not in captured.out + captured.err and "is not used, data.train_file" in captured.err
+
+    options = ("--resume", "--output-dir", str(folder))
+    assert ner_trial.main([*options]) == 0  # the secrets are there
+    assert ner_trial.main([*options, "--config", f"data.test_file=http://{host}/test.conll?token=new"]) == 0
+    message = refuse(f"data.train_file=http://me:hunter2@{host}/validation.conll?hunter2", options=options)
+    assert "started with other settings" in message and "hunter2" not in message
 
 
 def test_a_file_is_fetched_again_only_when_it_has_changed(store, tmp_path):
@@ -175,7 +225,7 @@ def test_a_query_makes_another_file_and_is_not_shown(store, tmp_path):
     with pytest.raises(UserError, match="answers 404") as error:
         fetch(f"{store.url}/none.conll?token=secret", tmp_path)
     assert "secret" not in str(error.value)
-    assert shown_url("https://me:secret@host/a/b.csv?token=secret") == "https://host/a/b.csv?…"
+    assert masked("https://me:secret@host/a/b.csv?token=secret") == "https://host/a/b.csv?…"
 
 
 def test_a_bucket_is_read_with_the_credentials_of_the_environment(store, tmp_path, monkeypatch):
@@ -207,6 +257,10 @@ def test_any_store_of_fsspec_is_read(tmp_path):
         ("{store}/../train.conll", "names no file"),
         ("{store}/train-*.conll", "a URL cannot be a pattern"),
         ("http://127.0.0.1:9/train.conll", "cannot be read (ConnectionError)"),
+        ("http://me:hun/ter2@host/train.conll", "http://host/train.conll is no valid URL; write"),
+        ("http://[host/train.conll", "is no valid URL"),
+        ("{store}/a%00b", "names no file"),
+        ("{store}/;a=b", "names no file"),
         ("nosuch://host/train.conll", "cannot be read (ValueError)"),
     ],
 )
@@ -227,11 +281,75 @@ def test_a_file_cut_short_is_not_taken(store, tmp_path):
     assert fetch(f"{store.url}/train.conll", tmp_path).read_bytes() == TEXT
 
 
-def test_a_mistake_in_a_fetched_file_is_shown_with_its_line(store, config_file, tmp_path):
-    import ner_trial
+def drip() -> Iterator[bytes]:
+    while True:
+        yield b"A"
+        time.sleep(0.02)
 
+
+def test_a_store_that_drips_is_given_up(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(remote, "PATIENCE", 0.5)
+    store.body = drip
+    with pytest.raises(UserError, match=r"train.conll cannot be read \(too slow: fewer than 256 KiB in 0.5 s\)"):
+        fetch(f"{store.url}/train.conll", tmp_path)
+    assert not list(tmp_path.rglob("train.conll"))
+
+
+def test_a_store_that_does_not_answer_is_given_up(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(remote, "PATIENCE", 0.2)
+    store.files["/train.conll"], store.silent = TEXT, 1.0
+    with pytest.raises(UserError, match=r"train.conll cannot be read \(too slow"):
+        fetch(f"{store.url}/train.conll", tmp_path)
+
+
+def test_a_file_without_end_is_given_up(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(remote, "MAX_BYTES", 1 << 20)
+    store.body = lambda: itertools.repeat(bytes(1 << 16))
+    with pytest.raises(UserError, match=r"train.conll has more than 0 GiB; give several files"):
+        fetch(f"{store.url}/train.conll", tmp_path)
+    assert not list(tmp_path.rglob("train.conll"))
+
+
+@pytest.mark.parametrize(("packing", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_what_was_packed_for_the_transfer_is_unpacked(store, tmp_path, packing, pack):
+    store.files["/train.conll"], store.headers["Content-Encoding"] = pack(TEXT), packing
+    assert fetch(f"{store.url}/train.conll", tmp_path).read_bytes() == TEXT
+
+
+def test_a_packed_file_stays_packed_whatever_the_server_says_of_it(store, tmp_path):
+    store.files["/train.conll.gz"], store.headers["Content-Encoding"] = gzip.compress(TEXT), "gzip"
+    assert gzip.decompress(fetch(f"{store.url}/train.conll.gz", tmp_path).read_bytes()) == TEXT
+
+
+def test_a_packing_that_is_not_read_is_named(store, tmp_path):
+    store.files["/train.conll"], store.headers["Content-Encoding"] = TEXT, "br"
+    with pytest.raises(UserError, match=r"train.conll cannot be read \(the server packs it by 'br'"):
+        fetch(f"{store.url}/train.conll", tmp_path)
+
+
+def test_a_web_page_in_place_of_the_file_is_named_by_its_url(store, tmp_path):
+    store.files["/train.conll"] = b"\n<!DOCTYPE html><title>Log in</title>"
+    store.headers["Content-Type"] = "text/html; charset=utf-8"
+    with pytest.raises(UserError, match=r"train.conll\?… gives a web page, not a file of data; check the address"):
+        fetch(f"{store.url}/train.conll?token=hunter2", tmp_path)
+    store.files["/train.conll"] = TEXT  # of a server that calls all text so
+    assert fetch(f"{store.url}/train.conll", tmp_path).read_bytes() == TEXT
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_is_not_waited_for(tmp_path, linked):
+    pipe = tmp_path / "pipe.conll"
+    os.mkfifo(pipe)
+    if linked:
+        (tmp_path / "link.conll").symlink_to(pipe)
+    with pytest.raises(UserError, match=r"cannot be read \(it is a pipe or a device, not a regular file\)"):
+        fetch(f"file://{tmp_path}/{'link' if linked else 'pipe'}.conll", tmp_path / "cache")
+
+
+def test_a_mistake_in_a_fetched_file_is_shown_with_its_line(store, config_file, tmp_path, capsys):
     write_conll(tmp_path / "bad.conll", make_sentences(4))
     store.files["/bad.conll"] = (tmp_path / "bad.conll").read_bytes() + b"\nword without a tag column here\n"
     arguments = [str(config_file), "--output-dir", str(tmp_path / "run")]
-    assert ner_trial.main([*arguments, "--config", f"data.train_file={store.url}/bad.conll"]) == 2
+    assert ner_trial.main([*arguments, "--config", f"data.train_file={store.url}/bad.conll?hunter2"]) == 2
+    assert f"error: {store.url}/bad.conll?…:" in (said := capsys.readouterr().err) and "downloads" not in said
     assert not (tmp_path / "run").exists()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from determined_ner.errors import HyperparameterError, UserError
+from determined_ner.masks import without_secrets
 from determined_ner.settings.parsing import parse_settings
-from determined_ner.settings.urls import without_secrets
 
 HPARAMS = {"pretrained_model_name_or_path": "bert-base-cased"}
 DATA = {"train_file": "train.conll", "validation_file": "validation.conll"}
@@ -78,4 +78,4 @@ def test_own_files_win_over_a_named_data_set_and_that_is_said():
 def test_no_secret_of_a_url_goes_into_a_model():
     url = "https://user:password@example.com/train.conll?token=secret"
     settings = parse_settings(HPARAMS, {**DATA, "train_file": url})
-    assert without_secrets(settings.data)["train_file"] == "https://example.com/train.conll?…"
+    assert without_secrets(settings.data.model_dump())["train_file"] == "https://example.com/train.conll?…"

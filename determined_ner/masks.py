@@ -1,0 +1,86 @@
+"""Text and settings as they may be shown, without the secrets in them.
+
+Whatever is printed, logged or handed on goes through `masked`: a `UserError` when it becomes text, a log line in its
+formatter, a config or a checkpoint's description before it is written.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from typing import Any
+
+# A URL ends at white space, unless it is still before an @: a password may hold anything. pathlib makes // a single /.
+_URL = re.compile(
+    r"""
+    (?P<scheme>[A-Za-z][A-Za-z0-9+.-]+:/+)
+    (?P<user>[^\s/?\#@:]*:[^/?\#\n]*@ | [^\s/?\#@:]*:(?!\d+[/?\#])[^\s@]*@ | [^\s/?\#]*@)?
+    (?P<rest>\S*)
+    """,
+    re.VERBOSE,
+)
+_CUT_PASSWORD = re.compile(r"^[^/?#:]*:(?!\d*(?:[/?#'\")\]},;.:]|$))[^/?#]*")
+"""Where a port would stand, something that is none, and no @ behind it: the end of the URL was cut off."""
+_CLOSING = "'\")]}>,;.!:`"
+"""What may stand behind a URL in a sentence."""
+_PARAMETER = re.compile(r";[^/?#]*")
+_SECRET_NAME = re.compile(
+    r"(?:^|[_.-])(?:token|passw(?:or)?d|secret|(?:secret|access|api|private|account|storage)_?key(?:_id)?|credentials?)$",
+    re.IGNORECASE,
+)
+_ASSIGNED = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_.]*)=(?P<value>.*)", re.DOTALL)
+HIDDEN = "…"
+"""What stands in the place of a secret."""
+
+
+def masked(text: str) -> str:
+    """A text whose URLs have neither user and password nor query, fragment and parameters of the path."""
+    return _URL.sub(_mask_url, text) if ":/" in text else text
+
+
+def _mask_url(match: re.Match[str]) -> str:
+    rest = match["rest"]
+    if match["user"] is None and match["scheme"].endswith("//"):
+        rest = _CUT_PASSWORD.sub(HIDDEN, rest)
+    shown = rest.rstrip(_CLOSING)
+    closing = rest[len(shown) :]
+    cut = re.search("[?#]", shown)
+    path = _PARAMETER.sub(f";{HIDDEN}", shown[: cut.start()] if cut else shown)
+    if "://" in path:  # one URL within another: zip://a.csv::https://…
+        path = masked(path)
+    return match["scheme"] + path + (f"{cut[0]}{HIDDEN}" if cut else "") + closing
+
+
+def without_secrets(value: Any, name: str = "") -> Any:
+    """Plain values, as JSON has them, with every string masked; what a name says is secret is hidden altogether.
+
+    Args:
+        name: the key under which the value stands.
+    """
+    if isinstance(value, dict):
+        return {key: without_secrets(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_secrets(item, name) for item in value]
+    if not isinstance(value, str):
+        return value
+    if _SECRET_NAME.search(name):
+        return HIDDEN
+    assigned = _ASSIGNED.fullmatch(value)  # NAME=VALUE, as environment variables are given
+    if assigned and _SECRET_NAME.search(assigned["name"]):
+        return f"{assigned['name']}={HIDDEN}"
+    # All of a value that begins as a URL is one, however badly written.
+    return masked("%20".join(value.split()) if _URL.match(value) else value)
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 100
+_short.maxlevel = 3
+
+
+def shown(value: Any, name: str = "") -> str:
+    """The ``repr`` of a setting's value for a message: masked, and short however large the value is.
+
+    Args:
+        name: of the setting.
+    """
+    return _short.repr(without_secrets(value, name))

@@ -1,0 +1,39 @@
+"""The experiment config in a run's folder: as it may be shown, and its secrets in a file that its owner alone reads."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from determined_ner.files.atomic import read_json, replacing, write_json
+from determined_ner.masks import without_secrets
+from determined_ner.training.run_folder import CONFIG_FILE, SECRETS_FILE
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Write the experiment config of a run.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    shown = without_secrets(config)
+    if shown != config:
+        with replacing(folder / SECRETS_FILE) as partial:
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(config, file, indent=1)
+    write_json(folder / CONFIG_FILE, shown)
+
+
+def read_config_as_given(folder: Path) -> dict[str, Any] | None:
+    """Read the experiment config of a run, secrets included; None: there is no run.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    shown = read_json(folder / CONFIG_FILE, "the run")
+    if shown is None:
+        return None
+    return read_json(folder / SECRETS_FILE, "the run") or shown

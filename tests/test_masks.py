@@ -1,0 +1,89 @@
+"""No secret of a URL is shown, wherever the URL stands in a text."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from determined_ner.errors import UserError
+from determined_ner.masks import masked, shown, without_secrets
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://me:hunter2@host:80/a/b.csv?token=hunter2", "https://host:80/a/b.csv?…"),
+        ("'http://me:hunter2@host/a' is not used, 'x' is", "'http://host/a' is not used, 'x' is"),
+        ("see https://host/a;sig=hunter2/b?x#y, then", "see https://host/a;…/b?…, then"),
+        ("http:/me:hunter2@host/p", "http:/host/p"),  # as pathlib writes it
+        ("simplecache::http://me:hunter2@host/p?hunter2", "simplecache::http://host/p?…"),
+        ("http://me:hun/ter2@host/p", "http://host/p"),
+        ("http://me:hunter 2@host/p is", "http://host/p is"),
+        ('"http://me:hunter\'2@host/p"', '"http://host/p"'),
+        ("http://me:hunter2@w@host/p", "http://host/p"),
+        ("http://hunter2@host/p", "http://host/p"),
+        ("HTTP://me:hunter2@host", "HTTP://host"),
+        ("http://me:hunter2", "http://…"),  # the end was cut off
+        ("['http://a/b?hunter2', 'http://me:hunter2@b']", "['http://a/b?…', 'http://b']"),
+        ("http://host/p#access_token=hunter2.", "http://host/p#…."),
+        ("jdbc:postgresql://host/db?password=hunter2", "jdbc:postgresql://host/db?…"),
+    ],
+)
+def test_a_url_shows_no_secret(text, expected):
+    assert masked(text) == expected and "hunter2" not in masked(text)
+    assert masked(expected) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://host:8080, and",
+        "http://[::1]:80/x",
+        "s3://bucket/a/b.conll",
+        "hf://datasets/a@main/b.conll",
+        "http://host/a:b/c (no such file); write to a@b.c",
+        "/tmp/x?y: not readable",
+        "C:/x",
+        "a: b",
+    ],
+)
+def test_what_holds_no_secret_stays_as_it_is(text):
+    assert masked(text) == text
+
+
+def test_a_mistake_shows_no_secret_wherever_it_holds_one():
+    url = "http://me:hunter2@host/train.conll?token=hunter2"
+    said = str(UserError.several([UserError(f"--config data.x={url}", f"{url!r} is wrong", f"drop {url}")] * 2))
+    assert "hunter2" not in said and said.count("http://host/train.conll") == 6
+
+
+def test_settings_show_neither_secrets_of_urls_nor_passwords():
+    config = {
+        "data": {"train_file": "https://me:hunter2@host/t.conll?token=hunter 2", "label_all_tokens": True},
+        "hyperparameters": {"tokenizer_name": "bert", "hub_token": "hunter2", "learning_rate": 1e-5},
+        "environment": {
+            "environment_variables": ["HF_TOKEN=hunter2", "A=b"],
+            "registry_auth": {"username": "u", "password": "hunter2"},
+        },
+        "checkpoint_storage": {"access_key": "hunter2", "secret_key": "hunter2", "bucket": "b"},
+        "labels": ["a", None],
+    }
+    before = json.dumps(config)
+    shown_config = without_secrets(config)
+    assert "hunter" not in json.dumps(shown_config) and json.dumps(config) == before
+    assert shown_config["data"] == {"train_file": "https://host/t.conll?…", "label_all_tokens": True}
+    assert shown_config["environment"]["environment_variables"] == ["HF_TOKEN=…", "A=b"]
+    assert shown_config["hyperparameters"]["tokenizer_name"] == "bert" and shown_config["labels"] == ["a", None]
+
+
+def test_a_value_is_shown_in_short():
+    assert shown("http://me:hunter2@host/x") == "'http://host/x'" and shown(3e-5) == "3e-05"
+    assert shown("hunter2", "hub_token") == "'…'"
+    assert len(shown("x" * 10**6)) <= 102 and len(shown([list(range(1000))] * 1000)) < 1000
+
+
+@pytest.mark.parametrize("text", ["http://" + ":" * 10**6, "a:/" * 10**6, "http://x:" + " " * 10**6])
+def test_a_long_text_is_masked_in_time_that_grows_with_it(text):
+    """Otherwise this would not end."""
+    assert masked(text).startswith(text[:2])
