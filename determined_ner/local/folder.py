@@ -96,11 +96,6 @@ def _nothing_to_resume(folder: Path) -> UserError:
     return UserError("--resume", f"{folder} holds no run to go on with", "start it without --resume")
 
 
-def write_config(folder: Path, config: dict[str, Any]) -> None:
-    """Keep the experiment config in a run's folder, for ``--resume``."""
-    write_json(folder / CONFIG_FILE, config, default=str)
-
-
 def _enter_named_folder(stack: contextlib.ExitStack, name: str, resume: bool) -> Path:
     """runs/NAME, runs/NAME-2, …: the newest there is to resume, else the next free one, made and so taken."""
     slug = re.sub(r"[^\w.-]+", "-", name)[:100].strip("-.") or "ner"

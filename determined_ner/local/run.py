@@ -29,7 +29,7 @@ from determined_ner.errors import UserError
 from determined_ner.files.atomic import read_json
 from determined_ner.finish.run_end import finish
 from determined_ner.local.core_context import LocalController, local_core_context
-from determined_ner.local.folder import OpenedFolder, open_folder, write_config
+from determined_ner.local.folder import OpenedFolder, open_folder
 from determined_ner.local.processes import joined_processes, on_chief
 from determined_ner.local.progress import Progress
 from determined_ner.logs import set_up_logging
@@ -38,6 +38,7 @@ from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.settings.loop import REPORTING_BATCHES, Duration, parse_loop
 from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.callbacks import DivergedError
+from determined_ner.training.run_config import write_config
 from determined_ner.training.run_folder import RunFolder
 from determined_ner.training.setup import Training, check_batch_size
 from determined_ner.training.trial_context import make_trial_context, train_unit

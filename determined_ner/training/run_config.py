@@ -25,6 +25,8 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 json.dump(config, file, indent=1)
     write_json(folder / CONFIG_FILE, shown)
+    if shown == config:
+        (folder / SECRETS_FILE).unlink(missing_ok=True)  # of the settings before these, which it would hide
 
 
 def read_config_as_given(folder: Path) -> dict[str, Any] | None:
