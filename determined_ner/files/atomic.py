@@ -60,11 +60,13 @@ def read_json(file: Path, whole: str = "it") -> dict[str, Any] | None:
     Raises:
         UserError: the file is damaged.
     """
+    if file.exists() and not file.is_file():
+        raise UserError(file, "is no file, but a directory, a pipe or a device", f"copy {whole} again")
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(file, f"not readable ({first_line(error)})", f"copy {whole} again") from None
     if not isinstance(value, dict):
         raise UserError(file, "not a JSON object", f"copy {whole} again")

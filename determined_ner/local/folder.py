@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from determined_ner.errors import UserError, write_errors_explained
-from determined_ner.files.atomic import check_name, made_directories, read_json, write_json
+from determined_ner.files.atomic import check_name, made_directories, write_json
 from determined_ner.files.metrics_log import METRICS_FILE
 from determined_ner.files.workplace import locked, remove_litter
 from determined_ner.settings.experiment import override_config, read_config
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
-from determined_ner.training.run_folder import CONFIG_FILE, LOCK_FILE, RUN_NAMES
+from determined_ner.training.run_folder import CONFIG_FILE, LOCK_FILE, RUN_NAMES, RunFolder
 
 RESUMABLE = {
     *("backend", "precision", "use_apex_amp", "apex_opt_level", "evaluate_with_ort"),
@@ -74,7 +74,7 @@ def open_folder(arguments: argparse.Namespace) -> Iterator[OpenedFolder]:
         for directory in (folder, folder / "checkpoints", folder / "figures"):
             remove_litter(directory)
         if resume:
-            saved = read_json(folder / CONFIG_FILE, "the run")
+            saved = RunFolder(folder).config()
             if saved is None:
                 raise _nothing_to_resume(folder)
             config = config or override_config(saved, arguments.overrides)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from determined_ner.errors import UserError
-from determined_ner.files.atomic import remove_directory
+from determined_ner.files.atomic import read_json, remove_directory
 from determined_ner.files.metrics_log import METRICS_FILE, MetricsLog
 from determined_ner.model.checkpoint import check_checkpoint, checkpoint_name
 from determined_ner.settings.loop import LoopSettings
@@ -19,6 +19,16 @@ logger = logging.getLogger("determined_ner")
 
 CONFIG_FILE, SUMMARY_FILE = "config.json", "summary.json"
 """The experiment config as it was given, for ``--resume``; and what came out at the end."""
+SECTIONS = (
+    "hyperparameters",
+    "data",
+    "searcher",
+    "optimizations",
+    "reproducibility",
+    "checkpoint_storage",
+    "profiling",
+)
+"""Of the config."""
 
 RUN_NAMES = (
     *(CONFIG_FILE, METRICS_FILE, SUMMARY_FILE),
@@ -40,6 +50,18 @@ class RunFolder:
         """The best of them as a Hugging Face directory, once the run has ended."""
         self.metrics = MetricsLog(path / METRICS_FILE)
         """Every report."""
+
+    def config(self) -> dict[str, Any] | None:
+        """The experiment config that it was begun with; None: this is no run's folder.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        config = read_json(self.path / CONFIG_FILE, "the run")
+        for name in SECTIONS if config else ():
+            if not isinstance((config or {}).get(name, {}), dict):
+                raise UserError(self.path / CONFIG_FILE, f"not readable ({name} is no section)", "copy the run again")
+        return config
 
     def begin(self, resume: bool) -> int | None:
         """Make ready to train.

@@ -150,7 +150,7 @@ def _best_checkpoint(run: RunFolder) -> Path:
     if not run.saved_steps():
         again = f"determined-ner train --output-dir {run.path} --resume"
         raise UserError(run.path, "a run without a checkpoint", f"go on with it: {again}")
-    config = read_json(run.path / CONFIG_FILE, "the run")
+    config = run.config()
     if config is None:
         raise UserError(run.path, f"no run's folder, it has no {CONFIG_FILE}", REMEDY)
     loop = parse_loop(config, parse_settings(config.get("hyperparameters"), config.get("data")))
