@@ -7,9 +7,18 @@ import os
 from pathlib import Path
 from typing import Any
 
+from determined_ner.errors import UserError
 from determined_ner.files.atomic import read_json, replacing, write_json
 from determined_ner.masks import without_secrets
-from determined_ner.training.run_folder import CONFIG_FILE, SECRETS_FILE
+
+CONFIG_FILE = "config.json"
+"""The experiment config."""
+SECRETS_FILE = ".secrets.json"
+"""The experiment config as it was given, for ``--resume``; only where the other hides something of it."""
+_SECTIONS = (
+    *("hyperparameters", "data", "searcher", "optimizations", "reproducibility"),
+    *("checkpoint_storage", "profiling"),
+)
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
@@ -38,4 +47,8 @@ def read_config_as_given(folder: Path) -> dict[str, Any] | None:
     shown = read_json(folder / CONFIG_FILE, "the run")
     if shown is None:
         return None
-    return read_json(folder / SECRETS_FILE, "the run") or shown
+    config = read_json(folder / SECRETS_FILE, "the run") or shown
+    for name in _SECTIONS:
+        if not isinstance(config.get(name), dict | None):
+            raise UserError(folder / CONFIG_FILE, f"not readable ({name} is no section)", "copy the run again")
+    return config

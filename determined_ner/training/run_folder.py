@@ -14,13 +14,12 @@ from determined_ner.files.atomic import remove_directory
 from determined_ner.files.metrics_log import METRICS_FILE, MetricsLog
 from determined_ner.model.checkpoint import check_checkpoint, checkpoint_name
 from determined_ner.settings.loop import LoopSettings
+from determined_ner.training.run_config import CONFIG_FILE, SECRETS_FILE
 
 logger = logging.getLogger("determined_ner")
 
-CONFIG_FILE, SUMMARY_FILE = "config.json", "summary.json"
-"""The experiment config; and what came out at the end."""
-SECRETS_FILE = ".secrets.json"
-"""The experiment config as it was given, for ``--resume``; only where the other hides something of it."""
+SUMMARY_FILE = "summary.json"
+"""What came out at the end."""
 
 RUN_NAMES = (
     *(CONFIG_FILE, SECRETS_FILE, METRICS_FILE, SUMMARY_FILE),
