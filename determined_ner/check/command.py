@@ -28,7 +28,7 @@ from determined_ner.check.facts import AmbiguousWord, Remark, Report, SplitFacts
 from determined_ner.check.remarks import find_remarks
 from determined_ner.check.table import format_report
 from determined_ner.data.source import Source
-from determined_ner.errors import UserError
+from determined_ner.errors import UserError, standard_output
 from determined_ner.logs import set_up_logging
 from determined_ner.settings.experiment import DEFAULT_CONFIG, read_config
 from determined_ner.settings.loop import LoopSettings, parse_loop
@@ -47,13 +47,14 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: where training would fail.
     """
+    output = standard_output()
     report = check(arguments.config_file, arguments.overrides, timing=not arguments.no_timing)
     if arguments.json:
-        print(json.dumps(asdict(report)))
+        print(json.dumps(asdict(report)), file=output)
         return
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a word that the terminal cannot show must not end the check
-    print(format_report(report))
+    if hasattr(output, "reconfigure"):
+        output.reconfigure(errors="replace")  # a word that the terminal cannot show must not end the check
+    print(format_report(report), file=output)
 
 
 def check(config_file: Path | None, overrides: list[str], timing: bool) -> Report:

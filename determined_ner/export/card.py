@@ -159,8 +159,8 @@ def _score(scores: dict[str, float], metric: str) -> str:
 
 
 def _last(path: str) -> str:
-    """The last part of a path: where a file lies is nobody's business."""
-    return Path(path).name
+    """The last part of a path: where a file lies is nobody's business. Bytes that are no text are written as digits."""
+    return Path(path).name.encode(errors="backslashreplace").decode()
 
 
 def _megabytes(folder: Path, name: str) -> float:

@@ -91,6 +91,8 @@ def run(arguments: argparse.Namespace) -> None:
         )
     if arguments.output:
         check_output(arguments.output, arguments.overwrite)  # before the model is loaded; it is checked again below
+    else:
+        standard_output()
     columns = (arguments.text_column, arguments.label_column)
     with open_input(arguments.input, arguments.format, *columns) as (format_, items, share):
         from determined_ner.tagging.tagger import in_buffers  # takes seconds, and a mistyped path need not wait for it
@@ -98,9 +100,9 @@ def run(arguments: argparse.Namespace) -> None:
         tagger = _load_tagger(arguments)
         described = f"read as {format_}; {len(tagger.labels)} labels, {tagger.scheme.value}"
         print(f"{arguments.input}: {described}", file=sys.stderr)
-        output: AbstractContextManager[IO[str]] = nullcontext(standard_output())
-        if arguments.output:
-            output = atomic_file(arguments.output, arguments.overwrite)
+        output: AbstractContextManager[IO[str]] = (
+            atomic_file(arguments.output, arguments.overwrite) if arguments.output else nullcontext(standard_output())
+        )
         progress = _Progress(share)
         document = (lambda item: item.document) if tagger.whole_documents else None
         with output as file:

@@ -230,6 +230,8 @@ def open_input(
         UserError: no such file; or, while items are read, whatever is wrong with the input, by line.
     """
     if name == "-":
+        if sys.stdin is None:
+            raise UserError("standard input", "is closed", "name a file")
         path, packing, detected = STDIN, "", "text"
         stream: IO[bytes] = sys.stdin.buffer
         size = 0
