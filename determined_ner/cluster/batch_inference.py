@@ -30,9 +30,10 @@ from determined_ner.data.batches import evaluation_batches
 from determined_ner.data.collate import BatchDataset, only_item
 from determined_ner.data.encode import encode_split
 from determined_ner.data.padding import Padding
-from determined_ner.data.readers.open import find_files, format_of, read_file
+from determined_ner.data.readers.open import find_files
 from determined_ner.data.remote import fetch
 from determined_ner.data.source import Numbered, Source
+from determined_ner.data.sources import Files
 from determined_ner.data.split import Split
 from determined_ner.data.text_store import StoredText, store_text
 from determined_ner.errors import UNWRITABLE, UserError
@@ -227,19 +228,14 @@ def _source(files: list[Path], data: InferenceData, trained: Trained) -> Source:
     labels = trained.directory.labels
     placeholder = "O" if "O" in labels else labels[0]
 
-    def sentences() -> Iterator[Numbered]:
-        document = 0
-        for number, file in enumerate(files):
-            offset = document
-            for sentence in read_file(file, **how):
-                document = offset + sentence.document + 1
-                tags = [placeholder] * len(sentence.words)
-                yield number, replace(sentence, tags=tags, document=offset + sentence.document)
+    read = Files(files, how)
 
-    contents = [[hash_file(file), *format_of(file)] for file in files]
-    return Source(
-        "input", hash_parts([FORMAT, contents, how, placeholder]), sentences, tuple(str(file) for file in files)
-    )
+    def sentences() -> Iterator[Numbered]:
+        for number, sentence in read.sentences():
+            yield number, replace(sentence, tags=[placeholder] * len(sentence.words))
+
+    key = hash_parts([FORMAT, read.contents, how, placeholder])
+    return Source("input", key, sentences, tuple(str(file) for file in files))
 
 
 def cut_into_parts(split: Split, pieces_per_part: int) -> NDArray[np.int64]:

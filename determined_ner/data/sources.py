@@ -48,7 +48,7 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
     held_out = settings.validation_split_percentage
     patterns = {"train": settings.train_file, "validation": settings.validation_file, "test": settings.test_file}
     how = _reading(settings, task)
-    files_of = functools.cache(lambda pattern: _Files(find_files(pattern), how))
+    files_of = functools.cache(lambda pattern: Files(find_files(pattern), how))
     for split, limit in limits.items():
         pattern = patterns[split] or (settings.train_file if split == "validation" else None)
         if pattern is None:
@@ -62,10 +62,14 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         yield Source(split, key, take_first(sentences, limit), paths, layouts=files.layouts)
 
 
-class _Files:
+class Files:
     """The files that one pattern names, read as one; two splits may be cut from them."""
 
     def __init__(self, paths: list[Path], how: dict[str, Any]) -> None:
+        """
+        Args:
+            how: what `read_file` is asked for in each of them.
+        """
         self.paths = paths
         self._how = how
         self.contents = [[hash_file(path), *format_of(path)] for path in paths]

@@ -253,7 +253,7 @@ def open_input(
         return stream.tell() / size if size else None
 
     with stream:
-        lines = read_lines(stream, path)
+        lines = read_lines(stream, path, packing)
         if chosen == "text":
             if format_ is None:
                 head, lines = peek(lines)

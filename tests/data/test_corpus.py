@@ -100,22 +100,20 @@ def test_a_failed_build_leaves_nothing_in_the_cache(load, corpus, tmp_path):
     assert [p.name for p in (tmp_path / "cache").iterdir() if not p.name.endswith(".lock")] == []
 
 
-@pytest.mark.parametrize(
-    "file", ["ids.bin", "labels.bin", "tags.bin", "windows.bin", "found.json", "text.arrow", "labels.json"]
-)
-def test_a_damaged_cache_is_not_trained_on(load, corpus, tmp_path, caplog, file):
-    before = load(**files(corpus)).splits["train"]
-    before = {array: getattr(before, array).copy() for array in ("ids", "labels", "windows", "words", "tags")}
-    damaged = sorted((tmp_path / "cache").glob(f"*/{file}"))
-    assert len(damaged) == 3
-    for path in damaged:
+def test_a_damaged_cache_is_not_trained_on(load, corpus, tmp_path, caplog):
+    split = load(**files(corpus)).splits["train"]
+    before = {array: getattr(split, array).copy() for array in ("ids", "labels", "windows", "words", "tags")}
+    written = [path for path in (tmp_path / "cache").glob("*/*") if path.stat().st_size]
+    assert len(written) > 30
+    for path in written:
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
         path.write_bytes(content)
-    after = load(**files(corpus)).splits["train"]
-    for array, values in before.items():
-        np.testing.assert_array_equal(getattr(after, array), values)
-    assert len([line for line in caplog.messages if "built again" in line]) == 3
+        caplog.clear()
+        split = load(**files(corpus)).splits["train"]
+        assert len([line for line in caplog.messages if "built again" in line]) == 1, path
+        for array, values in before.items():
+            np.testing.assert_array_equal(getattr(split, array), values)
 
 
 # -- Trainings -------------------------------------------------------------------------------------------------

@@ -12,12 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from determined_ner.data.readers.lines import BLANK, BROKEN, MAX_LINE, Line, import_for
+from determined_ner.data.readers.lines import BLANK, BROKEN, MAX_LINE, Line, import_for, unpacked_limit
 from determined_ner.data.readers.messages import count_noun, empty_file_error, shown
 from determined_ner.data.readers.rows import Row, holds_several
 from determined_ner.data.readers.sentences import TEXT_NAMES, Choice, known_name
 from determined_ner.data.readers.tables import SENTENCE_NAMES, Table, choose_columns
 from determined_ner.errors import UserError
+
+MAX_JSON = 1 << 28
+"""Characters of a JSON file that is read whole; as objects they may take ten times the memory."""
 
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
@@ -122,10 +125,20 @@ def json_table(lines: Iterator[Line], choice: Choice, path: Path) -> Table:
     """The table of a whole JSON file, which is held in memory.
 
     Raises:
-        UserError: it is empty, is no JSON or leaves open where its rows are; while rows are read, at one that is no
-            object.
+        UserError: it is empty, too large, no JSON, or leaves open where its rows are; while rows are read, at one that
+            is no object.
     """
-    text = "\n".join(text for _, text in lines)
+    texts, size = [], 0
+    for number, text in lines:
+        texts.append(text)
+        size += len(text) + 1
+        if size > MAX_JSON:
+            raise UserError(
+                f"{path}:{number}",
+                f"over {MAX_JSON:,} characters of JSON, which has to be read whole",
+                "write JSON Lines, one object a line, in a .jsonl file",
+            )
+    text = "\n".join(texts)
     if not text.strip(BLANK + "\n"):
         raise empty_file_error(path)
     rows = _json_rows(_parse_json(text, path, 1), choice, path)
@@ -186,7 +199,8 @@ def parquet_table(stream: IO[bytes], choice: Choice, path: Path) -> Table:
     """The table of a Parquet file, read by record batches; of its columns, those alone that are used.
 
     Raises:
-        UserError: the file is damaged, or does not have the columns; while rows are read, where it is damaged.
+        UserError: the file is damaged or huge inside, or does not have the columns; while rows are read, where it is
+            damaged.
     """
     pa, pq = import_for("pyarrow", path), import_for("pyarrow.parquet", path)
 
@@ -202,6 +216,9 @@ def parquet_table(stream: IO[bytes], choice: Choice, path: Path) -> Table:
         metadata = file.schema_arrow.metadata or {}
     except errors as error:
         raise damaged(error, 1) from None
+    size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
+    if size > (most := unpacked_limit(path)):
+        raise UserError(path, f"unpacks to {size:,} bytes, more than {most:,}: no text does", "unpack it and look")
     chosen = choose_columns(names, choice, path)
     columns = (chosen.text_column, chosen.tag_column, chosen.sentence_column, chosen.document_column)
 

@@ -1,7 +1,8 @@
 """Any file, packed or not, as numbered lines of checked text.
 
 Whatever can be wrong with bytes is found here and refused with the number of its line: damaged compression, another
-encoding, a NUL, a binary file under a name that promises text, a line without an end.
+encoding, a NUL, a binary file under a name that promises text, a line without an end, a small file that unpacks to a
+huge one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import importlib
 import io
 import itertools
 import lzma
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +30,12 @@ BLANK = " \t\r\v\f"
 
 MAX_LINE = 1 << 26
 """Bytes; a longer line is no text, and reading on would fill the memory."""
+
+MAX_BLANK_LINES = 1 << 20
+"""In a row; more are no text, and would be read for minutes."""
+
+UNPACKED_BYTES, UNPACKED_RATIO = 1 << 26, 100
+"""A packed file may unpack to so many bytes, or to so many times its size. Text packs to a third or a tenth."""
 
 BROKEN = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 """What a damaged stream raises when it is read."""
@@ -84,16 +92,25 @@ def open_unpacked(path: Path, packing: str) -> IO[bytes]:
     return stream
 
 
-def read_lines(stream: IO[bytes], path: Path, limit: int = MAX_LINE) -> Iterator[Line]:
+def unpacked_limit(path: Path) -> int:
+    """The bytes that a packed file may unpack to."""
+    return max(UNPACKED_BYTES, UNPACKED_RATIO * path.stat().st_size)
+
+
+def read_lines(stream: IO[bytes], path: Path, packing: str = "", limit: int = MAX_LINE) -> Iterator[Line]:
     r"""Yield the numbered lines of UTF-8 text, split at \n alone; a BOM and the \r of CRLF are taken off.
 
     Args:
-        limit: the longest line allowed, in bytes (-1: any).
+        packing: the suffix that says how the file is packed; "" where it is not.
+        limit: the longest line allowed, in bytes.
 
     Raises:
-        UserError: at a byte that is not UTF-8, at a NUL, or where the stream is damaged.
+        UserError: at a byte that is not UTF-8, at a NUL, where the stream is damaged, or at what only a file made to
+            fill memory or time holds.
     """
-    offset = 0
+    most = unpacked_limit(path) if packing else sys.maxsize
+    limit = min(limit, most)
+    offset = blank = 0
     for number in itertools.count(1):
         where = f"{path}:{number}"
         try:
@@ -107,7 +124,16 @@ def read_lines(stream: IO[bytes], path: Path, limit: int = MAX_LINE) -> Iterator
         if not raw:
             return
         if len(raw) == limit and not raw.endswith(b"\n"):
-            raise UserError(where, f"line of over {limit} bytes, beginning {shown(raw)}", "break it up")
+            raise UserError(
+                where,
+                f"line of over {limit:,} bytes, beginning {shown(raw)}",
+                "break it up (JSON: one object a line, in a .jsonl file)",
+            )
+        if offset + len(raw) > most:
+            raise UserError(where, f"unpacks to over {most:,} bytes, no text does from that size", "unpack it and look")
+        blank = blank + 1 if raw in (b"\n", b"\r\n") else 0
+        if blank > MAX_BLANK_LINES:
+            raise UserError(where, f"over {MAX_BLANK_LINES:,} blank lines in a row", "remove them")
         if number == 1:
             _refuse_binary(raw, path)
         try:

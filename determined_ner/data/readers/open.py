@@ -8,8 +8,8 @@ a ``.tsv`` without a header or with blank lines between sentences. Tables have o
 lists, or one row a token and a column that says which tokens make a sentence.
 
 A tag is handed on as the file has it, less white space around it; a whole number becomes its decimal string, or its
-name where the file says it. Everything except ``.json`` arrays and objects is read piece by piece. Documents are marked
-by -DOCSTART-, ``# newdoc`` or a document column; a file without any of these is one document, 0.
+name where the file says it. Everything except ``.json`` arrays and objects, which have a limit, is read piece by piece.
+Documents are marked by -DOCSTART-, ``# newdoc`` or a document column; a file without any of these is one document, 0.
 
 The way of a file: ``lines`` (bytes to checked lines), then either ``conll_columns`` and ``conll``, or one of the
 ``formats`` (lines to rows), ``tables`` (which column is which, which rows make a sentence) and ``rows`` (cells to words
@@ -24,11 +24,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from determined_ner.data.readers.conll import read_conll
 from determined_ner.data.readers.conll_columns import find_columns
 from determined_ner.data.readers.formats import (
+    MAX_JSON,
     csv_table,
     is_json_lines,
     is_table,
@@ -36,7 +36,7 @@ from determined_ner.data.readers.formats import (
     jsonl_table,
     parquet_table,
 )
-from determined_ner.data.readers.lines import MAX_LINE, OPENERS, open_unpacked, peek, read_lines
+from determined_ner.data.readers.lines import MAX_LINE, OPENERS, Line, open_unpacked, peek, read_lines
 from determined_ner.data.readers.messages import empty_file_error, shown
 from determined_ner.data.readers.sentences import Choice, Layout, Sentence
 from determined_ner.data.readers.tables import read_table
@@ -44,6 +44,9 @@ from determined_ner.errors import UserError
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
 """What a suffix promises."""
+
+MAX_WORD = 1 << 20
+"""Characters; a tokenizer takes two seconds for it, and of a longer one no model sees more than the beginning."""
 
 
 def read_file(
@@ -77,6 +80,12 @@ def read_file(
     choice = Choice(text_column, label_column, document_column, need_tags, task, like)
     with _opened(Path(path), choice) as (_, sentences):
         for sentence in sentences:
+            if max(map(len, sentence.words)) > MAX_WORD:
+                raise UserError(
+                    f"{path}:{sentence.line}",
+                    f"a word of over {MAX_WORD:,} characters in the sentence that begins here",
+                    "break it up or remove it",
+                )
             yield sentence
     if sentence is None:
         raise empty_file_error(Path(path))
@@ -156,15 +165,16 @@ def _opened(path: Path, choice: Choice) -> Iterator[tuple[Layout, Iterator[Sente
     if format_ == "parquet" and packing:
         raise UserError(path, f"Parquet inside {packing}", "unpack it (Parquet is compressed by itself)")
     with open_unpacked(path, packing) as stream:
-        yield _read(stream, format_, choice, path)
+        if format_ == "parquet":
+            yield read_table(parquet_table(stream, choice, path), choice, path)
+        else:
+            limit = MAX_JSON if format_ == "json" else MAX_LINE  # a `.json` file is held whole, often in one line
+            yield _read(read_lines(stream, path, packing, limit), format_, choice, path)
 
 
-def _read(stream: IO[bytes], format_: str, choice: Choice, path: Path) -> tuple[Layout, Iterator[Sentence]]:
-    """The layout and the sentences of a stream whose name promises ``format_``; its head may say better."""
-    if format_ == "parquet":
-        return read_table(parquet_table(stream, choice, path), choice, path)
-    # A `.json` file is held whole, so its one line may be of any length.
-    head, lines = peek(read_lines(stream, path, -1 if format_ == "json" else MAX_LINE))
+def _read(lines: Iterator[Line], format_: str, choice: Choice, path: Path) -> tuple[Layout, Iterator[Sentence]]:
+    """The layout and the sentences of lines whose name promises ``format_``; their head may say better."""
+    head, lines = peek(lines)
     if format_ == "conll" or (format_ == "tsv" and not is_table(head, choice)):
         columns = find_columns(head, choice, path)
         return columns.layout(), read_conll(lines, columns, path)

@@ -77,7 +77,7 @@ def test_truncated_or_false_compression(tmp_path: Path, packing: str) -> None:
 def test_line_without_end() -> None:
     lines = read_lines(io.BytesIO(b"a\tB-X\n" + b"b" * 2000), Path("a.conll"), limit=1000)
     assert next(lines) == (1, "a\tB-X")
-    with pytest.raises(UserError, match=r"a\.conll:2: line of over 1000 bytes, beginning b'bbb"):
+    with pytest.raises(UserError, match=r"a\.conll:2: line of over 1,000 bytes, beginning b'bbb"):
         next(lines)
 
 
@@ -96,7 +96,7 @@ def test_a_line_of_a_megabyte(write: Write) -> None:
     refused(write("b.conll", f"a\tB-X\n{word}\n"), 2, "1 column in", "xxx")
 
 
-def test_json_of_one_piece_may_be_one_line_of_any_length(write: Write) -> None:
+def test_json_of_one_piece_may_be_one_line_longer_than_others(write: Write) -> None:
     content = b'{"text": "a", "tags": ["O"], "note": "' + b"x" * MAX_LINE + b'"}'
     assert pairs(write("a.json", content)) == [(["a"], ["O"])]
-    refused(write("a.jsonl", content), 1, f"over {MAX_LINE} bytes")
+    refused(write("a.jsonl", content), 1, f"over {MAX_LINE:,} bytes")
