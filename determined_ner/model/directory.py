@@ -6,29 +6,24 @@ they are asked for, in PyTorch or as an ONNX file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, get_args
 
-import numpy as np
-import torch
 import transformers
-from numpy.typing import NDArray
 
 from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
+from determined_ner.data.words import WordSplitting
 from determined_ner.errors import UserError, first_line
 from determined_ner.files.atomic import read_json
 from determined_ner.hub import Pretrained
 from determined_ner.model.build import longest_window, untrained_model, window_size
-from determined_ner.model.onnx_session import open_session, read_labels, run_session
+from determined_ner.model.inference import OnnxModel, TorchModel, find_device
+from determined_ner.model.onnx_session import open_session, read_labels
 from determined_ner.model.weights import STATE_FILE, load_token_classifier, load_weights
 from determined_ner.tags.labels import Labels, label_scheme
 from determined_ner.tags.schemes import Scheme
 
 Backend = Literal["torch", "onnx"]
-Model: TypeAlias = Callable[[torch.Tensor, torch.Tensor], NDArray[np.float32]]
-"""From input_ids and attention_mask, (B, L) int64 each, to logits, (B, L, K)."""
-
 SETTINGS_FILE = "ner_settings.json"
 """In every checkpoint and model directory of a training: settings, labels and tag scheme."""
 ONNX_FILE = "model.onnx"
@@ -49,6 +44,7 @@ class ModelDirectory:
         max_seq_length: pieces of a window, special ones included: as in training, else what the model takes.
         stride: pieces by which windows overlap; None: a quarter of that.
         whole_documents: whether a window saw the neighbours of a sentence in training.
+        word_splitting: how raw text is cut into words like those of training; by the rules where nothing says it.
         described: what the training wrote beside the weights, ``ner_settings.json``; None: another trainer made it.
     """
 
@@ -69,6 +65,7 @@ class ModelDirectory:
         self.tokenizer: WordTokenizer = load_tokenizer(self._source)
         self.stride: int | None = None
         self.whole_documents = False
+        self.word_splitting: WordSplitting = "rules"
         self.described = self._read_json(SETTINGS_FILE)
         if self.described is None:
             self._take_from_model()
@@ -108,24 +105,20 @@ class ModelDirectory:
             model = load_token_classifier(self._source, self.config, onnx or self._remedy)
         return model.float().eval()
 
-    def torch_model(self) -> Model:
-        """The model in PyTorch, float32, on a GPU where there is one.
+    def torch_model(self, device: str | None = None) -> TorchModel:
+        """The model in PyTorch, float32.
+
+        Args:
+            device: what it runs on; None: a GPU where there is one.
 
         Raises:
             UserError: as `load_model`.
+            ValueError: no such device.
         """
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model = self.load_model().to(device)
+        chosen = find_device(device)
+        return TorchModel(self.load_model(), chosen, device is not None)
 
-        def run(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> NDArray[np.float32]:
-            with torch.inference_mode():
-                logits = model(input_ids=input_ids.to(device), attention_mask=attention_mask.to(device)).logits
-            array: NDArray[np.float32] = logits.float().cpu().numpy()
-            return array
-
-        return run
-
-    def onnx_model(self, file_name: str = ONNX_FILE, threads: int | None = None) -> Model:
+    def onnx_model(self, file_name: str = ONNX_FILE, threads: int | None = None) -> OnnxModel:
         """An ONNX file of the directory in ONNX Runtime.
 
         Args:
@@ -143,7 +136,7 @@ class ModelDirectory:
         labels = read_labels(session, path)
         if labels != self.labels:
             raise self._of_two_models(path, labels, "export again")
-        return lambda input_ids, attention_mask: run_session(session, input_ids, attention_mask)
+        return OnnxModel(session, path, threads)
 
     # -- What is beside them ---------------------------------------------------------------------------------------
 
@@ -192,6 +185,10 @@ class ModelDirectory:
             self.max_seq_length = int(described["max_seq_length"])
             self.stride = described["data"]["stride"]
             self.whole_documents = described["data"]["context"] == "document"
+            splitting = described.get("word_splitting", "rules")
+            if splitting not in get_args(WordSplitting):
+                raise ValueError(f"word_splitting {splitting!r} is none")
+            self.word_splitting = splitting
         except (LookupError, TypeError, ValueError) as error:
             raise self._unreadable(SETTINGS_FILE, error) from None
         if labels != self.labels:
