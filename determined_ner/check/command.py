@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     output = standard_output()
     report = check(arguments.config_file, arguments.overrides, timing=not arguments.no_timing)
     if arguments.json:
-        print(json.dumps(asdict(report)), file=output)
+        print(json.dumps(asdict(report), allow_nan=False), file=output)
         return
     if hasattr(output, "reconfigure"):
         output.reconfigure(errors="replace")  # a word that the terminal cannot show must not end the check
@@ -102,6 +102,7 @@ def check(config_file: Path | None, overrides: list[str], timing: bool) -> Repor
             max_seq_length=training.max_seq_length,
             model_limit=training.model_limit,
             pad_to_max_length=settings.data.pad_to_max_length,
+            word_splitting=training.corpus.word_splitting,
             splits=splits,
             ambiguous_words=ambiguous,
             cost=find_cost(training, slots, load, bar if timing else None, begin_batch),
@@ -181,6 +182,7 @@ def _count(training: Training, bar: tqdm[Any]) -> tuple[dict[str, SplitFacts], l
             training.tokenizer,
             training.max_seq_length,
             training.data.context == "document",
+            training.corpus.word_splitting,
         )
 
         def show_share(share: float, name: str = name) -> None:

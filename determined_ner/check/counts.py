@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from determined_ner.check.facts import LONG_ENTITY, AmbiguousWord, Distribution, Example, Finding, SplitFacts
 from determined_ner.data.source import Source
 from determined_ner.data.split import Split
+from determined_ner.data.splitting import kept_as_printed
 from determined_ner.data.text_store import StoredText
 from determined_ner.data.tokenizer import WordTokenizer
+from determined_ner.data.words import WordSplitting, visible
 from determined_ner.tags.entities import TagTable, entity_spans
 from determined_ner.tags.labels import Labels
 from determined_ner.tags.schemes import Scheme
@@ -48,16 +50,19 @@ class SplitCounter:
         tokenizer: WordTokenizer,
         max_seq_length: int,
         whole_documents: bool,
+        word_splitting: WordSplitting,
     ) -> None:
         """
         Args:
             text: of the split.
             whole_documents: whether windows reach over the sentences of a document (``data.context: document``).
+            word_splitting: how the model will cut raw text into words.
         """
         self._split, self._text = split, text
         self._tokenizer = tokenizer
         self._capacity = max_seq_length - tokenizer.specials
         self._whole_documents = whole_documents
+        self._splitting: WordSplitting = word_splitting
         self._table = TagTable(labels.names, plain=labels.scheme is Scheme.PLAIN)
         self._labels = labels
         sentences = len(split.sentences) - 1
@@ -95,6 +100,7 @@ class SplitCounter:
             self.hashes[row : row + batch.num_rows] = part.hashes()
             tags += np.bincount(gold, minlength=len(tags))
             entities += self._count_entities(part, gold, pieces, seen)
+            self._count_cut_otherwise(batch, part, gold)
             if word_kinds is not None:
                 word_kinds.add(part.words, gold)
             sizes = np.diff(part.starts)
@@ -159,12 +165,25 @@ class SplitCounter:
             return
         backend = self._tokenizer.tokenizer.backend_tokenizer
         texts = part.take(words)
-        distinct = sorted(set(texts))
+        distinct = sorted(set(map(visible, texts)))
         encodings = backend.encode_batch([[t] for t in distinct], is_pretokenized=True, add_special_tokens=False)
         without = {text for text, encoding in zip(distinct, encodings, strict=True) if not encoding.ids}
-        empty = np.array([text in without for text in texts])
+        empty = np.array([visible(text) in without for text in texts])
         _add(self.facts.words_without_pieces, words[empty], part.word)
         _add(self.facts.words_unknown, words[~empty], part.word)
+
+    def _count_cut_otherwise(self, batch: pa.RecordBatch, part: _Part, gold: NDArray[np.int16]) -> None:
+        """Count the words that tagging raw text would give otherwise: a model cannot find what it is not shown."""
+        facts, table = self.facts, self._table
+        tagged = np.array([table.plain or prefix != "O" for prefix in table.prefix])[gold]
+        sentences = batch.column("words").to_pylist()
+        kept = np.concatenate([kept_as_printed(words, self._splitting) for words in sentences])
+        otherwise = np.flatnonzero(tagged & ~kept)
+        names = self._labels.names if table.plain else table.types
+        kinds = gold[otherwise] if table.plain else table.type_id[gold[otherwise]]
+        for kind in np.unique(kinds).tolist():
+            finding = facts.words_cut_otherwise.setdefault(names[kind], Finding())
+            _add(finding, otherwise[kinds == kind], part.word)
 
     def _count_entities(self, part: _Part, gold: NDArray[np.int16], pieces: Ints, seen: NDArray[np.int16]) -> Ints:
         """Count the entities of each type (returned), those that look odd, and what no window holds."""

@@ -90,6 +90,9 @@ class SplitFacts:
     """Other words that the vocabulary cannot spell, wholly or in part."""
     words_cut: Finding = field(default_factory=Finding)
     """Words longer than a window, which are read by their beginning."""
+    words_cut_otherwise: dict[str, Finding] = field(default_factory=dict)
+    """By type (of plain tags: by tag), words of entities that do not come out when the text, as it is printed, is cut
+    into words again."""
     repaired_tags: int = 0
     """Tags that the scheme does not allow, read as seqeval's default mode reads them."""
     bad_tags: list[str] = field(default_factory=list)
@@ -185,6 +188,8 @@ class Report:
     model_limit: int
     """Pieces that the model takes at most, a million where nothing limits it."""
     pad_to_max_length: bool
+    word_splitting: str
+    """How the model will cut raw text into words: rules or whitespace."""
     splits: dict[str, SplitFacts]
     """train, validation and, where given, test."""
     ambiguous_words: list[AmbiguousWord]

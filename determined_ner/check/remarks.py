@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from determined_ner.check.facts import LONG_ENTITY, Example, Finding, Remark, Report, SplitFacts
 from determined_ner.check.formatting import format_share, printable
+from determined_ner.data.words import word_offsets
 
 RARE_TYPE = 10
 """Entities in train below which a type is called rare."""
@@ -21,6 +22,8 @@ _MANY_UNKNOWN = 0.01
 """Share of the words of train."""
 _MANY_WINDOWS = 0.05
 """Share of the sentences of a split."""
+_MANY_CUT_OTHERWISE = 0.1
+"""Share of the words of a type."""
 _MUCH_PADDING = 0.5
 """Share of what is computed."""
 
@@ -31,7 +34,7 @@ def find_remarks(report: Report) -> list[Remark]:
     Args:
         report: complete except for these remarks.
     """
-    return [*_repeats(report), *_types(report), *_tags(report), *_words(report), *_shapes(report)]
+    return [*_repeats(report), *_types(report), *_tags(report), *_words(report), *_splitting(report), *_shapes(report)]
 
 
 def _repeats(report: Report) -> Iterator[Remark]:
@@ -132,6 +135,43 @@ def _words(report: Report) -> Iterator[Remark]:
             f"{report.cost.model} does not know; choose an encoder for this language",
             [_describe_word(example) for example in train.words_unknown.examples],
         )
+
+
+def _splitting(report: Report) -> Iterator[Remark]:
+    """The words that tagging raw text would give otherwise."""
+    rules = report.word_splitting == "rules"
+    plain = report.scheme == "PLAIN"
+    for name, facts in report.splits.items():
+        totals: dict[str, int] = {}
+        for tag, count in facts.tags.items():
+            if plain or tag != "O":
+                kind = tag if plain else tag.partition("-")[2]
+                totals[kind] = totals.get(kind, 0) + count
+        otherwise = facts.words_cut_otherwise
+        many = [kind for kind, found in otherwise.items() if found.count > _MANY_CUT_OTHERWISE * totals[kind]]
+        if not many:
+            continue
+        counts = ", ".join(f"{kind} {otherwise[kind].count:,} of {totals[kind]:,}" for kind in many)
+        if rules:
+            advice = "set data.word_splitting: whitespace if white space parts them in the text that you will tag"
+            what = "which the rules for raw text part otherwise"
+        else:
+            advice = "part marks from words by spaces in the text that you will tag, or set data.word_splitting: rules"
+            what = "which stand beside marks that white space alone does not part from them"
+        yield Remark(
+            f"{name}: words of {counts}, {what}: the model will not be shown them as they stand here; {advice}, or "
+            f"give words to the tagger",
+            [
+                _describe_word(example) + (_cut_up(example.text) if rules else "")
+                for kind in many
+                for example in otherwise[kind].examples
+            ],
+        )
+
+
+def _cut_up(word: str) -> str:
+    parts = [printable(word[start:end]) for start, end in word_offsets(word)]
+    return f" (cut into {' '.join(parts)})" if len(parts) > 1 else ""
 
 
 def _shapes(report: Report) -> Iterator[Remark]:

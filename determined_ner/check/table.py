@@ -125,6 +125,8 @@ def _checks(report: Report) -> Iterator[str]:
     yield _row(report, "words that the tokenizer drops", lambda f: _count(f.words_without_pieces, f.words))
     yield _row(report, "words of unknown characters", lambda f: _count(f.words_unknown, f.words))
     yield _row(report, "words longer than a window", lambda f: _count(f.words_cut, f.words))
+    of_what = "words" if report.scheme == "PLAIN" else "words of entities"
+    yield _row(report, f"{of_what} cut otherwise in raw text", _cut_otherwise)
     if report.scheme == "PLAIN":
         return
     yield _row(report, f"tags not allowed in {report.scheme}", lambda f: format_share(f.repaired_tags, f.words))
@@ -132,6 +134,11 @@ def _checks(report: Report) -> Iterator[str]:
     yield _row(report, "  without a letter or digit", lambda f: _count(f.punctuation_entities))
     yield _row(report, "  that begin with punctuation", lambda f: _count(f.punctuation_first))
     yield _row(report, "  with white space in a word", lambda f: _count(f.blank_in_entities))
+
+
+def _cut_otherwise(facts: SplitFacts) -> str:
+    tagged = sum(count for tag, count in facts.tags.items() if not facts.entities or tag != "O")
+    return format_share(sum(finding.count for finding in facts.words_cut_otherwise.values()), tagged)
 
 
 def _ambiguous(report: Report) -> Iterator[str]:

@@ -16,6 +16,7 @@ from determined_ner.data.sources import find_sources
 from determined_ner.data.split import Split
 from determined_ner.data.text_store import StoredText, store_text
 from determined_ner.data.tokenizer import WordTokenizer
+from determined_ner.data.words import WordSplitting
 from determined_ner.settings.data import DataSettings
 from determined_ner.tags.labels import Labels
 
@@ -28,6 +29,8 @@ class Corpus:
     """Those of train."""
     texts: dict[str, StoredText]
     splits: dict[str, Split]
+    word_splitting: WordSplitting
+    """How raw text is cut into such words."""
 
 
 def load_corpus(
@@ -60,4 +63,5 @@ def load_corpus(
         split: encode_split(text, labels, settings, tokenizer, max_seq_length, cache_dir, overwrite)
         for split, text in texts.items()
     }
-    return Corpus(labels, texts, splits)
+    chosen = settings.word_splitting
+    return Corpus(labels, texts, splits, texts["train"].better_splitting() if chosen == "auto" else chosen)

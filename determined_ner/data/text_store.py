@@ -1,4 +1,7 @@
-"""The first stage of the cache: words and tags as they stand in the files, in Arrow, and the labels found in them."""
+"""The first stage of the cache: words and tags as they stand in the files, in Arrow, and what was found in them.
+
+That is the labels, and which way of cutting raw text gives back the words.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from determined_ner.data.source import Numbered, Source
+from determined_ner.data.splitting import SplittingChoice
+from determined_ner.data.words import WordSplitting, visible
 from determined_ner.errors import UserError
 from determined_ner.files.cache import build_once
 from determined_ner.settings.data import DataSettings
@@ -61,13 +67,18 @@ class StoredText:
         Raises:
             UserError: the tags mix two schemes, or are as many as words are.
         """
-        found = json.loads((self.directory / "labels.json").read_text(encoding="utf-8"))
+        found = _read_found(self.directory)
         if "problem" in found:
             raise UserError(self.source.title, found["problem"], found.get("remedy", ""))
         labels = with_declared(Labels(tuple(found["names"]), Scheme(found["scheme"])), self.source.names)
         if len(labels.names) > MOST_LABELS:
             raise UserError(self.source.title, *_too_many(len(labels.names)))
         return labels
+
+    def better_splitting(self) -> WordSplitting:
+        """How raw text has to be cut so that more of these words come out."""
+        splitting: WordSplitting = _read_found(self.directory)["better_splitting"]
+        return splitting
 
 
 def store_text(
@@ -86,7 +97,7 @@ def store_text(
     key = f"{source.key}{'-documents' if whole else ''}"
 
     def build(directory: Path) -> None:
-        rows, words, documents, inventory = 0, 0, set(), TagInventory()
+        rows, words, documents, inventory, choice, hidden = 0, 0, set(), TagInventory(), SplittingChoice(), False
         with pa.OSFile(str(directory / "text.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
             for chunk in _chunks(source.sentences(), whole, chunk_words):
                 rows += len(chunk)
@@ -94,6 +105,8 @@ def store_text(
                 for _, sentence in chunk:
                     inventory.add(sentence.tags or [])
                     words += len(sentence.words)
+                    choice.add(sentence.words, sentence.tags or [])
+                    hidden = hidden or any(map(_loses_characters, sentence.words))
                 columns = [
                     [s.words for _, s in chunk],
                     [s.tags for _, s in chunk],
@@ -116,14 +129,28 @@ def store_text(
                 "mark them by -DOCSTART- or # newdoc lines or by a column (data.document_column_name), or drop "
                 "data.context",
             )
-        (directory / "labels.json").write_text(json.dumps(_describe(inventory, words)), encoding="utf-8")
+        found = {**_describe(inventory, words), "better_splitting": choice.better(), "hidden_characters": hidden}
+        (directory / "found.json").write_text(json.dumps(found), encoding="utf-8")
 
-    # A directory of its own name: those that earlier versions made, text-…, hold no labels.
-    return StoredText(source, f"text-{key}", build_once(cache_dir, f"sentences-{key}", build, overwrite))
+    # A directory of its own name: those that earlier versions made, text-… and sentences-…, hold less.
+    directory = build_once(cache_dir, f"words-{key}", build, overwrite)
+    # Earlier versions fed hidden characters to the tokenizer: windows of such text have another key than theirs.
+    kind = "visible" if _read_found(directory)["hidden_characters"] else "text"
+    return StoredText(source, f"{kind}-{key}", directory)
+
+
+def _loses_characters(word: str) -> bool:
+    return visible(word) != word
+
+
+def _read_found(directory: Path) -> dict[str, Any]:
+    """What `store_text` found: labels, splitting, hidden characters."""
+    found: dict[str, Any] = json.loads((directory / "found.json").read_text(encoding="utf-8"))
+    return found
 
 
 def _describe(inventory: TagInventory, words: int) -> dict[str, object]:
-    """What ``labels.json`` holds: the labels, or what is wrong with them, which matters in the training data alone."""
+    """The labels as ``found.json`` has them, or what is wrong with them, which matters in the training data alone."""
     try:
         labels = inventory.labels()
     except ValueError as error:

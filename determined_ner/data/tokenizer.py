@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers.pre_tokenizers import ByteLevel
 
+from determined_ner.data.words import has_hidden, visible
 from determined_ner.errors import first_line
 from determined_ner.hub import Pretrained
 
@@ -57,12 +58,16 @@ class WordTokenizer:
     def pieces(self, texts: Sequence[Sequence[str]]) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
         """Tokenize texts given as words, without special pieces and without a length limit.
 
+        The characters of a word that nobody sees are left out: they would change its pieces.
+
         Returns:
             (P,) ids of all pieces; (words,) how many of them each word has, never 0; and how many words had no
             piece of their own and got ``unknown_id``.
         """
         encodings = self.tokenizer.backend_tokenizer.encode_batch(
-            [list(text) for text in texts], is_pretokenized=True, add_special_tokens=False
+            [[visible(word) for word in text] if has_hidden("".join(text)) else list(text) for text in texts],
+            is_pretokenized=True,
+            add_special_tokens=False,
         )
         counts = []
         for encoding, text in zip(encodings, texts, strict=True):

@@ -6,15 +6,11 @@ they are asked for, in PyTorch or as an ONNX file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from typing import Any, Literal, get_args
 
 from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
+from determined_ner.data.words import WordSplitting
 from determined_ner.errors import UserError, first_line
 from determined_ner.files.atomic import read_json
 from determined_ner.files.checksums import CHECKSUMS_FILE
@@ -22,16 +18,14 @@ from determined_ner.hub import Pretrained
 from determined_ner.model.build import building, check_vocabulary, longest_window, untrained_model, window_size
 from determined_ner.model.checkpoint import STATE_FILE, check_checkpoint
 from determined_ner.model.config_file import read_config
-from determined_ner.model.onnx_session import open_session, read_labels, run_session
+from determined_ner.model.inference import OnnxModel, TorchModel, find_device
+from determined_ner.model.onnx_session import open_session, read_labels
 from determined_ner.model.settings_file import check_described
 from determined_ner.model.weights import check_finite, check_size, load_token_classifier, load_weights
 from determined_ner.tags.labels import Labels, label_scheme
 from determined_ner.tags.schemes import Scheme
 
 Backend = Literal["torch", "onnx"]
-Model: TypeAlias = Callable[[torch.Tensor, torch.Tensor], NDArray[np.float32]]
-"""From input_ids and attention_mask, (B, L) int64 each, to logits, (B, L, K)."""
-
 SETTINGS_FILE = "ner_settings.json"
 """In every checkpoint and model directory of a training: settings, labels and tag scheme."""
 ONNX_FILE = "model.onnx"
@@ -52,6 +46,7 @@ class ModelDirectory:
         max_seq_length: pieces of a window, special ones included: as in training, else what the model takes.
         stride: pieces by which windows overlap; None: a quarter of that.
         whole_documents: whether a window saw the neighbours of a sentence in training.
+        word_splitting: how raw text is cut into words like those of training; by the rules where nothing says it.
         described: what the training wrote beside the weights, ``ner_settings.json``; None: another trainer made it.
     """
 
@@ -75,6 +70,7 @@ class ModelDirectory:
         check_vocabulary(self.config, self.tokenizer, self._source)
         self.stride: int | None = None
         self.whole_documents = False
+        self.word_splitting: WordSplitting = "rules"
         self.described = self._read_json(SETTINGS_FILE)
         if self.described is None:
             self._take_from_model()
@@ -117,24 +113,20 @@ class ModelDirectory:
         check_finite(model, self.path)
         return model.float().eval()
 
-    def torch_model(self) -> Model:
-        """The model in PyTorch, float32, on a GPU where there is one.
+    def torch_model(self, device: str | None = None) -> TorchModel:
+        """The model in PyTorch, float32.
+
+        Args:
+            device: what it runs on; None: a GPU where there is one.
 
         Raises:
             UserError: as `load_model`.
+            ValueError: no such device.
         """
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model = self.load_model().to(device)
+        chosen = find_device(device)
+        return TorchModel(self.load_model(), self.path, chosen, device is not None)
 
-        def run(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> NDArray[np.float32]:
-            with torch.inference_mode():
-                logits = model(input_ids=input_ids.to(device), attention_mask=attention_mask.to(device)).logits
-            array: NDArray[np.float32] = logits.float().cpu().numpy()
-            return self._check_logits(array, attention_mask, self.path)
-
-        return run
-
-    def onnx_model(self, file_name: str = ONNX_FILE, threads: int | None = None) -> Model:
+    def onnx_model(self, file_name: str = ONNX_FILE, threads: int | None = None) -> OnnxModel:
         """An ONNX file of the directory in ONNX Runtime.
 
         Args:
@@ -152,25 +144,7 @@ class ModelDirectory:
         labels = read_labels(session, path)
         if labels != self.labels:
             raise self._of_two_models(path, labels, "export again")
-
-        def run(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> NDArray[np.float32]:
-            return self._check_logits(run_session(session, input_ids, attention_mask), attention_mask, path)
-
-        return run
-
-    def _check_logits(self, logits: NDArray[np.float32], mask: torch.Tensor, file: Path) -> NDArray[np.float32]:
-        """The logits, if each is a number; of padding, none is looked at.
-
-        Raises:
-            UserError: one is not: no tag and no score can be made of it.
-        """
-        if not np.isfinite(logits[mask.numpy() == 1]).all():
-            raise UserError(
-                file,
-                "gives logits that are not finite (NaN or infinite), so no tags can be told from them",
-                "take another model: the training that made this one went wrong",
-            )
-        return logits
+        return OnnxModel(session, path, threads)
 
     # -- What is beside them ---------------------------------------------------------------------------------------
 
@@ -225,6 +199,10 @@ class ModelDirectory:
             self.max_seq_length = described["max_seq_length"]
             self.stride = described["data"]["stride"]
             self.whole_documents = described["data"]["context"] == "document"
+            splitting = described.get("word_splitting", "rules")
+            if splitting not in get_args(WordSplitting):
+                raise ValueError(f"word_splitting {splitting!r} is none")
+            self.word_splitting = splitting
         except (LookupError, TypeError, ValueError) as error:
             raise self._unreadable(SETTINGS_FILE, error) from None
         if labels != self.labels:

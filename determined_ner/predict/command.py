@@ -46,10 +46,13 @@ class _Progress:
             bar_format="{desc}{postfix}", desc="tagging", leave=False, disable=None, file=sys.stderr, dynamic_ncols=True
         )
 
-    def add(self, texts: int, words: int) -> None:
-        """Count a buffer that was tagged and written."""
-        self._texts += texts
-        self._words += words
+    def add_texts(self, count: int) -> None:
+        """So many more are to be written."""
+        self._texts += count
+
+    def add_words(self, count: int) -> None:
+        """So many more have been tagged."""
+        self._words += count
         self._bar.set_postfix_str(self._describe())
         now = time.perf_counter()
         if self._bar.disable and now - self._reported >= _REPORT_SECONDS:
@@ -94,7 +97,7 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         standard_output()
     columns = (arguments.text_column, arguments.label_column)
-    with open_input(arguments.input, arguments.format, *columns) as (format_, items, share):
+    with open_input(arguments.input, arguments.format, *columns) as (format_, read_items, share):
         from determined_ner.tagging.tagger import in_buffers  # takes seconds, and a mistyped path need not wait for it
 
         tagger = _load_tagger(arguments)
@@ -106,11 +109,12 @@ def run(arguments: argparse.Namespace) -> None:
         progress = _Progress(share)
         document = (lambda item: item.document) if tagger.whole_documents else None
         with output as file:
-            for buffer in in_buffers(items, lambda item: len(item.words), document):
-                tagged = tagger.tag([item.words for item in buffer], [item.document for item in buffer])
+            for buffer in in_buffers(read_items(tagger.cut), lambda item: len(item.words), document):
+                words, documents = [item.words for item in buffer], [item.document for item in buffer]
+                tagged = tagger.tag(words, documents, progress.add_words)
                 file.write("".join(item.format_result(tagged, i) for i, item in enumerate(buffer)))
                 file.flush()
-                progress.add(len(buffer), len(tagged.ids))
+                progress.add_texts(len(buffer))
         progress.close(str(arguments.output or "standard output"))
 
 

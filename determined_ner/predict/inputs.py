@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from determined_ner.data.readers.conll import Columns, begins_document, checked_row, ends_sentence
 from determined_ner.data.readers.conll_columns import find_columns
-from determined_ner.data.readers.formats import jsonl_table
-from determined_ner.data.readers.lines import Line, open_unpacked, peek, read_lines
+from determined_ner.data.readers.formats import json_object
+from determined_ner.data.readers.lines import BLANK, Line, open_unpacked, peek, read_lines
 from determined_ner.data.readers.messages import shown
 from determined_ner.data.readers.open import find_files, format_of
 from determined_ner.data.readers.sentences import DOCUMENT_NAMES, TEXT_NAMES, Choice, DocumentCounter, known_name
@@ -25,12 +26,17 @@ from determined_ner.errors import UserError
 
 if TYPE_CHECKING:
     from determined_ner.tagging.tagged import Tagged
+    from determined_ner.tagging.words import RawText
 
 Format = Literal["text", "conll", "jsonl"]
 STDIN = Path("<standard input>")
 """Stands for the path of standard input in messages."""
 TAGS_KEY = "predicted_tags"
 ENTITIES_KEY = "predicted_entities"
+
+
+Cut: TypeAlias = "Callable[[str], RawText]"
+"""Cuts a raw text into words: a tagger's `cut`."""
 
 
 class Item(Protocol):
@@ -54,23 +60,21 @@ class Item(Protocol):
 class TextRow:
     """Raw text: a line of a plain text file, or a string of JSON Lines."""
 
-    def __init__(self, text: str, row: dict[str, Any], document: int) -> None:
+    def __init__(self, raw: RawText, line: str, document: int) -> None:
         """
         Args:
-            row: the object to write, to which the entities are added.
+            line: the JSON object to which the entities are added.
         """
-        from determined_ner.tagging.words import RawText  # takes seconds, and a mistyped path need not wait for it
-
-        self._raw = RawText(text)
-        self._row = row
+        self._raw = raw
+        self._line = line
         self.document = document
-        self.words = self._raw.words
+        self.words = raw.words
 
     def format_result(self, tagged: Tagged, index: int) -> str:
         entities = [asdict(entity) for entity in self._raw.entities(tagged, index)]
         for entity in entities:
             entity["score"] = round(entity["score"], 6)
-        return _json_line({**self._row, ENTITIES_KEY: entities})
+        return _with_key(self._line, ENTITIES_KEY, entities)
 
 
 @dataclass
@@ -78,12 +82,12 @@ class WordsRow:
     """A list of words of JSON Lines."""
 
     words: list[str]
-    row: dict[str, Any]
+    line: str
     """The object as it was read."""
     document: int
 
     def format_result(self, tagged: Tagged, index: int) -> str:
-        return _json_line({**self.row, TAGS_KEY: tagged.tags[index]})
+        return _with_key(self.line, TAGS_KEY, tagged.tags[index])
 
 
 @dataclass
@@ -104,31 +108,38 @@ class ColumnLines:
         )
 
 
-def _json_line(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False) + "\n"
+def _with_key(line: str, key: str, value: object) -> str:
+    """A JSON object with one more key at its end; what it held stays as it was spelled, down to the last digit."""
+    head = line.strip(BLANK).removesuffix("}").rstrip(BLANK)
+    comma = "" if head == "{" else ", "
+    return f'{head}{comma}"{key}": {json.dumps(value, ensure_ascii=False, allow_nan=False)}}}\n'
 
 
 # -- Readers ---------------------------------------------------------------------------------------------------
 
 
-def read_text(lines: Iterator[Line]) -> Iterator[Item]:
+def read_text(lines: Iterator[Line], cut: Cut) -> Iterator[Item]:
     """Every line is a text, an empty one too."""
     for number, text in lines:
-        yield TextRow(text, {"text": text}, number)
+        yield TextRow(cut(text), json.dumps({"text": text}, ensure_ascii=False), number)
 
 
-def read_json_lines(lines: Iterator[Line], column: str | None, path: Path) -> Iterator[Item]:
+def read_json_lines(lines: Iterator[Line], cut: Cut, column: str | None, path: Path) -> Iterator[Item]:
     """Every object is a text: a string, or a list of words.
 
     Args:
+        cut: cuts a string into words.
         column: the key of the text; None: the first of the usual names that an object has.
 
     Raises:
         UserError: no JSON Lines, or an object without a text.
     """
     documents = DocumentCounter()
-    for number, row in jsonl_table(lines, path).rows:
+    for number, line in lines:
+        if not line.strip(BLANK):
+            continue
         where = f"{path}:{number}"
+        row = json_object(line, path, number)
         names = list(row)
         name = known_name(names, TEXT_NAMES) if column is None else column if column in row else None
         if name is None:
@@ -148,9 +159,9 @@ def read_json_lines(lines: Iterator[Line], column: str | None, path: Path) -> It
         value = row[name]
         _check_characters(row, where)
         if isinstance(value, str):
-            yield TextRow(value, row, document)
+            yield TextRow(cut(value), line, document)
         elif isinstance(value, list) and all(isinstance(word, str) for word in value):
-            yield WordsRow(value, row, document)
+            yield WordsRow(value, line, document)
         else:
             raise UserError(
                 where,
@@ -214,7 +225,7 @@ def read_columns(lines: Iterator[Line], columns: Columns, path: Path) -> Iterato
 @contextmanager
 def open_input(
     name: str, format_: Format | None, text_column: str | None, label_column: str | None
-) -> Iterator[tuple[Format, Iterator[Item], Callable[[], float | None]]]:
+) -> Iterator[tuple[Format, Callable[[Cut], Iterator[Item]], Callable[[], float | None]]]:
     """Open a file or, for ``-``, standard input.
 
     Args:
@@ -223,8 +234,8 @@ def open_input(
         label_column: column of the tags that a CoNLL file has already; None: to be detected.
 
     Yields:
-        how it is read; its items, one at a time; and what gives the share of the file that was read so far (None where
-        its size is unknown).
+        how it is read; what reads its items, one at a time, given how raw text is cut into words; and what gives the
+        share of the file that was read so far (None where its size is unknown).
 
     Raises:
         UserError: no such file; or, while items are read, whatever is wrong with the input, by line.
@@ -258,13 +269,13 @@ def open_input(
             if format_ is None:
                 head, lines = peek(lines)
                 _refuse_columns(head, path)
-            yield chosen, read_text(lines), share
+            yield chosen, partial(read_text, lines), share
         elif chosen == "jsonl":
-            yield chosen, read_json_lines(lines, text_column, path), share
+            yield chosen, lambda cut: read_json_lines(lines, cut, text_column, path), share
         else:
             head, lines = peek(lines)
             columns = find_columns(head, _choice(text_column, label_column), path)
-            yield chosen, read_columns(lines, columns, path), share
+            yield chosen, lambda cut: read_columns(lines, columns, path), share
 
 
 def _one_file(name: str) -> Path:

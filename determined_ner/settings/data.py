@@ -42,6 +42,9 @@ class DataSettings(Section):
     """Column of the tags, by name or (CoNLL) number; default: found."""
     document_column_name: ColumnName | None = None
     """Column that tells which document a sentence belongs to; default: found (-DOCSTART- and # newdoc tell it too)."""
+    word_splitting: Literal["auto", "whitespace", "rules"] = "auto"
+    """How the trained model cuts raw text into words: at white space alone, by rules that part marks from words, or as
+    gives back more of the training data's words."""
     on_bad_tags: Literal["repair", "error"] = "repair"
     """Tags that their scheme does not allow, such as an I- that continues nothing: read them as seqeval's default mode
     does (it begins an entity) and say how many, or refuse the data."""

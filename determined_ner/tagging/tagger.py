@@ -21,12 +21,15 @@ from typing import TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from determined_ner.data.batches import EvaluationBatches
+from determined_ner.data.batches import EvaluationBatches, MicroBatch
 from determined_ner.data.collate import BatchDataset
 from determined_ner.data.split import IGNORED, Split
 from determined_ner.data.tokenizer import WordTokenizer
 from determined_ner.data.windows import CutTexts, cut_windows, window_room
-from determined_ner.model.directory import ONNX_FILE, Backend, Model, ModelDirectory
+from determined_ner.data.words import WordSplitting
+from determined_ner.model.directory import ONNX_FILE, Backend, ModelDirectory
+from determined_ner.model.inference import Model
+from determined_ner.tagging.arguments import checked_texts, checked_words
 from determined_ner.tagging.tagged import Entity, Tagged
 from determined_ner.tagging.words import RawText
 from determined_ner.tags.decoding import allowed_transitions, best_tags
@@ -39,13 +42,15 @@ BUFFER_WORDS = 1 << 15
 
 
 class Tagger:
-    """Tags texts with a trained model. Threads may share one: tagging changes nothing in it.
+    """Tags texts with a trained model. Threads may share one: tagging changes nothing in it. It can be pickled.
 
     Attributes:
         labels: the K label names, by id.
         label_scheme: their scheme; for a model of this trial IOB2 or PLAIN, whatever the training files had.
         scheme: the scheme in which tags are given back: that of the training files.
         whole_documents: whether a window also sees the neighbouring texts of its document.
+        word_splitting: how raw text is cut into words.
+        batch_size: windows that go through the model together; None: about 4,096 pieces.
     """
 
     def __init__(
@@ -58,7 +63,9 @@ class Tagger:
         max_seq_length: int,
         stride: int | None = None,
         whole_documents: bool = False,
+        word_splitting: WordSplitting = "rules",
         constrained: bool = True,
+        batch_size: int | None = None,
     ) -> None:
         """See `from_pretrained`, which finds all this in a model directory.
 
@@ -66,10 +73,14 @@ class Tagger:
             max_seq_length: pieces of a window, special ones included.
             stride: pieces by which windows overlap; None: a quarter of that.
             whole_documents: True for a model that was trained with ``data.context: document``.
+            word_splitting: how raw text is cut into words like those of the training data.
 
         Raises:
             HyperparameterError: a stride that leaves no room.
+            ValueError: a batch size that is none.
         """
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise ValueError(f"batch_size {batch_size!r} must be a whole number from 1, or None")
         self.labels = tuple(labels)
         self.label_scheme = label_scheme
         self.scheme = scheme
@@ -77,6 +88,8 @@ class Tagger:
         self._tokenizer = tokenizer
         self._capacity, self._stride = window_room(max_seq_length, stride, tokenizer)
         self.whole_documents = whole_documents
+        self.word_splitting: WordSplitting = word_splitting
+        self.batch_size = batch_size
         self._allowed = allowed_transitions(self.labels, label_scheme) if constrained else None
 
     @classmethod
@@ -86,6 +99,8 @@ class Tagger:
         backend: Backend = "torch",
         *,
         onnx_file: str = ONNX_FILE,
+        device: str | None = None,
+        batch_size: int | None = None,
         threads: int | None = None,
         constrained: bool = True,
         trust_remote_code: bool = False,
@@ -93,8 +108,11 @@ class Tagger:
         """Load a model directory: ``runs/NAME/model``, an export, or any Hugging Face token classifier.
 
         Args:
-            backend: ``torch`` (on a GPU if there is one) or ``onnx`` (ONNX Runtime on the CPU).
+            backend: ``torch``, or ``onnx`` (ONNX Runtime on the CPU).
             onnx_file: which ONNX file of the directory; an export's int8 file is ``model_quantized.onnx``.
+            device: for torch, such as ``cpu`` or ``cuda:1``; None: a GPU if there is one.
+            batch_size: windows that go through the model together, those of like length; None: as many as make about
+                4,096 pieces, which fills a CPU.
             threads: for ONNX Runtime; None: one a core. (For torch, call ``torch.set_num_threads``.)
             constrained: choose the most probable sequence of tags that the scheme allows (no I-PER after O), rather
                 than the most probable tag of each word by itself.
@@ -102,21 +120,30 @@ class Tagger:
 
         Raises:
             UserError: something is missing in the directory or wrong with it.
-            ValueError: the backend is neither of the two.
+            ValueError: no such backend, device or batch size.
         """
         if backend not in get_args(Backend):
             raise ValueError(f"backend {backend!r} must be one of {', '.join(map(repr, get_args(Backend)))}")
         directory = ModelDirectory(Path(model_dir).expanduser(), trust_remote_code=trust_remote_code)
-        model = None if backend == "torch" else directory.onnx_model(onnx_file, threads)
-        return cls.from_directory(directory, model, constrained)
+        if backend == "onnx" and device not in (None, "cpu"):
+            raise ValueError(f"device {device!r}: ONNX Runtime runs on the CPU here; take backend='torch' for a GPU")
+        model = directory.torch_model(device) if backend == "torch" else directory.onnx_model(onnx_file, threads)
+        return cls.from_directory(directory, model, constrained, batch_size)
 
     @classmethod
-    def from_directory(cls, directory: ModelDirectory, model: Model | None = None, constrained: bool = True) -> Tagger:
+    def from_directory(
+        cls,
+        directory: ModelDirectory,
+        model: Model | None = None,
+        constrained: bool = True,
+        batch_size: int | None = None,
+    ) -> Tagger:
         """A tagger from a model directory that has already been read.
 
         Args:
             model: what computes the logits; None: load the directory's weights into PyTorch.
             constrained: see `from_pretrained`.
+            batch_size: see `from_pretrained`.
 
         Raises:
             UserError: the weights are missing or damaged.
@@ -130,45 +157,68 @@ class Tagger:
             directory.max_seq_length,
             directory.stride,
             directory.whole_documents,
+            directory.word_splitting,
             constrained,
+            batch_size,
         )
 
     def __call__(self, texts: Sequence[str]) -> list[list[Entity]]:
-        """Find the entities of raw texts, which `word_offsets` cuts into words.
+        """Find the entities of raw texts, which are cut into words like those of the training data.
 
         Returns:
             the entities of each text, in order.
 
         Raises:
-            TypeError: one string instead of a list of them.
+            TypeError: one text instead of a list of them, texts given as words, or something else.
+            ValueError: half a character (a lone surrogate).
         """
-        if isinstance(texts, str):
-            raise TypeError("give a list of texts: tagger([text])")
         found: list[list[Entity]] = []
-        for some in in_buffers((RawText(text) for text in texts), lambda raw: len(raw.offsets)):
-            tagged = self.tag([raw.words for raw in some])
+        for some in in_buffers(map(self.cut, checked_texts(texts)), lambda raw: len(raw.offsets)):
+            tagged = self._tag([raw.words for raw in some])
             found.extend(raw.entities(tagged, i) for i, raw in enumerate(some))
         return found
 
-    def tag(self, texts: Sequence[Sequence[str]], documents: Sequence[int] | None = None) -> Tagged:
+    def cut(self, text: str) -> RawText:
+        """Cut a raw text into words like those of the training data."""
+        return RawText(text, self.word_splitting)
+
+    def tag(
+        self,
+        texts: Sequence[Sequence[str]],
+        documents: Sequence[int] | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Tagged:
         """Tag texts given as words. All of them are held in memory; `in_buffers` cuts up a longer list.
 
         Args:
             texts: the words of each; a text may be empty.
             documents: (S,) the number of each text's document, non-decreasing. Only a model that was trained with
                 ``data.context: document`` uses it. None: each text is a document by itself.
+            progress: called with the number of words that went through the model, as they do.
+
+        Raises:
+            TypeError: raw texts, one text's words instead of a list of texts, or something else.
+            ValueError: half a character (a lone surrogate).
         """
+        return self._tag(checked_words(texts), documents, progress)
+
+    def _tag(
+        self,
+        texts: Sequence[Sequence[str]],
+        documents: Sequence[int] | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Tagged:
         cut = cut_windows(
             self._tokenizer, texts, documents if self.whole_documents else None, self._capacity, self._stride
         )
-        logits = self._logits(cut)
+        logits = self._logits(cut, progress)
         if self._allowed is None:
             ids = logits.argmax(1).astype(np.int64)
         else:
             ids = best_tags(logits, cut.sentences, self._allowed)
         return Tagged(self.labels, self.label_scheme, self.scheme, logits, ids, cut.sentences)
 
-    def _logits(self, cut: CutTexts) -> NDArray[np.float32]:
+    def _logits(self, cut: CutTexts, progress: Callable[[int], object] | None) -> NDArray[np.float32]:
         """(N, K) logits of all words, computed in batches of windows of similar length."""
         logits = np.empty((int(cut.sentences[-1]), len(self.labels)), np.float32)
         if not len(logits):
@@ -177,14 +227,25 @@ class Tagger:
         no_tags = np.zeros(0, np.int16)
         split = Split("", cut.ids, unlabelled, cut.is_first_piece, cut.windows, cut.words, no_tags, cut.sentences, {})
         batches = BatchDataset(split, self._tokenizer)
-        for (chosen,) in EvaluationBatches(split, self._tokenizer.specials, slots=1):
+        for chosen in self._batches(split):
             batch = batches[chosen]
             of_words = self._model(batch["input_ids"], batch["attention_mask"])[batch["is_first_piece"].numpy()]
             windows = np.array(chosen.windows)
             sizes = cut.words[windows + 1] - cut.words[windows]
             offset = np.cumsum(sizes) - sizes
             logits[np.arange(len(of_words)) - np.repeat(offset - cut.words[windows], sizes)] = of_words
+            if progress is not None:
+                progress(len(of_words))
         return logits
+
+    def _batches(self, split: Split) -> Iterator[MicroBatch]:
+        if self.batch_size is None:
+            for (chosen,) in EvaluationBatches(split, self._tokenizer.specials, slots=1):
+                yield chosen
+            return
+        order = np.argsort(-split.lengths(self._tokenizer.specials), kind="stable")
+        for begin in range(0, len(order), self.batch_size):
+            yield MicroBatch(tuple(order[begin : begin + self.batch_size].tolist()))
 
 
 def in_buffers(

@@ -74,13 +74,53 @@ def best_tags(scores: Floats, starts: IntArray, allowed: BoolArray, cells: int =
     broken = ~(allowed[before, tags] & allowed[tags, after])
     if not broken.any():
         return tags
-    repaired = filled[np.logical_or.reduceat(broken, firsts)]
+    # Steps of one text cannot be done at once, those of several can: a long text is cut where that changes nothing.
+    starts = np.union1d(starts, _sure_ends(scores, tags, after == labels, allowed) + 1)
+    lengths = np.diff(starts)
+    repaired = np.flatnonzero(np.logical_or.reduceat(broken, starts[:-1]))
     repaired = repaired[np.argsort(-lengths[repaired], kind="stable")]
     group = max(1, cells // labels**2)
     for begin in range(0, len(repaired), group):
         some = repaired[begin : begin + group]
         _viterbi(scores, starts[some], lengths[some], allowed, tags)
     return tags
+
+
+def _sure_ends(scores: Floats, tags: NDArray[np.int64], last: BoolArray, allowed: BoolArray) -> IntArray:
+    """Words where a text may be cut in two, each of which is decoded by itself.
+
+    Say that anything may stand before the label O, and that what may follow it is what may begin a text. A word whose
+    best label is O has it in the best sequence if nothing after it makes up for another: a label b of the next word
+    that may not follow O can be replaced by a label c which may, and which may be followed by all that b may be; if
+    this costs less than O gains, b is not in the best sequence.
+
+    Args:
+        tags: (N,), the arg-max.
+        last: (N,), whether a word is the last of its text.
+    """
+    labels = scores.shape[1]
+    inner = allowed[:labels, :labels]
+    outside = [
+        label
+        for label in range(labels)
+        if allowed[:, label].all()
+        and allowed[:labels, labels].all()
+        and (inner[label] == allowed[labels, :labels]).all()
+    ]
+    if not outside:
+        return np.zeros(0, np.int64)
+    sure = np.zeros(len(tags), np.bool_)
+    for label in outside:
+        at = np.flatnonzero(tags == label)
+        best = scores[at].astype(np.float64)
+        gain = best[:, label] - np.delete(best, label, 1).max(1, initial=-np.inf)
+        following = scores[np.minimum(at + 1, len(tags) - 1)].astype(np.float64)
+        cost = np.full(len(at), -np.inf)
+        for b in np.flatnonzero(~inner[label]):
+            stand_in = inner[label] & (inner >= inner[b]).all(1)
+            cost = np.maximum(cost, following[:, b] - following[:, stand_in].max(1, initial=-np.inf))
+        sure[at] = last[at] | (gain > cost)
+    return np.flatnonzero(sure)
 
 
 def _viterbi(scores: Floats, begins: IntArray, lengths: IntArray, allowed: BoolArray, tags: NDArray[np.int64]) -> None:

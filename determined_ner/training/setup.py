@@ -296,6 +296,7 @@ class Training:
             "labels": list(self.labels.names),
             "scheme": self.labels.scheme.value,
             "max_seq_length": self.max_seq_length,
+            "word_splitting": self.corpus.word_splitting,
             "seed": self.seed,
             "data_fingerprints": self.data_fingerprints,
         }
@@ -318,6 +319,8 @@ class Training:
                 f"{len(split.windows) - 1:,} windows of at most {self.max_seq_length} pieces"
             )
         logger.info(f"tags: {self.labels.scheme.value}, {len(self.labels.names)} labels: {' '.join(self.labels.names)}")
+        if self.data.word_splitting == "auto" and self.corpus.word_splitting == "whitespace":
+            logger.info("words: raw text will be cut at white space alone, as the words of train were")
         hparams, slots, loop = self.settings.hparams, self.slots.size, self.loop
         logger.info(
             f"model: {hparams.pretrained_model_name_or_path}, {self.parameters / 1e6:.1f} M parameters, "

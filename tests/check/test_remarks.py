@@ -83,3 +83,23 @@ def test_tags_without_entities(tmp_path, tiny_encoder, tags, scheme):
     assert (train.repeated.count, report.splits["validation"].in_train.count) == (11, 12)
     assert ("\n  entities " in format_report(report)) == (scheme != "PLAIN")
     assert any("no word is tagged as an entity" in r.text for r in report.warnings) == (scheme != "PLAIN")
+
+
+def test_words_that_raw_text_is_cut_into_otherwise_are_told(tmp_path, tiny_encoder):
+    """By type: how many, and how the first ones are cut."""
+    mail = [[("to", "O"), ("ana@x.org", "B-MAIL"), ("and", "O"), ("Ada", "B-PER"), (".", "O")]] * 9
+    files = {name: write_conll(tmp_path / f"{name}.conll", mail) for name in ("train", "validation")}
+    config = write_config(tmp_path / "experiment.yaml", tiny_encoder, files)
+    report = check(config, ["data.word_splitting=rules"], timing=False)
+    facts = report.splits["train"]
+    assert report.word_splitting == "rules" and facts.words_cut_otherwise["MAIL"].count == 9
+    assert "PER" not in facts.words_cut_otherwise
+    (remark,) = [r for r in report.warnings if r.text.startswith("train: words of MAIL 9 of 9")]
+    assert "set data.word_splitting: whitespace" in remark.text
+    assert remark.places[0] == f"{files['train']}:1: word 2: ana@x.org (cut into ana @ x.org)"
+    assert "words of entities cut otherwise in raw text 9 (50.0%)" in " ".join(format_report(report).split())
+
+    report = check(config, [], timing=False)
+    assert report.word_splitting == "whitespace"
+    (remark,) = [r for r in report.warnings if r.text.startswith("train: words of PER 9 of 9")]
+    assert "part marks from words by spaces" in remark.text and "word 4: Ada" in remark.places[0]

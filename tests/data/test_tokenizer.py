@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import Sequence
 
 from determined_ner.data.tokenizer import from_fast_tokenizer, load_tokenizer
+from determined_ner.data.words import visible
 from determined_ner.errors import UserError, first_line
 from determined_ner.hub import Pretrained
 from determined_ner.settings.hyperparameters import Hyperparameters
@@ -43,8 +44,16 @@ def test_words_that_vanish_in_the_tokenizer_still_have_a_piece(loaded):
     assert len(per_word) == 2 * len(ODD) + 2 and per_word.min() >= 1 and per_word.sum() == len(ids)
     before, plain, _ = loaded.pieces([["Ada"]])
     assert ids[: plain[0]].tolist() == before.tolist()
-    assert unknown == 2 * sum(len(loaded.tokenizer.backend_tokenizer.encode([w], is_pretokenized=True,
+    assert unknown == 2 * sum(len(loaded.tokenizer.backend_tokenizer.encode([visible(w)], is_pretokenized=True,
                               add_special_tokens=False).ids) == 0 for w in ODD)  # fmt: skip
+
+
+def test_hidden_characters_change_no_pieces(loaded):
+    """Training and tagging both feed words through here: a soft hyphen or a zero-width mark says nothing."""
+    plain = [["Ada", "went", "to", "Lisbon", "❤"]]
+    hidden = [["\ufeffAda\u200b", "we\u2060nt\x07", "\u200eto\u202c", "Lis\u00adbon\u200d", "❤\ufe0f"]]
+    for ours, expected in zip(loaded.pieces(hidden), loaded.pieces(plain), strict=True):
+        np.testing.assert_array_equal(ours, expected)
 
 
 def test_pieces_are_those_of_the_library(loaded):

@@ -11,6 +11,7 @@ from determined_ner.data.readers.conll_columns import find_columns
 from determined_ner.data.readers.open import read_file
 from determined_ner.data.readers.sentences import Choice
 from determined_ner.predict.inputs import read_columns, read_json_lines
+from determined_ner.tagging.words import RawText
 from tests.conftest import NAMES, PLACES
 
 TEXT = f"{NAMES[0]} {NAMES[1]} went to {PLACES[0]}."
@@ -78,12 +79,28 @@ def test_json_lines_keep_their_keys(tag):
     assert json.loads(out)["predicted_entities"][0]["type"] == "PER"
 
 
+def test_json_lines_come_out_as_they_were_spelled(tag):
+    """Down to the last digit; what JSON cannot hold is refused instead (below)."""
+    rows = [
+        '{"text": "Ada", "pi": 3.14159265358979323846264338327950288, "big": 1e999, "n": 1E+2, "u": "\\u00e9"}',
+        '  {"id" : 12345678901234567890123.0 ,\t"tokens" : [ "Ada", "went" ] }  ',
+        '{"text":""}',
+    ]
+    status, out, _ = tag("\n\n".join(rows) + "\n", name="input.jsonl")
+    lines = out.splitlines()
+    assert status == 0 and len(lines) == 3
+    for row, line, key in zip(rows, lines, ("predicted_entities", "predicted_tags", "predicted_entities"), strict=True):
+        head = row.strip().removesuffix("}").rstrip()
+        assert line.startswith(f'{head}, "{key}": ') and line.endswith("}")
+        assert key in json.loads(line)
+
+
 def test_documents_are_numbered_as_in_training():
     rows = [{"text": "a", "doc_id": 1}, {"text": "b", "doc_id": 1}, {"text": "c", "doc_id": 2}]
     lines = [(i, json.dumps(row)) for i, row in enumerate(rows, 1)]
-    assert [item.document for item in read_json_lines(iter(lines), None, Path("a"))] == [0, 0, 1]
+    assert [item.document for item in read_json_lines(iter(lines), RawText, None, Path("a"))] == [0, 0, 1]
     lines = [(i, json.dumps({"text": "a"})) for i in (1, 2)]
-    assert [item.document for item in read_json_lines(iter(lines), None, Path("a"))] == [0, 1]
+    assert [item.document for item in read_json_lines(iter(lines), RawText, None, Path("a"))] == [0, 1]
     text = "a O\n\nb O\n\n-DOCSTART- O\n\nc O\n# newdoc\nd O"
     head = list(enumerate(text.split("\n"), 1))
     columns = find_columns(head, Choice(need_tags=False), Path("a"))
@@ -105,6 +122,10 @@ def test_documents_are_numbered_as_in_training():
         ("a.jsonl", b'{"text": "\\ud800"}\n', "half a character"),
         ("a.jsonl", b'{"text": "a", "id": "\\udc00"}\n', "half a character"),
         ("a.jsonl", b'{"text": "a", "predicted_entities": 1}\n', "has 'predicted_entities' already"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "a", "x": NaN}\n', "a.jsonl:2: NaN is no JSON"),
+        ("a.jsonl", b'{"text": "a", "x": [-Infinity]}\n', "a.jsonl:1: -Infinity is no JSON"),
+        ("a.jsonl", b'{"text": "a", "id": 1, "text": "b"}\n', "a.jsonl:1: key 'text' stands twice"),
+        ("a.jsonl", b'{"text": "a"}\n\n{"text": "a", "x": {"k": 1, "k": 1}}\n', "a.jsonl:3: key 'k' stands twice"),
         ("a.txt", b"-DOCSTART- O\n\nAda B-PER\nwent O\n", "a.txt:3: 'Ada B-PER' may be a word and its tag"),
         ("a.csv", b"a,b\n", "csv is not read here"),
         ("a.parquet", b"PAR1", "parquet is not read here"),

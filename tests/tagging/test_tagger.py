@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import pickle
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -206,11 +208,89 @@ def test_buffers_are_bounded_and_documents_are_not_cut():
     assert [[size for size, _ in buffer] for buffer in kept] == [[5, 0, 0, 20], [1, 1], [1]]
 
 
-def test_a_programmers_mistakes_raise_the_usual_errors(tagger, model_dir):
-    with pytest.raises(TypeError, match=r"tagger\(\[text\]\)"):
-        tagger("Ada went")
+@pytest.mark.parametrize(
+    ("texts", "error", "said"),
+    [
+        ("Ada went", TypeError, r"not one text; write tagger\(\[text\]\)"),
+        (None, TypeError, r"not None; write tagger\(\[text\]\)"),
+        (3, TypeError, r"not 3 \(int\)"),
+        (b"Ada", TypeError, r"not b'Ada' \(bytes\)"),
+        ({"text": "Ada"}, TypeError, r"not {'text': 'Ada'} \(dict\)"),
+        (["Ada", ["Ada", "went"]], TypeError, r"texts\[1\] is \['Ada', 'went'\] \(list\); .* tagger.tag\(texts\)"),
+        (["Ada", None], TypeError, r"texts\[1\] is None; every text is a string"),
+        (["Ada", "\ud800"], ValueError, r"texts\[1\] has half a character .*'\\ud800'"),
+    ],
+)
+def test_texts_are_asked_for_by_name(tagger, texts, error, said):
+    with pytest.raises(error, match=said):
+        tagger(texts)
+
+
+@pytest.mark.parametrize(
+    ("texts", "error", "said"),
+    [
+        ("Ada went", TypeError, r"not one raw text; write tagger\(\[text\]\)"),
+        (["Ada went to Oslo."], TypeError, r"for raw texts write tagger\(texts\)"),
+        (["Ada", "went"], TypeError, r"for the words of one text tagger.tag\(\[words\]\)"),
+        (None, TypeError, r"not None; write tagger.tag\(\[words\]\)"),
+        (3, TypeError, r"not 3 \(int\)"),
+        ([["Ada"], "went"], TypeError, r"texts\[1\] is 'went' \(str\)"),
+        ([["Ada"], 3], TypeError, r"texts\[1\] is 3 \(int\)"),
+        ([["Ada", None]], TypeError, r"texts\[0\]\[1\] is None; every word is a string"),
+        ([["Ada", 3]], TypeError, r"texts\[0\]\[1\] is 3 \(int\)"),
+        ([[], ["Ada", "\udc00"]], ValueError, r"texts\[1\] has half a character"),
+    ],
+)
+def test_words_are_asked_for_by_name(tagger, texts, error, said):
+    with pytest.raises(error, match=said):
+        tagger.tag(texts)
+
+
+def test_any_iterable_of_strings_will_do(tagger):
+    text = f"{NAMES[0]} went to {PLACES[0]}."
+    assert tagger(iter((text, ""))) == tagger([text, ""])
+    assert tagger.tag([np.array(["Ada", "went"]), ("Oslo",)]).tags == tagger.tag([["Ada", "went"], ["Oslo"]]).tags
+
+
+def test_the_choices_are_checked(model_dir):
     with pytest.raises(ValueError, match="'tensorflow'"):
         Tagger.from_pretrained(model_dir, backend="tensorflow")
+    with pytest.raises(ValueError, match=r"device 'tpu9' is not here; there is cpu"):
+        Tagger.from_pretrained(model_dir, device="tpu9")
+    with pytest.raises(ValueError, match=r"device 'cuda:99' is not here"):
+        Tagger.from_pretrained(model_dir, device="cuda:99")
+    with pytest.raises(ValueError, match="ONNX Runtime runs on the CPU"):
+        Tagger.from_pretrained(model_dir, backend="onnx", device="cuda")
+    for size in (0, -1, 2.0, "8"):
+        with pytest.raises(ValueError, match="batch_size"):
+            Tagger.from_pretrained(model_dir, batch_size=size)
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_a_batch_size_bounds_what_goes_through_the_model_and_changes_no_tag(tagger, model_dir, size):
+    texts = [["Ada", "went"] * (1 + i % 70) for i in range(20)]
+    other = Tagger.from_pretrained(model_dir, device="cpu", batch_size=size)
+    model, sizes = other._model, []
+    other._model = lambda ids, mask: (sizes.append(len(ids)), model(ids, mask))[1]
+    found, expected = other.tag(texts), tagger.tag(texts)
+    assert max(sizes) == min(size, sum(sizes)) and len(sizes) == -(-sum(sizes) // size)
+    assert found.tags == expected.tags
+    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-5)
+
+
+def test_a_tagger_can_be_pickled_and_used_in_another_process(tagger, onnx_dir, tmp_path):
+    texts = [f"{NAMES[0]} went to {PLACES[0]}."]
+    for one in (tagger, Tagger.from_pretrained(onnx_dir, backend="onnx", threads=1)):
+        assert pickle.loads(pickle.dumps(one))(texts) == one(texts)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert list(pool.map(tagger, [texts])) == [tagger(texts)]
+
+
+def test_one_long_text_tells_how_far_it_is(tagger):
+    words = ["Ada", "went", "to", "Oslo"] * 2000
+    told: list[int] = []
+    tagger.tag([words, ["Bo"]], progress=told.append)
+    assert sum(told) == 8001 and max(told) < 1000
 
 
 # -- Refused directories ------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from determined_ner.tags import decoding
 from determined_ner.tags.decoding import allowed_transitions, best_tags
 from determined_ner.tags.schemes import Scheme, bad_tags
 
@@ -89,3 +90,27 @@ def test_valid_tags_are_left_as_they_are():
     scores[:, 4] = 1.0
     scores[2, 0] = 1.0  # a tie of B-A and O
     assert best_tags(scores, np.array([0, 5]), allowed_transitions(labels, Scheme.IOB2)).tolist() == [4, 4, 0, 4, 4]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_long_text_is_cut_where_that_changes_nothing(scheme, monkeypatch):
+    """It is decoded in parts, all at once, and to the same tags as step by step."""
+    rng = np.random.default_rng(3)
+    labels, starts = LABELS[scheme], np.array([0, 5000, 5003, 9000])
+    scores = rng.normal(size=(9000, len(labels)), scale=2)
+    scores[:, labels.index("O")] += rng.choice([0, 6], 9000)
+    allowed = allowed_transitions(labels, scheme)
+    parts = best_tags(scores, starts, allowed)
+    longest: list[int] = []
+    step_by_step = decoding._viterbi
+
+    def viterbi(scores, begins, lengths, *more) -> None:
+        longest.append(int(lengths[0]))
+        step_by_step(scores, begins, lengths, *more)
+
+    monkeypatch.setattr(decoding, "_viterbi", viterbi)
+    best_tags(scores, starts, allowed)
+    monkeypatch.setattr(decoding, "_sure_ends", lambda *_: np.zeros(0, np.int64))
+    np.testing.assert_array_equal(parts, best_tags(scores, starts, allowed))
+    if scheme in (Scheme.IOB1, Scheme.IOB2):
+        assert longest[0] < 100 and longest[1] == 5000

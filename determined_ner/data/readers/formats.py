@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -106,7 +107,16 @@ def jsonl_table(lines: Iterator[Line], path: Path) -> Table:
         UserError: while rows are read, at a line that is no object.
     """
     filled = ((number, text) for number, text in lines if text.strip(BLANK))
-    return Table("jsonl", [], (_json_row(_parse_json(text, path, number), path, number) for number, text in filled))
+    return Table("jsonl", [], ((number, json_object(text, path, number)) for number, text in filled))
+
+
+def json_object(text: str, path: Path, line: int) -> dict[str, Any]:
+    """The object of one line of JSON Lines.
+
+    Raises:
+        UserError: it is no JSON, no object, or an object in it has a key twice.
+    """
+    return _checked_object(_parse_json(text, path, line), path, line)
 
 
 def is_json_lines(head: list[Line]) -> bool:
@@ -142,13 +152,15 @@ def json_table(lines: Iterator[Line], choice: Choice, path: Path) -> Table:
     if not text.strip(BLANK + "\n"):
         raise empty_file_error(path)
     rows = _json_rows(_parse_json(text, path, 1), choice, path)
-    return Table("json", [], (_json_row(row, path, number) for number, row in enumerate(rows, 1)))
+    return Table("json", [], ((number, _checked_object(row, path, number)) for number, row in enumerate(rows, 1)))
 
 
 def _parse_json(text: str, path: Path, line: int) -> Any:
     """The value of JSON text that begins in ``line``."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+    except _BadValueError as error:
+        raise UserError(f"{path}:{line}", *error.args) from None
     except json.JSONDecodeError as error:
         near = shown(text[max(0, error.pos - 20) : error.pos + 20])
         trouble, line = f"{error.msg} at column {error.colno}, near {near}", line + error.lineno - 1
@@ -157,14 +169,32 @@ def _parse_json(text: str, path: Path, line: int) -> Any:
     raise UserError(f"{path}:{line}", f"not JSON ({trouble})", "fix it (a .jsonl file has one object a line)")
 
 
-def _json_row(value: object, path: Path, number: int) -> Row:
+class _BadValueError(Exception):
+    """A problem and its remedy, found where the place is not known."""
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, each of whose keys stands once: Python would take the last of equal ones."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise _BadValueError(f"key {shown(twice)} stands twice in an object", "remove or rename one of them")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN, Infinity and -Infinity, which Python would read."""
+    raise _BadValueError(f"{name} is no JSON", "write a number or null, or leave it out")
+
+
+def _checked_object(value: object, path: Path, number: int) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(
             f"{path}:{number}",
             f"{shown(value)} ({type(value).__name__}) is not an object",
             'write objects, {"tokens": [...], "ner_tags": [...]}',
         )
-    return number, value
+    return value
 
 
 def _json_rows(value: object, choice: Choice, path: Path) -> list[Any]:

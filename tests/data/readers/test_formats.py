@@ -91,6 +91,8 @@ def test_json_for_prediction(write: Write) -> None:
         ('{"tokens": ' + "[" * 100_000 + "\n", 1, ("not JSON", "recursion", "[[[")),
         ('{"tokens": ' + "1" * 5000 + "}\n", 1, ("not JSON", "11111")),
         ("{\n", 1, ("not JSON", "'{'")),
+        (TWO_JSONL + '{"tokens": ["a"], "ner_tags": ["O"], "tokens": ["b"]}\n', 3, ("'tokens' stands twice", "rename")),
+        (TWO_JSONL + '{"tokens": ["a"], "ner_tags": ["O"], "score": NaN}\n', 3, ("NaN is no JSON",)),
     ],
 )
 def test_broken_json_lines(write: Write, content: str, line: int, parts: tuple[str, ...]) -> None:
@@ -103,6 +105,7 @@ def test_broken_json_lines(write: Write, content: str, line: int, parts: tuple[s
         ('[{"tokens": ["a"],\n "tags": ["O" "O"]}]', 2, ("not JSON", "column 15", "O")),
         ('[{"tokens": ["a"], "tags": ["O"]},\n 7]', 2, ("7 (int)", "not an object")),
         ("7", 1, ("7",)),
+        ('[{"tokens": ["a"], "tags": ["O"], "tags": ["O"]}]', 1, ("'tags' stands twice",)),
         ('{"train": [{"a": 1}], "dev": [{"a": 1}]}', 1, ("['train', 'dev']", "'data'")),
         ('{"version": 1}', 1, ("['version']", "'data'")),
         ('{"tokens": [["a"]], "tags": [["O"], ["O"]]}', 1, ("unequal", "'tokens': 1", "'tags': 2")),
