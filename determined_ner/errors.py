@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import select
 import shutil
 import signal
@@ -63,12 +62,8 @@ def first_line(error: BaseException) -> str:
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
 """Errors of the system that more room or rights would fix."""
-_LIBRARY_SAYS = re.compile(
-    # Rust's libraries (tokenizers, safetensors) raise kinds of their own, with the system's words in them …
-    rf"\(os error ({'|'.join(map(str, UNWRITABLE))})\)|{os.strerror(errno.ENOSPC)}|{os.strerror(errno.EDQUOT)}"
-    # … and torch's writer of archives says no more than where it got stuck.
-    "|(?P<stuck>PytorchStreamWriter|inline_container|iostream error)"
-)
+_TORCH_IS_STUCK = ("PytorchStreamWriter", "inline_container", "iostream error")
+"""What torch's writer of archives says when it cannot write."""
 
 
 def why_unwritable(error: BaseException) -> str | None:
@@ -77,10 +72,15 @@ def why_unwritable(error: BaseException) -> str | None:
         return str(error.args[0][0][2]) if isinstance(error.args[0], list) else str(error)
     if isinstance(error, OSError):
         return str(error) if error.errno in UNWRITABLE else None
-    said = _LIBRARY_SAYS.search(str(error))
-    if said is None or isinstance(error, UserError):
+    if isinstance(error, UserError):
         return None
-    return f"the disk is full, or lost ({first_line(error)})" if said["stuck"] else first_line(error)
+    said = str(error)
+    for number in UNWRITABLE:  # Rust's libraries (tokenizers, safetensors) raise kinds of their own
+        if f"(os error {number})" in said or (number in (errno.ENOSPC, errno.EDQUOT) and os.strerror(number) in said):
+            return f"[Errno {number}] {os.strerror(number)}"
+    if any(words in said for words in _TORCH_IS_STUCK):
+        return f"the disk is full, or lost ({first_line(error)})"
+    return None
 
 
 @contextlib.contextmanager
