@@ -147,7 +147,7 @@ def test_what_cannot_be_written_is_named(error, reason):
 
 
 def test_a_mistake_and_a_fault_are_not_taken_for_a_full_disk():
-    for error in (UserError("a", "b", "c"), KeyError("x")):
+    for error in (UserError("a", "b", "c"), KeyError("x"), OSError(errno.EMFILE, "Too many open files")):
         with pytest.raises(type(error)) as caught, write_errors_explained("out", "make room"):
             raise error
         assert caught.value is error
@@ -208,5 +208,5 @@ def test_a_current_directory_that_is_gone_is_told(tmp_path, capsys, monkeypatch)
     (gone := tmp_path / "gone").mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert exit_status(lambda: (tmp_path / "none").read_text(), interrupted="", unwritable="") == 2
-    assert capsys.readouterr().err == "error: the current directory no longer exists; change to one that does\n"
+    assert exit_status(lambda: None, interrupted="", unwritable="") == 2
+    assert capsys.readouterr().err == "error: the current directory: no longer exists; change to one that does\n"
