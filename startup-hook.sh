@@ -19,7 +19,6 @@ MINIMA = {
     "datasets": "3.0",
     "pydantic": "2.8",
     "pyarrow": "15",
-    "filelock": "3",
     "tqdm": "4",
     "tensorboard": "2",
 }
@@ -68,7 +67,6 @@ def pins(torch, python=sys.version_info):
         "datasets": "3.6.0" if old_torch else "5.2.0",
         "pydantic": "2.14.3",
         "pyarrow": "25.0.1" if old_torch or old_python else "26.0.1",
-        "filelock": "4.1.0",
         "tqdm": "4.70.1",
         "tensorboard": "2.21.0",
         "onnx": "1.23.2",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import select
 import shutil
 import signal
@@ -63,12 +62,10 @@ def first_line(error: BaseException) -> str:
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
 """Errors of the system that more room or rights would fix."""
-_LIBRARY_SAYS = re.compile(
-    # Rust's libraries (tokenizers, safetensors) raise kinds of their own, with the system's words in them …
-    rf"\(os error ({'|'.join(map(str, UNWRITABLE))})\)|{os.strerror(errno.ENOSPC)}|{os.strerror(errno.EDQUOT)}"
-    # … and torch's writer of archives says no more than where it got stuck.
-    "|(?P<stuck>PytorchStreamWriter|inline_container|iostream error)"
-)
+TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+"""Errors of the system that a higher limit would fix."""
+_TORCH_IS_STUCK = ("PytorchStreamWriter", "inline_container", "iostream error")
+"""What torch's writer of archives says when it cannot write."""
 
 
 def why_unwritable(error: BaseException) -> str | None:
@@ -77,10 +74,15 @@ def why_unwritable(error: BaseException) -> str | None:
         return str(error.args[0][0][2]) if isinstance(error.args[0], list) else str(error)
     if isinstance(error, OSError):
         return str(error) if error.errno in UNWRITABLE else None
-    said = _LIBRARY_SAYS.search(str(error))
-    if said is None or isinstance(error, UserError):
+    if isinstance(error, UserError):
         return None
-    return f"the disk is full, or lost ({first_line(error)})" if said["stuck"] else first_line(error)
+    said = str(error)
+    for number in UNWRITABLE:  # Rust's libraries (tokenizers, safetensors) raise kinds of their own
+        if f"(os error {number})" in said or (number in (errno.ENOSPC, errno.EDQUOT) and os.strerror(number) in said):
+            return f"[Errno {number}] {os.strerror(number)}"
+    if any(words in said for words in _TORCH_IS_STUCK):
+        return f"the disk is full, or lost ({first_line(error)})"
+    return None
 
 
 @contextlib.contextmanager
@@ -96,7 +98,7 @@ def write_errors_explained(where: object, remedy: str) -> Iterator[None]:
         yield
     except Exception as error:
         reason = why_unwritable(error)
-        if reason is None and isinstance(error, OSError):
+        if reason is None and isinstance(error, OSError) and error.errno not in TOO_MANY_FILES:
             reason = str(error)
         if reason is None:
             raise
@@ -117,6 +119,7 @@ def exit_status(command: Callable[[], object], interrupted: str, unwritable: str
     _occupy_standard_descriptors()
     try:
         try:
+            _check_current_directory()
             command()
         finally:
             output_error = _flush_output()
@@ -144,17 +147,24 @@ def _of_the_system(error: Exception, output_error: OSError | None, unwritable: s
     """The message about an error that has to do with the machine, not with the program; None: it is of another kind."""
     if output_error is not None and isinstance(error, OSError):
         return f"standard output: cannot be written ({output_error.strerror}); make room, or send it elsewhere"
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+    if isinstance(error, OSError) and error.errno in TOO_MANY_FILES:
         return f"{error}; allow more, as by ulimit -n 1024, then {unwritable}"
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return f"{error}; give it another name, then {unwritable}"
     if (reason := why_unwritable(error)) is not None:
         return f"{reason}; make room or rights, then {unwritable}"
+    return None
+
+
+def _check_current_directory() -> None:
+    """
+    Raises:
+        UserError: it was removed. Relative paths mean nothing then, and libraries end the process.
+    """
     try:
         Path.cwd()
     except FileNotFoundError:
-        return "the current directory no longer exists; change to one that does"
-    return None
+        raise UserError("the current directory", "no longer exists", "change to one that does") from None
 
 
 def standard_output() -> TextIO:

@@ -26,7 +26,7 @@ from tests.conftest import (
     write_config,
     write_conll,
 )
-from tests.killing import content, killed, litter
+from tests.forked import content, forked, litter
 
 KILLS = [4, pytest.param(40, marks=pytest.mark.slow)]
 """Of a chain."""
@@ -61,13 +61,13 @@ def chain(action: Callable[[], int], kills: int, look: Callable[[], None], rng: 
         patch.setenv("OMP_NUM_THREADS", "1")
         for number in range(kills):
             if number % 4 == 3:
-                status, _ = killed(action, seconds=rng.uniform(0.05, 2))
+                status, _ = forked(action, seconds=rng.uniform(0.05, 2))
             else:
-                status, _ = killed(action, operation=rng.randint(1, 60 if number % 4 else 300))
+                status, _ = forked(action, operation=rng.randint(1, 60 if number % 4 else 300))
             look()
             if status != -9:
                 break
-        assert killed(action)[0] == 0
+        assert forked(action)[0] == 0
         look()
 
 
@@ -139,7 +139,7 @@ def test_an_export_that_was_killed_is_not_there_and_the_next_is_whole(run, tmp_p
 
     rng = random.Random(kills)
     for _ in range(kills):
-        killed(command("export", run, "--output", output), operation=rng.randint(1, 80))
+        forked(command("export", run, "--output", output), operation=rng.randint(1, 80))
         look()
     assert command("export", run, "--output", output)() == 0
     assert content(output) == content(whole) and not litter(tmp_path)
@@ -158,7 +158,7 @@ def test_a_report_that_was_killed_leaves_the_earlier_one_or_the_new_one(run, tmp
 
     rng = random.Random(kills)
     for _ in range(kills):
-        killed(action, operation=rng.randint(1, 132))
+        forked(action, operation=rng.randint(1, 132))
         look()
     assert action() == 0
     look()
@@ -171,7 +171,7 @@ def test_a_prediction_that_was_killed_leaves_the_earlier_one_or_the_new_one(run,
     output.write_text("earlier")
     action = command("predict", run / "model", text, "--output", output, "--overwrite")
     for number in range(1, 7):
-        assert killed(action, operation=number)[0] == -9
+        assert forked(action, operation=number)[0] == -9
         found = output.read_text()
         assert found == "earlier" or found.count("\n") == 50
     assert action() == 0

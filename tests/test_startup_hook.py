@@ -28,7 +28,6 @@ RECENT = {
     "datasets": "3.0.1",
     "pydantic": "2.8",
     "pyarrow": "15.0.2",
-    "filelock": "3.13.1",
     "tqdm": "4.66.1",
     "tensorboard": "2.14.0",
 }

@@ -64,7 +64,7 @@ def test_an_error_reaches_other_slots_as_it_is():
         (
             Exception("No space left on device (os error 28)"),  # of tokenizers
             2,
-            "error: No space left on device (os error 28); make room or rights, then go on\n",
+            "error: [Errno 28] No space left on device; make room or rights, then go on\n",
         ),
         (
             OSError(errno.EMFILE, "Too many open files"),
@@ -122,11 +122,8 @@ def test_the_first_line_of_a_librarys_message(error, said):
         (shutil.Error([("a", "b", "[Errno 28] No space left on device")]), "[Errno 28] No space left on device"),
         (RuntimeError("[enforce fail at inline_container.cc:603] . "), "the disk is full, or lost ([enforce fail at"),
         (RuntimeError("shapes differ"), None),
-        (Exception("No space left on device (os error 28)"), "No space left on device (os error 28)"),  # tokenizers
-        (
-            ValueError("I/O error: File too large (os error 27)"),
-            "I/O error: File too large (os error 27)",
-        ),  # safetensors
+        (Exception("No space left on device (os error 28)"), "[Errno 28] No space left on device"),  # of tokenizers
+        (ValueError("I/O error: File too large (os error 27)"), "[Errno 27] File too large"),  # of safetensors
         (ValueError("I/O error: Is a directory (os error 21)"), None),
         (UserError("a", "No space left on device"), None),  # it has its message already
     ],
@@ -136,15 +133,21 @@ def test_what_keeps_a_file_from_being_written(error, reason):
     assert found is None if reason is None else found is not None and found.startswith(reason)
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOENT, "No such file"), Exception("File too large (os error 27)")])
-def test_what_cannot_be_written_is_named(error):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOENT, "No such file"), "[Errno 2] No such file"),
+        (Exception("File too large (os error 27)"), "[Errno 27] File too large"),
+    ],
+)
+def test_what_cannot_be_written_is_named(error, reason):
     with pytest.raises(UserError) as caught, write_errors_explained("out", "make room"):
         raise error
-    assert str(caught.value) == f"out: cannot be written: {error}; make room"
+    assert str(caught.value) == f"out: cannot be written: {reason}; make room"
 
 
 def test_a_mistake_and_a_fault_are_not_taken_for_a_full_disk():
-    for error in (UserError("a", "b", "c"), KeyError("x")):
+    for error in (UserError("a", "b", "c"), KeyError("x"), OSError(errno.EMFILE, "Too many open files")):
         with pytest.raises(type(error)) as caught, write_errors_explained("out", "make room"):
             raise error
         assert caught.value is error
@@ -205,5 +208,5 @@ def test_a_current_directory_that_is_gone_is_told(tmp_path, capsys, monkeypatch)
     (gone := tmp_path / "gone").mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert exit_status(lambda: (tmp_path / "none").read_text(), interrupted="", unwritable="") == 2
-    assert capsys.readouterr().err == "error: the current directory no longer exists; change to one that does\n"
+    assert exit_status(lambda: None, interrupted="", unwritable="") == 2
+    assert capsys.readouterr().err == "error: the current directory: no longer exists; change to one that does\n"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from determined_ner.errors import UserError
+from determined_ner.errors import TOO_MANY_FILES, UserError
 from determined_ner.files.atomic import replacing_directory, write_json
 from determined_ner.files.workplace import locked
 
@@ -56,6 +56,8 @@ def build_once(root: Path, name: str, build: Callable[[Path], None], overwrite: 
                     build(partial)
                     write_json(partial / ENTRY_FILE, _checksums(partial))
     except OSError as error:
+        if error.errno in TOO_MANY_FILES:
+            raise
         raise UserError(root, f"the cache of tokenized data cannot be written: {error}", "set data.cache_dir") from None
     return target
 

@@ -139,7 +139,7 @@ def _check_free(folder: Path, where: str) -> None:
         raise UserError(where, "holds a run already", "add --resume to go on with it, or name another")
     if taken:
         problem = f"holds {', '.join(taken)}, which a run would overwrite"
-        raise UserError(where, problem, "add --resume if it is of a run, else name another folder")
+        raise UserError(where, problem, "add --resume if it is of a run, else move it away or name another folder")
 
 
 @contextlib.contextmanager

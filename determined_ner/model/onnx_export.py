@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import inspect
 import json
 import logging
@@ -19,7 +20,8 @@ from typing import Any
 
 import torch
 
-from determined_ner.errors import UserError, first_line
+from determined_ner.errors import UserError, first_line, why_unwritable, write_errors_explained
+from determined_ner.files.workplace import workplace
 from determined_ner.model.onnx_session import INPUTS, OUTPUT, require
 
 OPSET = 17
@@ -85,6 +87,8 @@ def export_onnx(
         except (OSError, MemoryError):
             raise
         except Exception as error:  # of dozens of kinds
+            if why_unwritable(error) is not None:
+                raise
             raise UserError(
                 "",
                 f"a model of type {model.config.model_type!r} cannot be written as ONNX: {first_line(error)}",
@@ -208,21 +212,33 @@ def _replacing(path: Path) -> Iterator[Path]:
 
     In a folder of its own beside it: a graph knows its weights by their file's name, and exporters leave other files.
     """
+    with (
+        write_errors_explained(path, "free disk space, or write where you may"),
+        _writes_of_onnxruntime(),
+        workplace(path) as folder,
+    ):
+        file = folder / path.name
+        yield file
+        if _weights_file(file).exists():
+            _weights_file(file).replace(_weights_file(path))
+        else:
+            _weights_file(path).unlink(missing_ok=True)
+        file.replace(path)
+
+
+@contextlib.contextmanager
+def _writes_of_onnxruntime() -> Iterator[None]:
+    """
+    Raises:
+        OSError: in place of what onnxruntime raises where it cannot write a file, or read again what it wrote.
+    """
     try:
-        with tempfile.TemporaryDirectory(
-            prefix=f".{path.name}.", dir=path.parent, ignore_cleanup_errors=True
-        ) as folder:
-            file = Path(folder) / path.name
-            yield file
-            if _weights_file(file).exists():
-                _weights_file(file).replace(_weights_file(path))
-            else:
-                _weights_file(path).unlink(missing_ok=True)
-            file.replace(path)
-    except OSError as error:
-        raise UserError(
-            path, f"cannot be written: {error.strerror or error}", "free disk space, or write where you may"
-        ) from error
+        yield
+    except Exception as error:
+        if type(error).__name__ != "InvalidProtobuf":
+            raise
+        full = f"No space left on device (or in {tempfile.gettempdir()})"
+        raise OSError(errno.ENOSPC, full) from error
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -144,11 +145,26 @@ def test_what_cannot_be_written_leaves_the_old_file(exported, tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(onnx, "save_model", full)
-    with pytest.raises(UserError, match=r"model\.onnx: cannot be written: No space left on device"):
+    with pytest.raises(UserError, match=r"model\.onnx: cannot be written: .*No space left on device"):
         export_onnx(make_model(), path, ("A", "B", "C", "D", "E"))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.onnx", "model.onnx.data"]
     session = open_session(path)
     assert read_labels(session, path) == NAMES
+
+
+def test_a_temporary_directory_that_is_full_is_named(exported, tmp_path, monkeypatch):
+    """onnxruntime writes there too, and says no more than that it cannot read what it wrote."""
+
+    class InvalidProtobuf(Exception):  # noqa: N818
+        pass
+
+    def full(*_, **__):
+        raise InvalidProtobuf("Load model from x failed:Protobuf parsing failed.")
+
+    monkeypatch.setattr("onnxruntime.quantization.quantize_dynamic", full)
+    with pytest.raises(UserError, match=r"int8\.onnx: cannot be written: .*No space left.*free disk space") as caught:
+        quantize_onnx(exported, tmp_path / "int8.onnx")
+    assert tempfile.gettempdir() in str(caught.value) and list(tmp_path.iterdir()) == []
 
 
 def test_a_model_that_cannot_be_traced_is_refused(tmp_path, monkeypatch):

@@ -1,8 +1,9 @@
-"""Commands that are killed before their k-th file operation, in a copy of this process in which all is imported."""
+"""Commands in a copy of this process, in which all is imported: killed before a file operation, or on a full disk."""
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import time
@@ -15,13 +16,21 @@ CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.tru
 """What Python's audit hooks tell of beside ``open``; each is told before it is done."""
 
 
-def killed(action: Callable[[], int], operation: int = 0, seconds: float = 0.0) -> tuple[int, int]:
+def forked(
+    action: Callable[[], int],
+    operation: int = 0,
+    seconds: float = 0.0,
+    largest_file: int = 0,
+    log: str | os.PathLike[str] = os.devnull,
+) -> tuple[int, int]:
     """Do something in a copy of this process.
 
     Args:
         action: gives an exit status.
         operation: number of the file operation (from 1) before which the copy is killed; 0: of none.
         seconds: after which it is killed; 0: never. What libraries of C and Rust do to files is hit by time alone.
+        largest_file: bytes of a file, of which writing more fails as on a full disk, whatever writes; 0: any number.
+        log: where its output goes.
 
     Returns:
         exit status, -9 of a killed one, and how many file operations there were (0 if it was killed).
@@ -32,16 +41,19 @@ def killed(action: Callable[[], int], operation: int = 0, seconds: float = 0.0) 
         status = 99
         try:
             os.close(reading)
-            log = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
+            written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(written, 1)
+            os.dup2(written, 2)
             sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
             done = _count_operations(operation)
+            if largest_file:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
             status = action()
             os.write(writing, str(done()).encode())
         except BaseException:
             os.write(writing, traceback.format_exc().encode())
         finally:
+            sys.stderr.flush()
             os._exit(status)
     os.close(writing)
     if seconds:
