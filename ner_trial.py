@@ -12,6 +12,11 @@ import sys
 from pathlib import Path
 
 import determined_ner
+from determined_ner.interrupts import die_of_interrupt, end_at_interrupt, raise_at_interrupt
+
+if __name__ == "__main__":
+    end_at_interrupt()
+
 from determined_ner.settings.arguments import parse_train_arguments
 
 if Path(determined_ner.__file__).resolve().parents[1] != Path(__file__).resolve().parent:
@@ -24,7 +29,9 @@ if __name__ == "__main__":
 
     import ner_trial  # the module, not this script: checkpoints name the class as ner_trial:NERTrial
 
-    sys.exit(ner_trial.main())
+    status = ner_trial.main()
+    die_of_interrupt()
+    sys.exit(status)
 
 import argparse
 from typing import Any
@@ -116,6 +123,7 @@ def train(arguments: argparse.Namespace) -> int:
     """
 
     def run() -> None:
+        raise_at_interrupt()
         info = det.get_cluster_info()
         if info is None or info.task_type != "TRIAL":
             run_locally(arguments, NERTrial)

@@ -13,6 +13,7 @@ from importlib import import_module
 
 from determined_ner import __version__
 from determined_ner.errors import UserError, exit_status
+from determined_ner.interrupts import raise_at_interrupt
 from determined_ner.settings.arguments import (
     CommandParser,
     add_config_arguments,
@@ -59,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         nonlocal status
         try:
             function = getattr(import_module(verb.module), verb.function)
+            raise_at_interrupt()
             status = (function(arguments) if verb.add_arguments else function()) or 0
         except ModuleNotFoundError as error:
             if not verb.extra or str(error.name).partition(".")[0] in ("determined_ner", "ner_trial"):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from determined_ner.interrupts import is_chief, was_interrupted
 from determined_ner.masks import masked
 
 
@@ -125,20 +126,21 @@ def exit_status(command: Callable[[], object], interrupted: str, unwritable: str
             output_error = _flush_output()
         if output_error is not None:
             raise output_error
-    except UserError as error:
-        if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # one message a machine, not one a process
-            print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"interrupted; {interrupted}", file=sys.stderr)
-        return 130
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) or was_interrupted():
+            if is_chief():
+                print(f"interrupted; {interrupted}", file=sys.stderr)
+            return 130
+        if isinstance(error, UserError):
+            if is_chief():
+                print(f"error: {error}", file=sys.stderr)
+            return 2
         if isinstance(error, BrokenPipeError) and (output_error is not None or _nobody_reads()):
             return 128 + signal.SIGPIPE  # as of a filter before `head`
         message = _of_the_system(error, output_error, unwritable)
         if message is None:
             raise
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {masked(message)}", file=sys.stderr)
         return 2
     return 0
 

@@ -119,4 +119,4 @@ def test_importing_a_module_does_nothing():
         for node in tree.body
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
     }
-    assert calls.keys() == {"determined_ner.__main__"}
+    assert calls == {}

@@ -91,7 +91,7 @@ def test_the_wheel_holds_the_package_the_root_modules_and_the_default_config(whe
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
         (scripts,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
-        assert "determined-ner = determined_ner.cli:main" in archive.read(scripts).decode()
+        assert "determined-ner = determined_ner.__main__:main" in archive.read(scripts).decode()
         assert archive.read("determined_ner/ner_config.yaml") == (ROOT / "ner_config.yaml").read_bytes()
     files = {
         path for path in (ROOT / "determined_ner").rglob("*") if path.is_file() and path.parent.name != "__pycache__"

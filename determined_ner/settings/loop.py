@@ -97,10 +97,9 @@ def parse_loop(config: dict[str, Any], settings: Settings) -> LoopSettings:
     metric = _value(config, "searcher.metric") or "f1"
     if not isinstance(metric, str):
         raise UserError("searcher.metric", f"{shown(metric)} is not the name of a metric", "write f1")
-    if metric not in METRICS and metric not in LEGACY_METRICS and not metric.startswith(TYPE_METRIC):
-        meant = _metric_meant(metric)
-        known = f"there are {', '.join(METRICS)} and f1_TYPE of each entity type"
-        raise UserError("searcher.metric", f"{shown(metric)} is no metric", f"write {meant}" if meant else known)
+    known = metric in METRICS or metric in LEGACY_METRICS or metric.startswith(TYPE_METRIC)
+    if not known and (meant := _metric_meant(metric)):
+        raise UserError("searcher.metric", f"{shown(metric)} is no metric", f"write {meant}")
     scheduling_unit = _number(config, "scheduling_unit", 0, at_least=0)
     return LoopSettings(
         length=training_length(config, settings, aggregation, warnings),

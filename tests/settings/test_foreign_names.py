@@ -177,11 +177,6 @@ def test_a_metric_of_another_trainer_is_refused_with_its_name_here_whatever_its_
         assert (refused.value.where, refused.value.remedy) == ("searcher.metric", f"write {meant}")
 
 
-def test_a_metric_that_nobody_has_is_refused_with_those_that_there_are():
-    with pytest.raises(UserError, match=r"searcher\.metric: 'bleu' is no metric; there are loss, accuracy, .* f1_TYPE"):
-        parse_loop({"searcher": {"metric": "bleu"}}, parse_settings(HPARAMS, DATA))
-
-
 @pytest.mark.parametrize("task", ["POS", "pos", "Ner", "chunk"])
 def test_a_task_is_known_in_any_case(task):
     assert parse_settings({**HPARAMS, "finetuning_task": task}, DATA).hparams.finetuning_task == task.lower()
