@@ -56,7 +56,10 @@ def longest_window(config: Any, source: Pretrained, tokenizer_limit: int) -> int
     Raises:
         UserError: no encoder can be built from the config.
     """
-    limits = [min(tokenizer_limit, 1_000_000)]
+    if not (isinstance(tokenizer_limit, int | float) and tokenizer_limit >= 1):
+        problem = f"model_max_length of its tokenizer is {tokenizer_limit!r}, which is no number of pieces"
+        raise source.refused(problem, "correct it in its tokenizer_config.json, or copy it again")
+    limits = [int(min(tokenizer_limit, 1_000_000))]
     stated = getattr(config, "max_position_embeddings", None)
     with building(source), torch.device("meta"):  # shapes only
         skeleton = transformers.AutoModel.from_config(config, trust_remote_code=source.trust_remote_code)

@@ -159,9 +159,7 @@ def plant_code(model: Path, rng: Random) -> None:
         if name == "ner_settings.json":
             value["hyperparameters"]["trust_remote_code"] = True
         else:
-            classes = ("AutoConfig", "AutoModel", "AutoModelForTokenClassification")
-            value["auto_map"] = (
-                {"AutoTokenizer": ["evil.C", "evil.C"]} if "tok" in name else dict.fromkeys(classes, "evil.C")
-            )
+            value["auto_map"] = dict.fromkeys(("AutoConfig", "AutoModel", "AutoModelForTokenClassification"), "evil.C")
+            value["auto_map"]["AutoTokenizer"] = ["evil.C", "evil.C"]
             value[rng.choice(["model_type", "tokenizer_class", "x"])] = rng.choice(["evil", "bert", "Evil"])
         file.write_text(json.dumps(value), encoding="utf-8")

@@ -246,6 +246,12 @@ SMALL = {
 }
 
 
+@pytest.mark.parametrize("limit", ["x", None, [512], {}, 0, -1, float("nan")])
+def test_a_tokenizer_whose_limit_is_no_number_of_pieces_is_refused(encoder, limit):
+    with pytest.raises(UserError, match=f"model_max_length of its tokenizer is {re.escape(repr(limit))}"):
+        longest_window(load_config(Pretrained(str(encoder))), Pretrained(str(encoder)), limit)
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "limit"),
     [
