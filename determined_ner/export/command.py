@@ -14,7 +14,7 @@ from typing import Any
 
 from determined_ner.errors import UserError
 from determined_ner.export.card import write_card
-from determined_ner.export.parity import Check, Comparison, Tolerances, onnx_logits, torch_logits
+from determined_ner.export.parity import LEAVE_OUT, Check, Comparison, Tolerances, onnx_logits, torch_logits
 from determined_ner.files.atomic import atomic_directory, write_json
 from determined_ner.hub import quiet_transformers
 from determined_ner.logs import set_up_logging
@@ -138,7 +138,7 @@ def _check_same(exported: Any, name: str, check: Check, tolerances: Tolerances) 
         raise UserError(
             name,
             f"is not the trained model: {compared.describe()}, where {tolerances.logit:.0e} and no other tag may be",
-            "leave this file out: the model cannot be exported so",
+            LEAVE_OUT,
         )
     return compared
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from determined_ner.data.batches import EvaluationBatches
 from determined_ner.data.collate import BatchDataset
+from determined_ner.errors import UserError, first_line
 from determined_ner.model.onnx_session import open_session, run_session
 from determined_ner.training.metrics import EvaluationMetrics
 from determined_ner.training.trained import Trained
+
+LEAVE_OUT = "leave this file out (--onnx, --quantize): the model cannot be exported so"
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class Comparison:
     """An exported model beside the trained one, on the same words."""
 
     difference: float
-    """Largest absolute difference of a logit, over all pieces."""
+    """Largest absolute difference of a logit, over all pieces of the words and of texts alone."""
     changed: int
     """Words that get another tag."""
     words: int
@@ -32,6 +37,8 @@ class Comparison:
     """Of the exported model, by metric."""
     trained_scores: dict[str, float]
     """Of the trained model, by metric."""
+    length: int | None = None
+    """Pieces of the text alone on which the difference is largest; None: it is largest in a batch of the words."""
 
     @property
     def points_lost(self) -> float:
@@ -40,8 +47,9 @@ class Comparison:
 
     def describe(self) -> str:
         """Differences and scores, for a message."""
+        alone = "" if self.length is None else f" (of a text of {self.length} pieces alone)"
         return (
-            f"logits within {self.difference:.1e}, {self.changed:,} of {self.words:,} tags differ, "
+            f"logits within {self.difference:.1e}{alone}, {self.changed:,} of {self.words:,} tags differ, "
             f"{self.metric} {self.scores[self.metric]:.4f} (trained {self.trained_scores[self.metric]:.4f})"
         )
 
@@ -61,7 +69,7 @@ class Tolerances:
 
     def loses_little(self, compared: Comparison) -> bool:
         """Whether an int8 file passes. One that gives NaN does not."""
-        return compared.points_lost <= self.points
+        return compared.points_lost <= self.points and math.isfinite(compared.difference)
 
 
 class Check:
@@ -89,15 +97,21 @@ class Check:
         self.changed = data is None and before not in (None, self.split.fingerprint)
 
     def compare(self, exported: Any, name: str) -> Comparison:
-        """Run both models on every window.
+        """Run both models on every window, and on texts alone from one piece to a full window.
+
+        A graph that was traced can be the model at the lengths of some batches and fail, or be another one, at others.
 
         Args:
             exported: makes logits (B, L, K) of input_ids and attention_mask, int64 tensors (B, L) each.
-            name: of the file, for the progress bar.
+            name: of the file, for the progress bar and messages.
+
+        Raises:
+            UserError: the exported model fails.
         """
         directory, split = self._directory, self.split
         ours, theirs = (EvaluationMetrics(split, directory.named_labels()) for _ in range(2))
         difference, changed, words = 0.0, 0, 0
+        length: int | None = None
         dataset = BatchDataset(split, directory.tokenizer)
         batches = EvaluationBatches(split, directory.tokenizer.specials, slots=1)
         with torch.inference_mode():
@@ -105,7 +119,7 @@ class Check:
                 batch = dataset[chosen]
                 ids, mask = batch["input_ids"], batch["attention_mask"]
                 expected = self._model(input_ids=ids, attention_mask=mask).logits
-                got = torch.as_tensor(exported(ids, mask))
+                got = _run(exported, ids, mask, name)
                 largest = float((got - expected)[mask.bool()].abs().max())
                 difference = difference if largest <= difference else largest  # max() would drop a NaN
                 first = batch["is_first_piece"]
@@ -113,9 +127,40 @@ class Check:
                 words += int(first.sum())
                 ours.update(expected, batch)
                 theirs.update(got, batch)
+            for pieces in self._lengths():
+                ids, mask = self._text_alone(pieces)
+                got = _run(exported, ids, mask, name)
+                largest = float((got - self._model(input_ids=ids, attention_mask=mask).logits).abs().max())
+                if not largest <= difference and difference == difference:
+                    difference, length = largest, pieces
         scores, trained_scores = (m.cross_slot_reduce([m.per_slot_reduce()]) for m in (theirs, ours))
         metric = "f1" if "f1" in scores else "accuracy"
-        return Comparison(difference, changed, words, metric, scores, trained_scores)
+        return Comparison(difference, changed, words, metric, scores, trained_scores, length)
+
+    def _lengths(self) -> list[int]:
+        """Pieces of the texts that are read alone: few, odd and even, as many as fit."""
+        least, most = self._directory.tokenizer.specials + 1, self._directory.max_seq_length
+        return sorted({n for n in (least, 7, 8, 33, most // 2 | 1, most - 1, most) if least <= n <= most})
+
+    def _text_alone(self, pieces: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """``input_ids`` and ``attention_mask``, (1, pieces) each, of pieces of the data in their order."""
+        tokenizer = self._directory.tokenizer
+        inner = np.resize(self.split.ids, pieces - tokenizer.specials)
+        ids = torch.from_numpy(np.concatenate([tokenizer.prefix, inner, tokenizer.suffix]).astype(np.int64))[None]
+        return ids, torch.ones_like(ids)
+
+
+def _run(exported: Any, ids: torch.Tensor, mask: torch.Tensor, name: str) -> torch.Tensor:
+    """(B, L, K) logits of an exported model.
+
+    Raises:
+        UserError: it fails.
+    """
+    try:
+        return torch.as_tensor(exported(ids, mask))
+    except Exception as error:  # of ONNX Runtime, of one kind for each thing that can be wrong with a graph
+        said = f"fails at {len(ids)} × {ids.shape[1]} pieces: {first_line(error)[:300]}"
+        raise UserError(name, said, LEAVE_OUT) from error
 
 
 def torch_logits(model: Any) -> Any:
@@ -125,5 +170,5 @@ def torch_logits(model: Any) -> Any:
 
 def onnx_logits(path: Path) -> Any:
     """An ONNX file, as `Check.compare` takes it."""
-    session = open_session(path, torch.get_num_threads())
+    session = open_session(path, torch.get_num_threads(), LEAVE_OUT)
     return lambda ids, mask: run_session(session, ids, mask)

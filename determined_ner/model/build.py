@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,7 @@ from determined_ner.data.tokenizer import WordTokenizer
 from determined_ner.errors import HyperparameterError
 from determined_ner.hub import Pretrained, quiet_transformers
 from determined_ner.model.config_file import read_config
+from determined_ner.model.head import check_labels, take_rows
 from determined_ner.model.weights import check_finite, check_size
 
 if TYPE_CHECKING:  # who only tags needs no pydantic
@@ -64,10 +66,13 @@ def longest_window(config: Any, source: Pretrained, tokenizer_limit: int) -> int
     with building(source), torch.device("meta"):  # shapes only
         skeleton = transformers.AutoModel.from_config(config, trust_remote_code=source.trust_remote_code)
     for name, module in skeleton.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
-            reserved = module.padding_idx + 1 if module.padding_idx is not None else 0
-            limits.append(module.num_embeddings - reserved)
+        table = getattr(module, "weight", None)  # of torch's embedding, or of a class like it (I-BERT's)
+        if name.endswith("position_embeddings") and isinstance(table, torch.Tensor):
+            padding: int | None = getattr(module, "padding_idx", None)
+            limits.append(len(table) - (padding + 1 if padding is not None else 0))
             stated = None  # the table itself knows better
+    # Where positions begin further on (YOSO's at 2), the table has rows that none of them reaches.
+    limits.extend(buffer.shape[-1] for name, buffer in skeleton.named_buffers() if name.endswith("position_ids"))
     if stated and stated > 0:  # XLNet writes -1 for "no limit"
         limits.append(stated)
     return min(limits)
@@ -123,7 +128,7 @@ def set_labels(config: Any, label_names: tuple[str, ...]) -> None:
 
 
 def build_model(config: Any, hparams: Hyperparameters, label_names: tuple[str, ...], seed: int) -> Any:
-    """The encoder with a new token classification head, label map included.
+    """The encoder with a new token classification head, or with its own, made that of the labels; label map included.
 
     Args:
         label_names: in the order of the logits.
@@ -131,7 +136,7 @@ def build_model(config: Any, hparams: Hyperparameters, label_names: tuple[str, .
 
     Raises:
         UserError: no weights.
-        HyperparameterError: weights of another architecture, or a head of another task.
+        HyperparameterError: weights of another architecture, or a head that cannot go on with these labels.
     """
     labels_before = tuple(str(name) for _, name in sorted((config.id2label or {}).items()))
     set_labels(config, label_names)
@@ -142,18 +147,20 @@ def build_model(config: Any, hparams: Hyperparameters, label_names: tuple[str, .
         return untrained_model(config, source, attention)
     model, info = _load_weights(config, hparams)
     has_head = not any(not key.startswith(model.base_model_prefix + ".") for key in info["missing_keys"])
-    if has_head and labels_before != label_names:
-        if not hparams.ignore_mismatched_sizes:
-            raise HyperparameterError(
-                "hyperparameters.pretrained_model_name_or_path",
-                f"{hparams.pretrained_model_name_or_path!r} has a head for the labels {' '.join(labels_before)}, the "
-                f"data has {' '.join(label_names)}",
-                "set ignore_mismatched_sizes: true to replace it by a new one",
-            )
-        fresh = untrained_model(config, source, attention)
+    if not has_head or labels_before == label_names:
+        return model.float()
+    if not hparams.ignore_mismatched_sizes:
+        of_weights = Pretrained.of_setting(hparams, "pretrained_model_name_or_path")
+        check_labels(labels_before, label_names, of_weights, hparams.drop_unused_labels)
+    fresh = untrained_model(config, source, attention)
+    if hparams.ignore_mismatched_sizes:
         fresh.base_model.load_state_dict(model.base_model.state_dict())
         return fresh
-    return model.float()
+    of_head = copy.deepcopy(config)
+    set_labels(of_head, labels_before)
+    trained, _ = _load_weights(of_head, hparams)  # again: of another number of labels, the first time left it out
+    take_rows(trained.float(), fresh, labels_before, label_names)
+    return fresh
 
 
 def untrained_model(config: Any, source: Pretrained, attention: dict[str, str] | None = None) -> Any:

@@ -20,6 +20,7 @@ from determined_ner.model.checkpoint import STATE_FILE, check_checkpoint
 from determined_ner.model.config_file import read_config
 from determined_ner.model.inference import OnnxModel, TorchModel, find_device
 from determined_ner.model.onnx_session import open_session, read_labels
+from determined_ner.model.probe import check_behaviour
 from determined_ner.model.settings_file import check_described
 from determined_ner.model.weights import check_finite, check_size, load_token_classifier, load_weights
 from determined_ner.tags.labels import Labels, label_scheme
@@ -100,7 +101,8 @@ class ModelDirectory:
         """The model in PyTorch: float32, on the CPU, in evaluation mode.
 
         Raises:
-            UserError: no weights, damaged ones, some that are not finite, or those of another task.
+            UserError: no weights, damaged ones, some that are not finite, those of another task, or of an architecture
+                that reads a text otherwise in a batch.
         """
         with building(self._source):
             check_size(self.config, self._source)
@@ -111,7 +113,10 @@ class ModelDirectory:
             onnx = "take its ONNX file: --backend onnx" if (self.path / ONNX_FILE).is_file() else None
             model = load_token_classifier(self._source, self.config, onnx or self._remedy)
         check_finite(model, self.path)
-        return model.float().eval()
+        model = model.float().eval()
+        # (What a training of ours left, it has checked at every length.)
+        check_behaviour(model, self.tokenizer, self.max_seq_length, self._source, lengths=self.described is None)
+        return model
 
     def torch_model(self, device: str | None = None) -> TorchModel:
         """The model in PyTorch, float32.

@@ -159,7 +159,8 @@ class Engine:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "model.onnx"
                 export_onnx(self._bare, path, tuple(self._bare.config.id2label.values()))
-                self._session = open_session(path, torch.get_num_threads())
+                remedy = "write evaluate_with_ort: false"
+                self._session = open_session(path, torch.get_num_threads(), remedy)
 
     def logits(self, batch: Any) -> torch.Tensor:
         """Logits for evaluation, computed by PyTorch from the model itself, or by ONNX Runtime from its graph.

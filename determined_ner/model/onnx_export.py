@@ -92,7 +92,7 @@ def export_onnx(
             raise UserError(
                 "",
                 f"a model of type {model.config.model_type!r} cannot be written as ONNX: {first_line(error)}",
-                "use the Hugging Face directory",
+                "leave out what asks for ONNX (--onnx, --quantize, evaluate_with_ort)",
             ) from error
         graph = onnx.load(str(file))
         onnx.helper.set_model_props(graph, metadata)

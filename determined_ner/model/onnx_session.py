@@ -24,11 +24,12 @@ OUTPUT = "logits"
 EXPORT_AGAIN = "make it again with determined-ner export --onnx"
 
 
-def open_session(path: Path, threads: int | None = None) -> Any:
+def open_session(path: Path, threads: int | None = None, remedy: str = EXPORT_AGAIN) -> Any:
     """An ``onnxruntime.InferenceSession`` on the CPU.
 
     Args:
         threads: as many as there are cores unless given.
+        remedy: what to do where it is no such file; of one that was exported just now, not to export it.
 
     Raises:
         UserError: onnxruntime is not installed, or the file is not a token classification model of ours.
@@ -43,14 +44,14 @@ def open_session(path: Path, threads: int | None = None) -> Any:
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of a dozen kinds, one for each way to be broken
-        raise UserError(path, f"cannot be opened by onnxruntime: {first_line(error)[:200]}", EXPORT_AGAIN) from error
+        raise UserError(path, f"cannot be opened by onnxruntime: {first_line(error)[:200]}", remedy) from error
     inputs, outputs = ({x.name for x in xs} for xs in (session.get_inputs(), session.get_outputs()))
     if inputs != set(INPUTS) or outputs != {OUTPUT}:
         raise UserError(
             path,
             f"takes {', '.join(sorted(inputs))} and gives {', '.join(sorted(outputs))}, where a tagger takes "
             f"{' and '.join(INPUTS)} and gives {OUTPUT}",
-            "make it with determined-ner export --onnx",
+            remedy,
         )
     return session
 

@@ -43,7 +43,9 @@ class Hyperparameters(Section):
     trust_remote_code: bool = False
     """Run code that a hub model brings along. Off unless you trust its author."""
     ignore_mismatched_sizes: bool = False
-    """Replace the head of an encoder that was fine-tuned for other labels."""
+    """Replace the head of a model that tags already by a new one (false: it goes on, with new rows for new labels)."""
+    drop_unused_labels: bool = False
+    """Of the head of a model that tags already, leave out the labels that the data lacks (false: they are refused)."""
     finetuning_task: Task = "ner"
     """Which column of labels is looked for first: ``pos`` finds ``pos_tags``. Another: data.label_column_name."""
 

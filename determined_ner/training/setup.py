@@ -33,6 +33,7 @@ from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.engine import Engine, LoopContext
 from determined_ner.model.optimizer import build_schedule
 from determined_ner.model.precision import length_multiple
+from determined_ner.model.probe import check_behaviour
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.loop import LEGACY_METRICS, Duration, LoopSettings
 from determined_ner.settings.parsing import Settings
@@ -128,6 +129,7 @@ class Training:
         self._check_searcher_metric()
 
         self.model = build_model(config, hparams, self.labels.names, seed)
+        check_behaviour(self.model, self.tokenizer, self.max_seq_length, source)
         self.parameters = sum(p.numel() for p in self.model.parameters())
         if hparams.weight_decay == 0:  # which would move rows without a gradient, too
             train_only_rows(self.model, self._training_pieces())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from determined_ner.errors import UserError
 from determined_ner.export.parity import Check, Tolerances, torch_logits
 from determined_ner.training.trained import find_trained
 
@@ -50,3 +51,29 @@ def test_other_tags_are_counted_and_cost_points(model_and_check):
     compared = check.compare(lambda ids, mask: torch_logits(model)(ids, mask).flip(-1), "flipped")
     assert 0 < compared.changed <= compared.words and compared.points_lost > 0.5
     assert not Tolerances(logit=1e9).is_same(compared) and not Tolerances().loses_little(compared)
+
+
+def test_an_export_that_is_another_model_at_some_length_alone_is_found(model_and_check):
+    model, check = model_and_check
+
+    def spoilt(ids, mask):
+        return torch_logits(model)(ids, mask) + float(ids.shape == (1, 33))
+
+    compared = check.compare(spoilt, "spoilt")
+    assert compared.length == 33 and compared.difference == pytest.approx(1.0) and not Tolerances().is_same(compared)
+    assert "(of a text of 33 pieces alone)" in compared.describe()
+
+
+def test_an_export_that_fails_at_some_length_is_refused_by_name(model_and_check):
+    model, check = model_and_check
+
+    def fails(ids, mask):
+        if ids.shape[1] == 64:
+            raise RuntimeError("a reshape is not possible")
+        return torch_logits(model)(ids, mask)
+
+    with pytest.raises(UserError) as caught:
+        check.compare(fails, "model.onnx")
+    assert str(caught.value).startswith(
+        "model.onnx: fails at 1 × 64 pieces: a reshape is not possible; leave this file"
+    )

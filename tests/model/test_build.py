@@ -17,7 +17,7 @@ from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.hub import Pretrained
 from determined_ner.model.build import build_model, check_vocabulary, load_config, longest_window, window_size
 from determined_ner.settings.hyperparameters import Hyperparameters
-from tests.conftest import write_config
+from tests.conftest import read_metrics, write_config
 
 LABELS = ("O", "B-PER", "I-PER")
 NO_LIMIT = 10**30  # what a tokenizer without a limit says
@@ -91,12 +91,59 @@ def test_a_head_for_the_same_labels_is_kept(tagger):
     assert torch.equal(head(model), head(transformers.BertForTokenClassification.from_pretrained(tagger)))
 
 
-@pytest.mark.parametrize("labels", [("O", "B-Y"), ("B-X", "O"), LABELS], ids=["names", "order", "number"])
-def test_a_head_for_other_labels_is_refused_or_replaced(tagger, labels):
-    with pytest.raises(
-        UserError, match=rf"has a head for the labels O B-X, the data has {' '.join(labels)}; set ignore_m"
-    ):
+def logits(model) -> torch.Tensor:
+    with torch.no_grad():
+        return model.eval()(input_ids=torch.arange(5, 37)[None]).logits
+
+
+def test_a_head_for_the_same_labels_in_another_order_goes_on(tagger, caplog):
+    caplog.set_level("INFO")
+    model = build(tagger, labels=("B-X", "O"))
+    before = transformers.BertForTokenClassification.from_pretrained(tagger)
+    assert torch.equal(logits(model), logits(before)[..., [1, 0]])
+    assert model.config.id2label == {0: "B-X", 1: "O"} and same_encoder(model, tagger)
+    assert "head: goes on, its labels in the order of this training" in caplog.messages
+
+
+def test_labels_that_are_added_to_a_head_get_rows_of_their_own(tagger, caplog):
+    caplog.set_level("INFO")
+    labels = ("B-W", "B-X", "I-X", "O")
+    model, again, other = (build(tagger, seed, labels=labels) for seed in (7, 7, 8))
+    before = transformers.BertForTokenClassification.from_pretrained(tagger)
+    # A product with a matrix of another shape may be summed up in another order; row by row it is the same to the bit.
+    torch.testing.assert_close(logits(model)[..., [3, 1]], logits(before), atol=1e-6, rtol=0)
+    with torch.no_grad():
+        for old, new in ((0, 3), (1, 1)):
+            mine, its = (
+                torch.nn.functional.linear(
+                    trained.eval().base_model(torch.arange(5, 37)[None]).last_hidden_state,
+                    trained.classifier.weight[row : row + 1].clone(),
+                    trained.classifier.bias[row : row + 1].clone(),
+                )
+                for trained, row in ((model, new), (before, old))
+            )
+            assert torch.equal(mine, its)
+    assert torch.equal(head(model), head(again))
+    assert torch.equal(head(model)[[1, 3]], head(other)[[1, 3]])
+    assert not torch.equal(head(model)[[0, 2]], head(other)[[0, 2]])
+    assert head(model)[[0, 2]].std() == pytest.approx(0.02, rel=0.5)  # as BERT's heads begin
+    assert "head: goes on, with new rows for the labels B-W I-X" in caplog.messages
+
+
+def test_labels_are_dropped_from_a_head_on_request_alone(tagger, caplog):
+    caplog.set_level("INFO")
+    labels = ("B-Y", "O")
+    with pytest.raises(HyperparameterError, match=r"a head for the labels O B-X, of which the data lacks B-X; set dr"):
         build(tagger, labels=labels)
+    model = build(tagger, labels=labels, drop_unused_labels=True)
+    before = transformers.BertForTokenClassification.from_pretrained(tagger)
+    torch.testing.assert_close(logits(model)[..., 1], logits(before)[..., 0], atol=1e-6, rtol=0)
+    assert torch.equal(head(model)[1], head(before)[0])
+    assert "head: goes on without the labels B-X, which the data lacks" in caplog.messages
+
+
+@pytest.mark.parametrize("labels", [("O", "B-Y"), ("B-X", "O"), LABELS], ids=["names", "order", "number"])
+def test_a_head_is_replaced_on_request(tagger, labels):
     first, again, other = (
         build(tagger, seed, labels=labels, ignore_mismatched_sizes=True, trust_remote_code=True) for seed in (7, 7, 8)
     )
@@ -105,6 +152,29 @@ def test_a_head_for_other_labels_is_refused_or_replaced(tagger, labels):
     assert head(first).shape == (len(labels), 16)
     assert head(first).shape != head(before).shape or not torch.equal(head(first), head(before))
     assert same_encoder(first, tagger)
+
+
+@pytest.mark.parametrize("drop", [True, False])
+def test_a_head_without_a_label_of_the_data_is_refused(tagger, drop):
+    with pytest.raises(HyperparameterError, match=r"of which the data has none: B-Y I-Y; set ignore_mismatched_sizes"):
+        build(tagger, labels=("B-Y", "I-Y"), drop_unused_labels=drop)
+
+
+def test_a_run_goes_on_with_the_head_of_another_that_knew_fewer_labels(train, config_file, tmp_path, corpus):
+    """The model of one training as the encoder of the next, whose data has a type more."""
+    first = train("hyperparameters.num_train_epochs=6", "hyperparameters.learning_rate=2e-2", output="first")
+    known = json.loads((first / "summary.json").read_text())["best"]
+    for file in corpus.values():
+        file.write_text(file.read_text().replace("went\tO", "went\tB-ACT"))
+    second = train(
+        f"hyperparameters.pretrained_model_name_or_path={first / 'model'}",
+        "hyperparameters.max_steps=1",
+        "perform_initial_validation=true",
+        output="second",
+    )
+    assert json.loads((second / "summary.json").read_text())["labels"] == ["B-ACT", "B-LOC", "B-PER", "I-PER", "O"]
+    begun = read_metrics(second, "validation")[0]
+    assert begun["batches"] == 0 and begun["f1_PER"] > 0.9 * known["f1_PER"] > 0.8
 
 
 def test_every_call_of_the_library_knows_whether_to_trust_code(tagger, monkeypatch):

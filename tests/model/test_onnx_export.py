@@ -173,7 +173,7 @@ def test_a_model_that_cannot_be_traced_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.onnx, "export", fail)
     with pytest.raises(
-        UserError, match=r"^a model of type 'bert' cannot be written as ONNX: unsupported operator; use"
+        UserError, match=r"^a model of type 'bert' cannot be written as ONNX: unsupported operator; leave"
     ):
         export_onnx(make_model(), tmp_path / "model.onnx", NAMES)
     assert list(tmp_path.iterdir()) == []
