@@ -60,6 +60,8 @@ def read_json(file: Path, whole: str = "it") -> dict[str, Any] | None:
     Raises:
         UserError: the file is damaged.
     """
+    if file.exists() and not file.is_file():
+        raise UserError(file, "is no file, but a directory, a pipe or a device", f"copy {whole} again")
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

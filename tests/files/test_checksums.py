@@ -1,0 +1,85 @@
+"""Checksums of a directory: a file that is another is named, and nothing is waited for."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from determined_ner.errors import UserError
+from determined_ner.files.checksums import CHECKSUMS_FILE, check_files, write_checksums
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "trial.py").write_text("pass")
+    (tmp_path / "weights").write_bytes(bytes(range(256)) * 9000)
+    write_checksums(tmp_path)
+    return tmp_path
+
+
+def test_what_is_as_it_was_written_passes_and_so_does_what_came_later(directory: Path) -> None:
+    (directory / "code" / "trial.pyc").write_bytes(b"compiled")
+    check_files(directory)
+    (directory / CHECKSUMS_FILE).unlink()  # of an earlier version
+    (directory / "weights").unlink()
+    check_files(directory)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def replace(make: Callable[[Path], None]) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return damage
+
+
+@pytest.mark.parametrize("name", ["weights", "code/trial.py"])
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (flip, "its checksum is another"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes were written"),
+        (lambda path: path.write_bytes(b""), "bytes were written"),
+        (Path.unlink, "is missing"),
+        (replace(Path.mkdir), "no file"),
+        (replace(os.mkfifo), "is a pipe or a device"),
+        (replace(lambda path: path.symlink_to("/dev/zero")), "is a pipe or a device"),
+        (replace(lambda path: path.symlink_to("nowhere")), "is missing"),
+    ],
+)
+def test_a_file_that_is_another_is_named(
+    directory: Path, name: str, damage: Callable[[Path], None], problem: str
+) -> None:
+    damage(directory / name)
+    with pytest.raises(UserError, match=problem) as raised:
+        check_files(directory)
+    assert raised.value.where == str(directory / name)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("[]", "null", "{", "[" * 100_000, '{"weights": 5}', '{"weights": [1]}', '{"weights": ["1", 2]}'),
+        *('{"../weights": [1, 2]}', '{"/etc/passwd": [1, 2]}'),
+    ],
+)
+def test_damaged_checksums_are_named(directory: Path, content: str) -> None:
+    (directory / CHECKSUMS_FILE).write_text(content)
+    with pytest.raises(UserError) as raised:
+        check_files(directory)
+    assert raised.value.where == str(directory / CHECKSUMS_FILE)
+
+
+def test_checksums_are_of_every_file_there_is(directory: Path) -> None:
+    assert sorted(json.loads((directory / CHECKSUMS_FILE).read_text())) == ["code/trial.py", "weights"]
