@@ -14,7 +14,7 @@ import yaml
 
 from tests.cluster import chain
 from tests.cluster.master import TOKEN, TRIAL_SEED
-from tests.cluster.trials import DISTRIBUTED, EPOCHS, LEGACY, SCRIPT, STEPS, TOTAL, Cluster, Trial
+from tests.cluster.trials import DISTRIBUTED, EPOCHS, LEGACY, SCRIPT, STEPS, TOTAL, WITNESS, Cluster, Trial
 from tests.conftest import ROOT, assert_equal_states
 
 
@@ -171,6 +171,36 @@ def test_an_invalid_hyperparameter_is_told_to_the_searcher(cluster: Cluster, bat
     assert trial.master.refused == []
     assert trial.master.checkpoints == []
     assert f"hyperparameters.global_batch_size: {batch_size} is" in task.log
+    assert "Traceback" not in task.log
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_a_trial_that_diverges_leaves_the_search_to_its_other_points(cluster: Cluster, slots: int) -> None:
+    entrypoint = DISTRIBUTED if slots > 1 else SCRIPT
+    search = {"name": "random", "max_trials": 2}
+    trial = cluster.run(f"diverges-{slots}", entrypoint=entrypoint, slots=slots, searcher=search, learning_rate=1e30)
+    (task,) = trial.tasks
+    assert trial.master.bodies("/early_exit") == [{"reason": "EXITED_REASON_INVALID_HP"}]
+    assert trial.master.checkpoints == [] and trial.master.refused == []
+    assert "the training diverged, and there is no checkpoint yet" in task.log
+    assert "Traceback" not in task.log
+
+
+def test_a_single_trial_that_diverges_ends_with_a_message(cluster: Cluster) -> None:
+    with cluster.trial("diverges-alone", learning_rate=1e30) as trial:
+        task = trial.run()
+    assert task.status != 0 and trial.master.bodies("/early_exit") == [] and trial.master.checkpoints == []
+    assert task.log.count("error: the training loss is") == 1 and "Traceback" not in task.log
+
+
+def test_a_damaged_checkpoint_is_refused_and_nothing_of_it_runs(cluster: Cluster) -> None:
+    deaths = [{"task": 1, "rank": 0, "batch": STEPS + 3}]
+    with cluster.trial("damaged", entrypoint=WITNESS, deaths=deaths) as trial:
+        trial.run()
+        file = trial.checkpoint() / "trial_state.pkl"
+        file.write_bytes(file.read_bytes().replace(b"last_val", b"last_vax"))
+        task = trial.run()
+    assert task.status != 0 and f"{file}: is damaged: its checksum is another" in task.log
     assert "Traceback" not in task.log
 
 
