@@ -1,4 +1,4 @@
-"""A training whose loss or weights are no longer finite stops at once, names the last good checkpoint, ships nothing."""
+"""A training whose loss or weights are no longer finite stops at once, names the last checkpoint, ships nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from determined_ner.training.callbacks import DivergedError, StopWhereDiverged
 from determined_ner.training.setup import Training
 from tests.conftest import newest_checkpoint, read_metrics, run_command
 
-EXPLODES = ("hyperparameters.learning_rate=1e30", "hyperparameters.num_warmup_steps=6", "min_checkpoint_period.batches=1")
+EXPLODES = (
+    "hyperparameters.learning_rate=1e30",
+    "hyperparameters.num_warmup_steps=6",
+    "min_checkpoint_period.batches=1",
+)
 """The first step is taken at a rate of 0."""
 
 

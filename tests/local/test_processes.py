@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from determined_ner.training.run_folder import checkpoint_name
+from determined_ner.model.checkpoint import checkpoint_name
 from tests.conftest import (
+    ROOT,
     assert_equal_states,
     final_state,
     make_sentences,
@@ -103,3 +107,37 @@ def test_a_mistake_in_the_data_ends_all_processes(tmp_path, config_file, corpus)
     done = run_command(config_file, "--output-dir", tmp_path / "run", processes=2)
     assert done.returncode != 0 and done.stderr.count("error: ") == 1
     assert "validation.conll" in done.stderr
+
+
+EXCHANGES = """
+import os, pathlib
+from determined_ner.local.processes import joined_processes
+with joined_processes() as slots:
+    rank, other = slots.rank, 1 - slots.rank
+    assert slots.broadcast(f"from {rank}") == slots.broadcast_local(f"from {rank}") == "from 0"
+    assert slots.allgather(rank) == slots.allgather_local(rank) == [0, 1]
+    gathered = [0, 1] if rank == 0 else None
+    assert slots.gather(rank) == slots.gather_local(rank) == gathered
+    inodes = {os.readlink(f"/proc/self/fd/{number}") for number in range(1024)
+              if os.path.lexists(f"/proc/self/fd/{number}")}
+    for table in ("tcp", "tcp6"):
+        for line in pathlib.Path("/proc/net", table).read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == "0A" and f"socket:[{rest[5]}]" in inodes:
+                print("LISTENS", local.rpartition(":")[0], flush=True)
+    slots.broadcast(None)
+    print("DONE", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks in /proc")
+def test_the_processes_of_one_machine_listen_on_loopback_alone(tmp_path):
+    script = tmp_path / "exchanges.py"
+    script.write_text(EXCHANGES)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(launcher, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    assert done.returncode == 0 and done.stdout.count("DONE") == 2, done.stderr
+    listens = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("LISTENS")}
+    loopback = {"0100007F", "00000000000000000000000001000000"}
+    assert listens and listens <= loopback, listens

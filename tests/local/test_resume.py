@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from determined_ner.training.run_folder import RunFolder, checkpoint_name
+import ner_trial
+from determined_ner.model.checkpoint import checkpoint_name
+from determined_ner.training.run_folder import RunFolder
+from determined_ner.training.setup import Training
 from tests.conftest import (
     assert_equal_states,
     command,
@@ -98,3 +101,76 @@ def test_resuming_a_finished_run_changes_nothing(train, tmp_path):
     done = run_command("--output-dir", folder, "--resume")
     assert done.returncode == 0, done.stderr
     assert read_metrics(folder) == before
+
+
+def test_a_run_goes_on_to_more_epochs_and_may_be_stopped_there(tmp_path, train, monkeypatch):
+    """From where it was, at the rate that the schedule of the new length has there."""
+    longer = ("--config", "hyperparameters.num_train_epochs=4")
+    folders = [train("scheduling_unit=1", output=name) for name in ("whole", "killed")]
+    assert ner_trial.main(["--output-dir", str(folders[0]), "--resume", *longer]) == 0
+
+    die_at(16, monkeypatch)
+    with pytest.raises(KilledError):
+        ner_trial.main(
+            ["--output-dir", str(folders[1]), "--resume", *longer, "--config", "min_checkpoint_period.batches=5"]
+        )
+    monkeypatch.undo()
+    assert RunFolder(folders[1]).saved_steps()[-1] == 15
+    assert ner_trial.main(["--output-dir", str(folders[1]), "--resume"]) == 0  # the new length is the run's by now
+
+    reports = [without_times(read_metrics(folder)) for folder in folders]
+    assert reports[0] == reports[1] and reports[0][-1]["batches"] == 24
+    left, right = map(final_state, folders)
+    for part in ("models_state_dict", "optimizers_state_dict", "lr_schedulers_state_dict"):
+        assert_equal_states(left[part], right[part], part)
+    rates = [line["learning_rate"] for line in read_metrics(folders[0], "training")]
+    assert rates[:12] == pytest.approx([1e-3 * (1 - step / 12) for step in range(12)])
+    assert rates[12:] == pytest.approx([1e-3 * (1 - step / 24) for step in range(12, 24)])
+
+
+class KilledError(Exception):
+    pass
+
+
+def die_at(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Training.train_step
+
+    def dying(self, micro_batch, index):
+        if index == batch:
+            raise KilledError
+        return step(self, micro_batch, index)
+
+    monkeypatch.setattr(Training, "train_step", dying)
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("hyperparameters.num_train_epochs=1", "is of 2 epochs, and this asks for less: 1 epochs"),
+        ("hyperparameters.max_steps=100", "is of 2 epochs, and this asks for 100 batches, another unit"),
+    ],
+)
+def test_a_run_does_not_become_shorter(train, refuse, override, problem):
+    folder = train(output="begun")
+    message = refuse(override, options=("--resume", "--output-dir", str(folder)))
+    assert problem in message and "value=" not in message and "start a new run" in message
+
+
+def test_a_run_that_was_killed_before_it_pruned_ends_as_one_that_was_not(tmp_path, train, monkeypatch):
+    """Without a place for the best, the newest is shipped: a better one that should be gone is not."""
+    options = ("checkpoint_policy=all", "checkpoint_storage.save_trial_best=0", "hyperparameters.num_train_epochs=3")
+    whole = train(*options, "searcher.metric=loss", "searcher.smaller_is_better=true", output="whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "prune", lambda *_: None)
+        killed = train(*options, "searcher.metric=loss", "searcher.smaller_is_better=true", output="killed")
+    assert len(RunFolder(killed).saved_steps()) == 3
+    reports = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    for report in reports:  # as if the loss had risen
+        if report["kind"] == "validation":
+            report["loss"] = report["batches"]
+    (killed / "metrics.jsonl").write_text("".join(json.dumps(report) + "\n" for report in reports))
+    done = run_command("--output-dir", killed, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert RunFolder(killed).saved_steps() == RunFolder(whole).saved_steps() == [18]
+    weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in (whole, killed)]
+    assert weights[0] == weights[1]
