@@ -19,9 +19,10 @@ CHECKSUMS_FILE = "checksums.json"
 
 def write_checksums(directory: Path) -> None:
     """Write down all files that the directory holds by now."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    own = directory / CHECKSUMS_FILE
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path != own)
     sums = {path.relative_to(directory).as_posix(): [path.stat().st_size, _checksum(path)] for path in files}
-    write_json(directory / CHECKSUMS_FILE, sums)
+    write_json(own, sums)
 
 
 def check_files(directory: Path) -> None:

@@ -25,7 +25,7 @@ import determined as det
 from determined import core
 
 from determined_ner import determined_api
-from determined_ner.errors import UserError
+from determined_ner.errors import UserError, write_errors_explained
 from determined_ner.files.atomic import read_json
 from determined_ner.finish.run_end import finish
 from determined_ner.local.core_context import LocalController, local_core_context
@@ -88,7 +88,7 @@ def _train(
         if resumed is not None:
             on_chief(processes, lambda: _check_same_data(training, folder.checkpoint(steps)))
         if resume:  # the run is longer from here on, if that was asked for; a stop leaves it so
-            on_chief(processes, lambda: write_config(folder.path, config))
+            on_chief(processes, lambda: _keep_config(folder, config))
         total = training.in_batches(loop.length)
         reporting = Duration(loop.reporting_batches or max(1, min(REPORTING_BATCHES, total // 50)), "batches")
         progress = Progress(total, steps, training.epoch_batches, chief)
@@ -120,6 +120,11 @@ def _train(
             progress.close()
         if chief:
             finish(folder, training, time.perf_counter() - started)
+
+
+def _keep_config(folder: RunFolder, config: dict[str, Any]) -> None:
+    with write_errors_explained(folder.path, "make room or rights, then go on with --resume"):
+        write_config(folder.path, config)
 
 
 def _check_same_data(training: Training, checkpoint: Path) -> None:

@@ -15,10 +15,11 @@ CONFIG_FILE = "config.json"
 """The experiment config."""
 SECRETS_FILE = ".secrets.json"
 """The experiment config as it was given, for ``--resume``; only where the other hides something of it."""
-_SECTIONS = (
-    *("hyperparameters", "data", "searcher", "optimizations", "reproducibility"),
-    *("checkpoint_storage", "profiling"),
+SECTIONS = (
+    *("hyperparameters", "data", "searcher", "optimizations"),
+    *("reproducibility", "checkpoint_storage", "profiling"),
 )
+"""Parts of the config that hold settings."""
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
@@ -38,17 +39,28 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
         (folder / SECRETS_FILE).unlink(missing_ok=True)  # of the settings before these, which it would hide
 
 
+def read_config_as_shown(folder: Path) -> dict[str, Any] | None:
+    """Read the experiment config of a run, less its secrets; None: there is no run.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    return _read(folder / CONFIG_FILE)
+
+
 def read_config_as_given(folder: Path) -> dict[str, Any] | None:
     """Read the experiment config of a run, secrets included; None: there is no run.
 
     Raises:
         UserError: a file is damaged.
     """
-    shown = read_json(folder / CONFIG_FILE, "the run")
-    if shown is None:
-        return None
-    config = read_json(folder / SECRETS_FILE, "the run") or shown
-    for name in _SECTIONS:
-        if not isinstance(config.get(name), dict | None):
-            raise UserError(folder / CONFIG_FILE, f"not readable ({name} is no section)", "copy the run again")
+    shown = read_config_as_shown(folder)
+    return shown and (_read(folder / SECRETS_FILE) or shown)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    config = read_json(file, "the run")
+    for name in SECTIONS if config else ():
+        if not isinstance((config or {}).get(name), dict | None):
+            raise UserError(file, f"not readable ({name} is no section)", "copy the run again")
     return config

@@ -21,7 +21,7 @@ from determined_ner.model.directory import SETTINGS_FILE, ModelDirectory
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import Settings, parse_settings
-from determined_ner.training.run_config import CONFIG_FILE, read_config_as_given
+from determined_ner.training.run_config import CONFIG_FILE, read_config_as_shown
 from determined_ner.training.run_folder import SUMMARY_FILE, RunFolder
 
 REMEDY = "give a run's folder (runs/NAME), its model/, a checkpoint's directory, or a checkpoint's UUID"
@@ -151,7 +151,7 @@ def _best_checkpoint(run: RunFolder) -> Path:
     if not run.saved_steps():
         again = f"determined-ner train --output-dir {run.path} --resume"
         raise UserError(run.path, "a run without a checkpoint", f"go on with it: {again}")
-    config = read_config_as_given(run.path)
+    config = read_config_as_shown(run.path)
     if config is None:
         raise UserError(run.path, f"no run's folder, it has no {CONFIG_FILE}", REMEDY)
     loop = parse_loop(config, parse_settings(config.get("hyperparameters"), config.get("data")))

@@ -40,3 +40,15 @@ def test_the_end_of_a_run_needs_no_determined():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
+def test_a_run_in_which_nothing_was_found_says_so(train, corpus, capsys):
+    found = train()
+    assert "is 0 in every validation" not in capsys.readouterr().err
+    assert json.loads((found / "summary.json").read_text())["best"]["f1"] > 0
+    lines = corpus["validation"].read_text().splitlines(keepends=True)
+    corpus["validation"].write_text("".join(line for line in lines if "\tO" in line or line == "\n"))
+    folder = train(output="nothing")  # in a text without entities
+    assert json.loads((folder / "summary.json").read_text())["best"]["f1"] == 0
+    message = capsys.readouterr().err
+    assert message.count("f1 is 0 in every validation, so model/ is that of the first, batch 6") == 1
