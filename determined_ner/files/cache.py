@@ -7,20 +7,17 @@ import json
 import logging
 import os
 import stat
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from determined_ner.errors import TOO_MANY_FILES, UserError
-from determined_ner.files.atomic import replacing_directory, write_json
+from determined_ner.files.atomic import replacing_directory
+from determined_ner.files.checksums import CHECKSUMS_FILE, checksum, write_checksums
 from determined_ner.files.workplace import locked
 
 FORMAT = "2"
 """Changes when cached files of an earlier version can no longer be used."""
-
-ENTRY_FILE = "cache_entry.json"
-"""Beside the files of an entry: size and CRC-32 of each, by its path in the entry."""
 
 _BLOCK = 1 << 20
 
@@ -54,7 +51,7 @@ def build_once(root: Path, name: str, build: Callable[[Path], None], overwrite: 
                     target.unlink(missing_ok=True)
                 with replacing_directory(target) as partial:
                     build(partial)
-                    write_json(partial / ENTRY_FILE, _checksums(partial))
+                    write_checksums(partial)
     except OSError as error:
         if error.errno in TOO_MANY_FILES:
             raise
@@ -91,46 +88,32 @@ def _damage(entry: Path) -> str | None:
     try:
         if not stat.S_ISDIR(_mode(entry)):
             return "is no directory"
-        if not stat.S_ISREG(_mode(entry / ENTRY_FILE)):
-            return f"has no {ENTRY_FILE}: it is damaged, or an earlier version made it"
-        with (entry / ENTRY_FILE).open("rb") as file:
+        if not stat.S_ISREG(_mode(entry / CHECKSUMS_FILE)):
+            return f"has no {CHECKSUMS_FILE}: it is damaged, or an earlier version made it"
+        with (entry / CHECKSUMS_FILE).open("rb") as file:
             recorded = json.loads(file.read(_BLOCK))  # it is a line or two for each file
         sizes = {name: size for name, (size, _) in recorded.items()}
         found = _sizes(entry)
         wrong = sorted(name for name in {*sizes, *found} if sizes.get(name, -1) != found.get(name, -1))
         if not wrong:
-            wrong = [name for name, (_, checksum) in recorded.items() if _checksum(entry / name) != checksum]
+            wrong = [name for name, (_, value) in recorded.items() if checksum(entry / name) != value]
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     except (ValueError, TypeError, AttributeError, RecursionError):
-        return f"{ENTRY_FILE} is damaged"
+        return f"{CHECKSUMS_FILE} is damaged"
     return f"{wrong[0]} is not what was written" if wrong else None
 
 
-def _checksums(directory: Path) -> dict[str, tuple[int, int]]:
-    """Size and checksum of every file, by its path in the directory."""
-    return {name: (size, _checksum(directory / name)) for name, size in _sizes(directory).items()}
-
-
 def _sizes(directory: Path) -> dict[str, int]:
-    """Bytes of every file except `ENTRY_FILE`, by its path in the directory; -2: a link, a pipe or a device."""
+    """Bytes of every file except `CHECKSUMS_FILE`, by its path in the directory; -2: a link, a pipe or a device."""
     found = {}
     for path in directory.rglob("*"):  # which goes through no link
         status = path.lstat()
         if not stat.S_ISDIR(status.st_mode):
             name = path.relative_to(directory).as_posix()
             found[name] = status.st_size if stat.S_ISREG(status.st_mode) else -2
-    found.pop(ENTRY_FILE, None)
+    found.pop(CHECKSUMS_FILE, None)
     return found
-
-
-def _checksum(path: Path) -> int:
-    """CRC-32 of a file: it finds what a disk or a copy does to it, at several times the speed of SHA-256."""
-    checksum = 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            checksum = zlib.crc32(block, checksum)
-    return checksum
 
 
 def _mode(path: Path) -> int:
