@@ -7,13 +7,13 @@ import json
 import logging
 import os
 import stat
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from determined_ner.errors import TOO_MANY_FILES, UserError
 from determined_ner.files.atomic import replacing_directory, write_json
+from determined_ner.files.checksums import checksum
 from determined_ner.files.workplace import locked
 
 FORMAT = "2"
@@ -99,7 +99,9 @@ def _damage(entry: Path) -> str | None:
         found = _sizes(entry)
         wrong = sorted(name for name in {*sizes, *found} if sizes.get(name, -1) != found.get(name, -1))
         if not wrong:
-            wrong = [name for name, (_, checksum) in recorded.items() if _checksum(entry / name) != checksum]
+            wrong = [name for name, (_, crc) in recorded.items() if checksum(entry / name) != crc]
+    except UserError as error:
+        return f"{error.where} {error.problem}"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     except (ValueError, TypeError, AttributeError, RecursionError):
@@ -109,7 +111,7 @@ def _damage(entry: Path) -> str | None:
 
 def _checksums(directory: Path) -> dict[str, tuple[int, int]]:
     """Size and checksum of every file, by its path in the directory."""
-    return {name: (size, _checksum(directory / name)) for name, size in _sizes(directory).items()}
+    return {name: (size, checksum(directory / name)) for name, size in _sizes(directory).items()}
 
 
 def _sizes(directory: Path) -> dict[str, int]:
@@ -122,15 +124,6 @@ def _sizes(directory: Path) -> dict[str, int]:
             found[name] = status.st_size if stat.S_ISREG(status.st_mode) else -2
     found.pop(ENTRY_FILE, None)
     return found
-
-
-def _checksum(path: Path) -> int:
-    """CRC-32 of a file: it finds what a disk or a copy does to it, at several times the speed of SHA-256."""
-    checksum = 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            checksum = zlib.crc32(block, checksum)
-    return checksum
 
 
 def _mode(path: Path) -> int:

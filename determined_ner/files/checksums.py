@@ -21,7 +21,7 @@ def write_checksums(directory: Path) -> None:
     """Write down all files that the directory holds by now."""
     own = directory / CHECKSUMS_FILE
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path != own)
-    sums = {path.relative_to(directory).as_posix(): [path.stat().st_size, _checksum(path)] for path in files}
+    sums = {path.relative_to(directory).as_posix(): [path.stat().st_size, checksum(path)] for path in files}
     write_json(own, sums)
 
 
@@ -40,13 +40,13 @@ def check_files(directory: Path) -> None:
     files: list[tuple[Path, int]] = []
     for name, recorded in (sums or {}).items():
         match recorded:
-            case [int(size), int(checksum)] if not (Path(name).is_absolute() or ".." in Path(name).parts):
-                files.append((directory / name, checksum))
+            case [int(size), int(crc)] if not (Path(name).is_absolute() or ".." in Path(name).parts):
+                files.append((directory / name, crc))
                 _check_size(directory / name, size)
             case _:
                 raise UserError(directory / CHECKSUMS_FILE, f"{name!r} is no file's entry", "copy the checkpoint again")
-    for path, checksum in files:
-        if _checksum(path) != checksum:
+    for path, recorded_sum in files:
+        if checksum(path) != recorded_sum:
             raise UserError(path, "is damaged: its checksum is another", "copy the checkpoint again")
 
 
@@ -64,16 +64,17 @@ def _check_size(path: Path, size: int) -> None:
         raise UserError(path, f"is damaged: {found}, where {size:,} bytes were written", "copy the checkpoint again")
 
 
-def _checksum(path: Path) -> int:
-    """
+def checksum(path: Path) -> int:
+    """CRC-32 of a file.
+
     Raises:
         UserError: the file cannot be read.
     """
-    checksum = 0
+    crc = 0
     try:
         with path.open("rb") as file:
             while block := file.read(1 << 20):
-                checksum = zlib.crc32(block, checksum)
+                crc = zlib.crc32(block, crc)
     except OSError as error:
         raise UserError(path, f"cannot be read ({error.strerror})", "check its disk and your rights") from None
-    return checksum
+    return crc
