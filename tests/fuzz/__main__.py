@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -36,7 +37,9 @@ def main() -> int:
     names = [f"{arguments.seed}:{number}" for number in range(arguments.cases)]
     failed = run_cases(names, base / "made", base / "cases", arguments.processes)
     seconds = time.monotonic() - started
-    print(f"{failed} of {arguments.cases:,} cases of seed {arguments.seed} failed, in {seconds:.0f} s")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    told = f"{failed} of {arguments.cases:,} cases of seed {arguments.seed} failed, in {seconds:.0f} s"
+    print(f"{told} ({used.ru_utime + used.ru_stime:.0f} s of processors)")
     shutil.rmtree(base)
     return int(failed > 0)
 
