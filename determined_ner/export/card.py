@@ -155,7 +155,7 @@ def _test_scores(trained: Trained) -> dict[str, float] | None:
 
 
 def _score(scores: dict[str, float], metric: str) -> str:
-    return f"{scores[metric]:.4f}" if metric in scores else ""
+    return f"{scores[metric]:.4f}" if scores.get(metric) is not None else ""
 
 
 def _last(path: str) -> str:

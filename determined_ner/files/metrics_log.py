@@ -52,23 +52,24 @@ class MetricsLog:
                 if number == len(lines):
                     break
                 report = None
-            if not _is_report(report):
+            if not is_report(report):
                 problem = f"{line[:60].decode('utf-8', 'replace')!r} is not a report of a run"
                 raise UserError(f"{self.path}:{number}", problem, "remove the line")
             reports.append(report)
         return reports
 
 
-def _is_report(value: Any) -> bool:
+def is_report(value: Any) -> bool:
     """Whether it has a kind, a count of batches, and numbers."""
     if not isinstance(value, dict) or value.get("kind") not in ("training", "validation"):
         return False
     batches = value.get("batches")
     numbers = (number for name, number in value.items() if name != "kind")
-    return isinstance(batches, int) and batches >= 0 and all(map(_is_number_or_null, numbers))
+    return isinstance(batches, int) and batches >= 0 and all(map(is_number_or_null, numbers))
 
 
-def _is_number_or_null(value: Any) -> bool:
+def is_number_or_null(value: Any) -> bool:
+    """Whether it is a metric as it is kept; a number that is not finite is not."""
     if value is None:
         return True
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -123,7 +123,8 @@ def _reported_score(contents: Contents) -> float | None:
     best = summary.get("best") if summary and contents.text.as_trained else None
     if not summary or not best or best["batches"] != summary["model_batches"]:
         return None
-    return float(best[contents.facts.main_score])
+    score: float | None = best.get(contents.facts.main_score)
+    return score
 
 
 def _most_confused(facts: Facts) -> list[tuple[str, str, int]]:

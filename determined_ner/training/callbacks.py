@@ -118,6 +118,10 @@ class StopWhereDiverged(pytorch.PyTorchCallback):
     def on_trial_startup(self, first_batch_idx: int, checkpoint_uuid: str | None) -> None:
         self._good = checkpoint_uuid
 
+    def on_training_start(self) -> None:
+        if name := self._training.find_infinite_weight():
+            raise UserError("", f"the weights to begin with are not finite ({name})", "begin with others")
+
     def on_checkpoint_upload_end(self, uuid: str) -> None:
         self._good = uuid
 

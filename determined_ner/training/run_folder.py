@@ -56,9 +56,9 @@ class RunFolder:
         Raises:
             UserError: something in the folder is damaged; then nothing was changed.
         """
-        for directory in (self.checkpoints, self.model, self.path / "figures", self.path / "tensorboard"):
+        for directory in map(self.path.joinpath, ("checkpoints", "model", "figures", "tensorboard", "cache")):
             if os.path.lexists(directory) and not directory.is_dir():
-                raise UserError(directory, "is a file or a link, where a run has a directory", "remove it")
+                raise UserError(directory, "is no directory, as a run has there", "remove it")
         if (self.path / SUMMARY_FILE).is_dir():
             raise UserError(self.path / SUMMARY_FILE, "is a directory, where a run has a file", "remove it")
         self.checkpoints.mkdir(exist_ok=True)

@@ -17,6 +17,7 @@ from determined_ner.data.split import Split
 from determined_ner.data.text_store import StoredText, store_text
 from determined_ner.errors import UserError, first_line
 from determined_ner.files.atomic import read_json
+from determined_ner.files.metrics_log import is_number_or_null, is_report
 from determined_ner.model.directory import SETTINGS_FILE, ModelDirectory
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.loop import parse_loop
@@ -108,10 +109,25 @@ def find_trained(source: str, downloads: Path, trust_remote_code: bool = False) 
         raise UserError(source, "is a file" if path.exists() else "no such directory", REMEDY)
     elif (path / "checkpoints").is_dir() or (path / SUMMARY_FILE).is_file():
         run = RunFolder(path)
-        summary = read_json(path / SUMMARY_FILE, "the run")
+        summary = _read_summary(path / SUMMARY_FILE)
         inside = run.model if run.model.is_dir() else _best_checkpoint(run)
     directory = ModelDirectory(inside, REMEDY, trust_remote_code)
     return Trained(path, directory, _settings(directory), run, summary)
+
+
+def _read_summary(file: Path) -> dict[str, Any] | None:
+    """
+    Raises:
+        UserError: it is damaged.
+    """
+    summary = read_json(file, "the run")
+    if summary is None:
+        return None
+    best, test = summary.get("best"), summary.get("test")
+    numbers = all(map(is_number_or_null, test.values())) if isinstance(test, dict) else test is None
+    if not (numbers and (best is None or is_report(best)) and isinstance(summary.get("model_batches"), int)):
+        raise UserError(file, "not readable (it is no summary of a run)", "copy the run again")
+    return summary
 
 
 def is_uuid(text: str) -> bool:

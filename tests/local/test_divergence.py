@@ -11,6 +11,7 @@ import torch
 from determined import core, pytorch
 
 import ner_trial
+from determined_ner.errors import UserError
 from determined_ner.training.callbacks import DivergedError, StopWhereDiverged
 from determined_ner.training.setup import Training
 from tests.conftest import newest_checkpoint, read_metrics, run_command
@@ -84,6 +85,14 @@ def test_a_weight_that_is_not_finite_is_named(value: float, name: str) -> None:
         getattr(made.training.model, name).view(-1)[1] = value
     with pytest.raises(DivergedError, match=rf"weights are no longer finite at batch 7 \({name}\)"):
         made.on_training_workload_end({"loss": 0.5, "batches": 7}, {})
+
+
+def test_weights_to_begin_with_that_are_not_finite_are_refused() -> None:
+    made = callback()
+    made.on_training_start()
+    torch.nn.init.constant_(made.training.model.bias, float("nan"))
+    with pytest.raises(UserError, match=r"to begin with are not finite \(bias\)"):
+        made.on_training_start()
 
 
 def test_the_newest_checkpoint_is_the_last_good_one() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -115,12 +117,15 @@ def test_a_name_that_no_checkpoint_has_ends_with_a_message_or_is_none(folder: Ru
         assert folder.begin(resume=True) is None
 
 
-@pytest.mark.parametrize("name", ["checkpoints", "model", "figures", "tensorboard", "summary.json"])
-def test_a_file_in_the_place_of_a_directory_is_named(folder: RunFolder, name: str) -> None:
+@pytest.mark.parametrize("name", ["checkpoints", "model", "figures", "tensorboard", "cache", "summary.json"])
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere"), os.mkfifo])
+def test_a_file_in_the_place_of_a_directory_is_named(
+    folder: RunFolder, name: str, make: Callable[[Path], None]
+) -> None:
     shutil.rmtree(folder.checkpoints)
     path = folder.path / name
-    path.mkdir() if name == "summary.json" else path.touch()
-    with pytest.raises(UserError, match="where a run has") as raised:
+    path.mkdir() if name == "summary.json" else make(path)
+    with pytest.raises(UserError, match="a run has") as raised:
         folder.begin(resume=True)
     assert raised.value.where == str(path)
 

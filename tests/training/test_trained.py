@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import uuid
 from pathlib import Path
@@ -90,3 +91,16 @@ def test_labelled_text_is_that_of_the_training_or_what_is_named(train, tmp_path,
         pass
     assert "this looks at the run's validation data, which is not at hand" in raised.value.problem
     assert raised.value.remedy == "name a labelled file with --data FILE"
+
+
+def test_a_damaged_summary_is_named(train, tmp_path):
+    run = train("hyperparameters.num_train_epochs=1")
+    summary = json.loads((run / "summary.json").read_text())
+    for changes in (
+        *({"best": value} for value in ([], 5, {}, {"kind": "validation", "batches": "6"})),
+        *({"test": value} for value in ([], "x", {"f1": "0.5"}, {"f1": [1]})),
+        *({"model_batches": value} for value in (None, "6")),
+    ):
+        (run / "summary.json").write_text(json.dumps(summary | changes))
+        with pytest.raises(UserError, match="no summary of a run"):
+            find(run, tmp_path)
