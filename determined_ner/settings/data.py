@@ -8,7 +8,7 @@ import pydantic
 from pydantic import Field
 
 from determined_ner.settings.hyperparameters import Positive
-from determined_ner.settings.sections import Section
+from determined_ner.settings.sections import Directory, Section
 
 
 def _column_name(value: Any) -> Any:
@@ -66,7 +66,7 @@ class DataSettings(Section):
     """Use the first sentences of the test data only."""
     preprocessing_num_workers: Positive | None = None
     """Threads that tokenize; default: one a core."""
-    cache_dir: str | None = None
+    cache_dir: Directory | None = None
     """Where tokenized data is kept (default: the run's folder; on a cluster ``~/.cache/determined_ner``)."""
     overwrite_cache: bool = False
     """Read and tokenize again even if the cache holds the same data."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from determined_ner.settings.sections import Section
+from determined_ner.settings.sections import Directory, Section
 
 
 def _lower(value: Any) -> Any:
@@ -38,7 +38,7 @@ class Hyperparameters(Section):
     """Model config to use in place of the encoder's own: hub name or directory."""
     tokenizer_name: str | None = None
     """Tokenizer to use in place of the encoder's own: hub name or directory."""
-    cache_dir: str | None = None
+    cache_dir: Directory | None = None
     """Where hub models are kept (default: Hugging Face's own cache)."""
     trust_remote_code: bool = False
     """Run code that a hub model brings along. Off unless you trust its author."""

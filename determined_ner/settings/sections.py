@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import pydantic
 from pydantic import BaseModel, ConfigDict
+
+from determined_ner.settings.urls import is_remote
 
 
 class Section(BaseModel):
@@ -20,6 +22,15 @@ class Section(BaseModel):
         if isinstance(value, bool) and not _takes_bool(cls.model_fields[info.field_name].annotation):
             raise ValueError(f"{str(value).lower()} is not a number or text")
         return value
+
+
+def _local(value: str) -> str:
+    if is_remote(value):
+        raise ValueError("a URL is no directory of this machine")
+    return value
+
+
+Directory = Annotated[str, pydantic.AfterValidator(_local)]
 
 
 def _takes_bool(annotation: Any) -> bool:

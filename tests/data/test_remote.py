@@ -281,6 +281,19 @@ def test_a_file_cut_short_is_not_taken(store, tmp_path):
     assert fetch(f"{store.url}/train.conll", tmp_path).read_bytes() == TEXT
 
 
+@pytest.mark.parametrize("name", ["data.cache_dir", "hyperparameters.cache_dir"])
+def test_a_url_is_no_directory(refuse, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = refuse(f"{name}=http://me:hunter2@host/x")
+    assert f"{name}: 'http://host/x' is wrong: a URL is no directory of this machine" in message
+    assert not [path for path in tmp_path.rglob("*") if "hunter2" in path.name]
+
+
+def test_a_url_of_a_kind_that_is_not_fetched_is_told(refuse):
+    message = refuse("data.train_file=simplecache::http://me:hunter2@host/train.conll?token=hunter2")
+    assert "simplecache::http://host/train.conll?…: is a URL, and files of this machine alone" in message
+
+
 def drip() -> Iterator[bytes]:
     while True:
         yield b"A"

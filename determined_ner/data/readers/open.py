@@ -121,6 +121,8 @@ def find_files(pattern: str) -> list[Path]:
     if "\0" in pattern:
         raise UserError(shown(pattern), "no file name holds a NUL", "write another")
     path = Path(os.path.expanduser(pattern))  # noqa: PTH111 (Path.expanduser raises where there is no home)
+    if "://" in pattern and not _exists(path):
+        raise UserError(pattern, "is a URL, and files of this machine alone are read here", "download it first")
     if glob.has_magic(pattern) and not _exists(path):
         found = (Path(name) for name in glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes dotfiles)
         files = sorted(file for file in found if file.is_file())
