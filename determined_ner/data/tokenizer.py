@@ -16,6 +16,9 @@ from determined_ner.data.words import has_hidden, visible
 from determined_ner.errors import first_line
 from determined_ner.hub import Pretrained
 
+MAX_WORD = 1 << 16
+"""Characters of a word that are read; a window holds far fewer pieces than these make."""
+
 
 @dataclass(frozen=True)
 class WordTokenizer:
@@ -58,14 +61,15 @@ class WordTokenizer:
     def pieces(self, texts: Sequence[Sequence[str]]) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
         """Tokenize texts given as words, without special pieces and without a length limit.
 
-        The characters of a word that nobody sees are left out: they would change its pieces.
+        The characters of a word that nobody sees are left out: they would change its pieces. Of a word of more than
+        `MAX_WORD` characters, those after them are left out as well.
 
         Returns:
             (P,) ids of all pieces; (words,) how many of them each word has, never 0; and how many words had no
             piece of their own and got ``unknown_id``.
         """
         encodings = self.tokenizer.backend_tokenizer.encode_batch(
-            [[visible(word) for word in text] if has_hidden("".join(text)) else list(text) for text in texts],
+            [_readable(text) for text in texts],
             is_pretokenized=True,
             add_special_tokens=False,
         )
@@ -81,6 +85,12 @@ class WordTokenizer:
             ids = np.insert(ids, np.cumsum(per_word)[empty], self.unknown_id)
             per_word[empty] = 1
         return ids, per_word, len(empty)
+
+
+def _readable(text: Sequence[str]) -> list[str]:
+    """The words of a text as the tokenizer is shown them."""
+    words = [visible(word) for word in text] if has_hidden("".join(text)) else list(text)
+    return [word[:MAX_WORD] for word in words] if max(map(len, words), default=0) > MAX_WORD else words
 
 
 def load_tokenizer(source: Pretrained) -> WordTokenizer:

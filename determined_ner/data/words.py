@@ -33,6 +33,10 @@ _OF_THE_CHARACTER_BEFORE = (
 """Of those: variation selectors, and the tags that make a flag of 🏴."""
 _JOINERS = (0x200C, 0x200D)
 
+_SLICE = 1 << 16
+"""Characters that are cut at a time."""
+_LAST_SPACE = re.compile(r"\s(?=\S*\Z)")
+
 _ANY_HIDDEN = re.compile(f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in _HIDDEN)}]")
 
 
@@ -77,26 +81,44 @@ def word_offsets(text: str, splitting: WordSplitting = "rules") -> list[tuple[in
     Returns:
         (start, end) of each word, in characters.
     """
-    cut = _splitter(splitting).pre_tokenize_str
     if not has_hidden(text):
-        return [offsets for _, offsets in cut(text)]
+        return _cut(text, splitting)
     codes = _codes(text)
     seen = _seen(text, codes)
-    offsets = [(int(seen[start]), int(seen[end - 1]) + 1) for _, (start, end) in cut("".join(text[i] for i in seen))]
+    cut = _cut("".join(text[i] for i in seen), splitting)
+    offsets = [(int(seen[start]), int(seen[end - 1]) + 1) for start, end in cut]
     own = np.append(_IS_OF_THE_CHARACTER_BEFORE[codes], False)
     return [(start, end + int(own[end:].argmin()) if own[end] else end) for start, end in offsets]
+
+
+def _cut(text: str, splitting: WordSplitting) -> list[tuple[int, int]]:
+    """Offsets of the words of a text without hidden characters, cut slice by slice: memory for a whole one is large."""
+    cut = _splitter(splitting).pre_tokenize_str
+    offsets: list[tuple[int, int]] = []
+    begin = 0
+    while begin < len(text):
+        end = min(begin + _SLICE, len(text))
+        if end < len(text) and (space := _LAST_SPACE.search(text, begin, end)):
+            end = space.end()
+        words = [(begin + start, begin + stop) for _, (start, stop) in cut(text[begin:end])]
+        if words and offsets and offsets[-1][1] == begin == words[0][0] and len(cut(text[begin - 1 : begin + 1])) == 1:
+            offsets[-1] = (offsets[-1][0], words.pop(0)[1])  # a word that is longer than a slice
+        offsets += words
+        begin = end
+    return offsets
 
 
 @lru_cache(maxsize=2)
 def _splitter(splitting: WordSplitting) -> Any:
     """The pre-tokenizer that cuts text into words, built once."""
-    # In Oniguruma \w is Unicode's letters, marks, decimal digits and connectors (_); the joiners are added to them.
+    # In Oniguruma \w is Unicode's letters, marks, decimal digits and connectors (_); joiners may follow one of them.
     space = r"\s\x1c-\x1f"
-    run = r"[\w\x{200c}\x{200d}&&[^\p{Han}]]+"
+    joiners = r"\x{200c}\x{200d}"
+    run = rf"[\w&&[^\p{{Han}}]][\w{joiners}&&[^\p{{Han}}]]*"
     clitic = r"['’](?:[sStTdDmM]|re|ve|ll|RE|VE|LL)(?!\w)"
     picture = r"\p{Extended_Pictographic}[\x{1f3fb}-\x{1f3ff}]?"  # with a colour of skin
     emoji = rf"{picture}(?:\x{{200d}}{picture})*|[\x{{1f1e6}}-\x{{1f1ff}}]{{2}}"  # in families; flags
-    rules = rf"\p{{Han}}|{run}(?:[-.]{run})*|{clitic}|{emoji}|[^{space}\w]"
+    rules = rf"\p{{Han}}|{run}(?:[-.]{run})*|{clitic}|{emoji}|[^{space}\w{joiners}]"
     pattern = rules if splitting == "rules" else f"[^{space}]+"
     return pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
 

@@ -7,7 +7,7 @@ they are asked for, in PyTorch or as an ONNX file.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
 from determined_ner.data.words import WordSplitting
@@ -204,10 +204,7 @@ class ModelDirectory:
             self.max_seq_length = described["max_seq_length"]
             self.stride = described["data"]["stride"]
             self.whole_documents = described["data"]["context"] == "document"
-            splitting = described.get("word_splitting", "rules")
-            if splitting not in get_args(WordSplitting):
-                raise ValueError(f"word_splitting {splitting!r} is none")
-            self.word_splitting = splitting
+            self.word_splitting = described.get("word_splitting", "rules")
         except (LookupError, TypeError, ValueError) as error:
             raise self._unreadable(SETTINGS_FILE, error) from None
         if labels != self.labels:

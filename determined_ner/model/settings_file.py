@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
+
+from determined_ner.data.words import WordSplitting
 
 
 def check_described(described: dict[str, Any], longest_window: int) -> None:
@@ -44,6 +46,9 @@ def check_described(described: dict[str, Any], longest_window: int) -> None:
     )
     context = described["data"]["context"]
     _require(context in ("sentence", "document"), "data.context", context, "is neither sentence nor document")
+    splitting = described.get("word_splitting", "rules")
+    kinds = get_args(WordSplitting)
+    _require(splitting in kinds, "word_splitting", splitting, f"is neither {' nor '.join(kinds)}")
 
 
 def _require(holds: bool, name: str, value: Any, problem: str) -> None:

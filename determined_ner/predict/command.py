@@ -23,6 +23,7 @@ from determined_ner.files.atomic import atomic_file, check_output
 from determined_ner.predict.inputs import open_input
 
 if TYPE_CHECKING:
+    from determined_ner.tagging.tagged import Tagged
     from determined_ner.tagging.tagger import Tagger
 
 _REPORT_SECONDS = 30.0
@@ -40,15 +41,16 @@ class _Progress:
         from tqdm import tqdm
 
         self._share = share
-        self._texts = self._words = 0
+        self._texts = self._words = self._cut_words = 0
         self._started = self._reported = time.perf_counter()
         self._bar = tqdm(
             bar_format="{desc}{postfix}", desc="tagging", leave=False, disable=None, file=sys.stderr, dynamic_ncols=True
         )
 
-    def add_texts(self, count: int) -> None:
-        """So many more are to be written."""
-        self._texts += count
+    def add_texts(self, tagged: Tagged) -> None:
+        """These texts have been written."""
+        self._texts += len(tagged.starts) - 1
+        self._cut_words += tagged.cut_words
 
     def add_words(self, count: int) -> None:
         """So many more have been tagged."""
@@ -75,6 +77,8 @@ class _Progress:
         seconds = time.perf_counter() - self._started
         self._bar.close()
         print(f"{self._describe()}, {seconds:.1f} s: {to}", file=sys.stderr)
+        if self._cut_words:
+            print(f"words longer than a window were read by their beginning: {self._cut_words:,}", file=sys.stderr)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -114,7 +118,7 @@ def run(arguments: argparse.Namespace) -> None:
                 tagged = tagger.tag(words, documents, progress.add_words)
                 file.write("".join(item.format_result(tagged, i) for i, item in enumerate(buffer)))
                 file.flush()
-                progress.add_texts(len(buffer))
+                progress.add_texts(tagged)
         progress.close(str(arguments.output or "standard output"))
 
 

@@ -47,6 +47,8 @@ class Tagged:
     """(N,) id of the label chosen for each word."""
     starts: NDArray[np.int64]
     """(S + 1,) index of each text's first word, and N at the end."""
+    cut_words: int = 0
+    """Words longer than a window, which were read by their beginning."""
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:

@@ -216,7 +216,7 @@ class Tagger:
             ids = logits.argmax(1).astype(np.int64)
         else:
             ids = best_tags(logits, cut.sentences, self._allowed)
-        return Tagged(self.labels, self.label_scheme, self.scheme, logits, ids, cut.sentences)
+        return Tagged(self.labels, self.label_scheme, self.scheme, logits, ids, cut.sentences, cut.cut_words)
 
     def _logits(self, cut: CutTexts, progress: Callable[[int], object] | None) -> NDArray[np.float32]:
         """(N, K) logits of all words, computed in batches of windows of similar length."""

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import Sequence
 
-from determined_ner.data.tokenizer import from_fast_tokenizer, load_tokenizer
+from determined_ner.data.tokenizer import MAX_WORD, from_fast_tokenizer, load_tokenizer
 from determined_ner.data.words import visible
 from determined_ner.errors import UserError, first_line
 from determined_ner.hub import Pretrained
@@ -53,6 +53,14 @@ def test_hidden_characters_change_no_pieces(loaded):
     plain = [["Ada", "went", "to", "Lisbon", "❤"]]
     hidden = [["\ufeffAda\u200b", "we\u2060nt\x07", "\u200eto\u202c", "Lis\u00adbon\u200d", "❤\ufe0f"]]
     for ours, expected in zip(loaded.pieces(hidden), loaded.pieces(plain), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_a_word_of_any_length_is_read_by_its_beginning(loaded):
+    """What a window could hold is read; megabytes without a space would take minutes."""
+    word = "Ab" * (MAX_WORD // 2)
+    long, plain = loaded.pieces([["x", word * 3, "y"]]), loaded.pieces([["x", word, "y"]])
+    for ours, expected in zip(long, plain, strict=True):
         np.testing.assert_array_equal(ours, expected)
 
 

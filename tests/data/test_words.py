@@ -31,7 +31,8 @@ def test_words_hold_everything_that_is_seen_except_white_space(text, splitting):
     assert all(a[1] <= b[0] for a, b in itertools.pairwise(offsets))
     assert all(start < end for start, end in offsets)
     seen = "".join(visible(word) for word in words(text, splitting))
-    assert seen == re.sub(r"\s+", "", visible(text))
+    blank = r"[\s\u200c\u200d]+"  # a joiner that joins nothing may be lost, too
+    assert re.sub(blank, "", seen) == re.sub(blank, "", visible(text))
     assert all(visible(word) for word in words(text, splitting))
 
 
@@ -75,3 +76,20 @@ def test_every_format_character_is_hidden_or_a_visible_sign():
 def test_joiners_stay_where_they_shape_letters_and_nowhere_else():
     assert visible("می\u200cخواهم") == "می\u200cخواهم"
     assert visible("Lis\u200dbon\u200c") == "Lisbon" and visible("م\u200c\u200cم م\u200d") == "مم م"
+
+
+@pytest.mark.parametrize("splitting", ["rules", "whitespace"])
+def test_a_long_text_is_cut_like_a_short_one(splitting):
+    """It is read in slices; a word that is longer than one stays whole."""
+    unit = "Ada's e-mail, to Oslo\u00a0(3.5 %). "
+    one = [
+        (start + i * len(unit), end + i * len(unit))
+        for i in range(5000)
+        for start, end in word_offsets(unit, splitting)
+    ]
+    assert word_offsets(unit * 5000, splitting) == one
+    long = "x" * 200_000
+    assert words(f"to {long}. {long}", splitting) == (
+        ["to", long, ".", long] if splitting == "rules" else ["to", f"{long}.", long]
+    )
+    assert len(words("北" * 100_000, splitting)) == (100_000 if splitting == "rules" else 1)

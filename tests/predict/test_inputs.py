@@ -30,6 +30,15 @@ def test_plain_text_becomes_entities_with_their_places(tag):
     assert "read as text" in err and "5 texts" in err and "words/s" in err
 
 
+def test_a_word_longer_than_a_window_is_read_by_its_beginning_and_counted(tag):
+    long = "a-" * 100_000 + "a"
+    status, out, err = tag(f"{TEXT} {long} to {PLACES[1]}\n")
+    entities = json.loads(out)["predicted_entities"]
+    assert status == 0 and "words longer than a window were read by their beginning: 1" in err
+    assert entities[-1]["text"] == PLACES[1] and entities[-1]["start"] == len(f"{TEXT} {long} to ")
+    assert "longer than a window" not in tag(TEXT)[2]
+
+
 def test_columns_keep_every_line_and_gain_one(tag):
     head = ["-DOCSTART- -X- O", "", "# a comment of three"]
     data = [f"{NAMES[0]} NN O", "went VB O", "", "# text = x", "to NN O", f"{PLACES[0]} NN B-LOC", ""]

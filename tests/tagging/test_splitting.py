@@ -84,7 +84,7 @@ def test_a_model_that_does_not_say_it_keeps_the_rules(mail_run, tmp_path):
     (folder / SETTINGS_FILE).write_text(json.dumps(described))
     assert Tagger.from_pretrained(folder).cut("to a@b.org").words == ["to", "a", "@", "b.org"]
     (folder / SETTINGS_FILE).write_text(json.dumps({**described, "word_splitting": "guess"}))
-    with pytest.raises(UserError, match=r"ner_settings\.json: not readable .*'guess'"):
+    with pytest.raises(UserError, match=r"ner_settings\.json: .*word_splitting: 'guess' is neither rules"):
         Tagger.from_pretrained(folder)
 
 
