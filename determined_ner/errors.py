@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from determined_ner.interrupts import is_chief, was_interrupted
-from determined_ner.masks import masked
+from determined_ner.masks import masked, printable_lines
 
 
 class UserError(Exception):
@@ -129,18 +129,18 @@ def exit_status(command: Callable[[], object], interrupted: str, unwritable: str
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) or was_interrupted():
             if is_chief():
-                print(f"interrupted; {interrupted}", file=sys.stderr)
+                print(printable_lines(f"interrupted; {interrupted}"), file=sys.stderr)
             return 130
         if isinstance(error, UserError):
             if is_chief():
-                print(f"error: {error}", file=sys.stderr)
+                print(printable_lines(f"error: {error}"), file=sys.stderr)
             return 2
         if isinstance(error, BrokenPipeError) and (output_error is not None or _nobody_reads()):
             return 128 + signal.SIGPIPE  # as of a filter before `head`
         message = _of_the_system(error, output_error, unwritable)
         if message is None:
             raise
-        print(f"error: {masked(message)}", file=sys.stderr)
+        print(printable_lines(f"error: {masked(message)}"), file=sys.stderr)
         return 2
     return 0
 

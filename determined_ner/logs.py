@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 
-from determined_ner.masks import masked
+from determined_ner.masks import masked, printable_lines
 
 logger = logging.getLogger("determined_ner")
 
 
 class _Masked(logging.Formatter):
-    """Shows no secrets of URLs."""
+    """Shows no secrets of URLs, and nothing that a terminal would obey."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record))
+        return printable_lines(masked(super().format(record)))
 
 
 def set_up_logging(chief: bool) -> None:

@@ -1,13 +1,15 @@
-"""Text and settings as they may be shown, without the secrets in them.
+"""Text and settings as they may be shown, without the secrets in them, nor what a terminal would obey.
 
 Whatever is printed, logged or handed on goes through `masked`: a `UserError` when it becomes text, a log line in its
-formatter, a config or a checkpoint's description before it is written.
+formatter, a config or a checkpoint's description before it is written. What goes to a terminal and may hold words,
+tags or names of others goes through `printable`.
 """
 
 from __future__ import annotations
 
 import re
 import reprlib
+import unicodedata
 from typing import Any
 
 # A URL ends at white space, unless it is still before an @: a password may hold anything. pathlib makes // a single /.
@@ -31,6 +33,19 @@ _SECRET_NAME = re.compile(
 _ASSIGNED = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_.]*)=(?P<value>.*)", re.DOTALL)
 HIDDEN = "…"
 """What stands in the place of a secret."""
+
+
+def printable(text: str) -> str:
+    """One line of text with escapes in place of what a terminal would not show, or would obey."""
+    if text.isascii() and text.isprintable():
+        return text
+    seen = any(unicodedata.category(c)[0] in "LNPS" for c in text)  # else marks have nothing to stand on
+    return "".join(c if c.isprintable() and seen else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """`printable`, of each line."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def masked(text: str) -> str:

@@ -196,6 +196,32 @@ def test_the_served_tagger_is_the_tagger(reader: Reader, monkeypatch: pytest.Mon
     assert answers == [{"entities": [asdict(e) for e in found]} for found in api.tagger(texts)]
 
 
+def test_the_served_tagger_refuses_what_would_hold_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the size of the body, which LitServe looks at, and by the length of the text in it."""
+    from pydantic import ValidationError
+
+    (block,) = (b for b in CODE if "litserve" in b.text)
+    made: dict[str, Any] = {}
+
+    class Server:
+        def __init__(self, api: object, **settings: Any) -> None:
+            made.update(settings)
+
+        def run(self, **settings: Any) -> None:
+            made["host"] = settings["host"]
+
+    api = type("LitAPI", (), {"__init__": lambda self, **settings: None})
+    monkeypatch.setitem(sys.modules, "litserve", types.SimpleNamespace(LitAPI=api, LitServer=Server))
+    recipe: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(block.text, "server.py", "exec"), recipe)
+    assert made["max_payload_size"] == 1 << 18 and made["host"] == "127.0.0.1"
+    text = "北" * 20_000
+    assert len(json.dumps({"text": text}).encode()) < made["max_payload_size"]
+    assert recipe["Request"](text=text).text == text
+    with pytest.raises(ValidationError, match="at most 20000 characters"):
+        recipe["Request"](text=f"{text}x")
+
+
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
 def test_settings_of_the_pages_are_known(block: Block) -> None:
     from determined_ner.settings.data import DataSettings

@@ -1,4 +1,4 @@
-"""No secret of a URL is shown, wherever the URL stands in a text."""
+"""No secret of a URL is shown, wherever it stands in a text, and nothing that a terminal would obey."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 
 from determined_ner.errors import UserError
-from determined_ner.masks import masked, shown, without_secrets
+from determined_ner.masks import masked, printable, printable_lines, shown, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,38 @@ def test_a_value_is_shown_in_short():
 def test_a_long_text_is_masked_in_time_that_grows_with_it(text):
     """Otherwise this would not end."""
     assert masked(text).startswith(text[:2])
+
+
+HOSTILE = "B-\x1b]0;owned\x07\u202eX\u2066"
+
+
+def test_what_a_terminal_would_obey_is_escaped():
+    assert printable(HOSTILE) == "B-\\x1b]0;owned\\x07\\u202eX\\u2066"
+    assert printable("Größe 北京 'a' 👍") == "Größe 北京 'a' 👍"
+    assert printable("a\nb\u200b\udcff") == "a\\nb\\u200b\\udcff"
+    assert printable_lines("a\x1b\n\nb") == "a\\x1b\n\nb"
+
+
+@pytest.mark.parametrize("verb", ["check", "train", "predict"])
+def test_words_tags_and_names_of_files_reach_no_terminal_raw(verb, tmp_path, tiny_encoder, capfd):
+    """Neither in tables nor in the log, nor in the message at the end."""
+    from determined_ner import cli
+    from tests.conftest import make_sentences, write_config, write_conll
+
+    word, kind = f"w{HOSTILE[2:]}", HOSTILE[2:]
+    hostile = [[("Ada", f"B-{kind}"), (word, f"I-{kind}"), ("went", "O")]] * 6
+    folder = tmp_path / f"d{kind.replace('/', '')}"
+    folder.mkdir()
+    files = {name: write_conll(folder / f"{name}.conll", hostile) for name in ("train", "validation")}
+    config = write_config(tmp_path / "c.json", tiny_encoder, files, num_train_epochs=1)
+    if verb == "check":
+        assert cli.main(["check", str(config), "--no-timing"]) == 0
+    elif verb == "train":
+        assert cli.main(["train", str(config), "--output-dir", str(tmp_path / "run")]) == 0
+        write_conll(files["validation"], [*hostile, [(word, f"I-{kind}-unknown")], *make_sentences(1)])
+        assert cli.main(["train", str(config), "--output-dir", str(tmp_path / "other")]) == 2
+    else:
+        assert cli.main(["predict", str(folder), str(folder / "input.txt")]) == 2
+    out, err = capfd.readouterr()
+    assert "owned" in out + err and "\\x1b" in out + err
+    assert not {"\x1b", "\x07", "\u202e", "\u2066"} & set(out + err)

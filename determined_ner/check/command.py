@@ -30,6 +30,7 @@ from determined_ner.check.table import format_report
 from determined_ner.data.source import Source
 from determined_ner.errors import UserError, standard_output
 from determined_ner.logs import set_up_logging
+from determined_ner.masks import printable_lines
 from determined_ner.settings.experiment import DEFAULT_CONFIG, read_config
 from determined_ner.settings.loop import LoopSettings, parse_loop
 from determined_ner.settings.parsing import Settings, parse_settings
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if hasattr(output, "reconfigure"):
         output.reconfigure(errors="replace")  # a word that the terminal cannot show must not end the check
-    print(format_report(report), file=output)
+    print(printable_lines(format_report(report)), file=output)
 
 
 def check(config_file: Path | None, overrides: list[str], timing: bool) -> Report:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from determined_ner.check.facts import LONG_ENTITY, Example, Finding, Remark, Report, SplitFacts
-from determined_ner.check.formatting import format_share, printable
+from determined_ner.check.formatting import format_share
 from determined_ner.data.words import word_offsets
+from determined_ner.masks import printable
 
 RARE_TYPE = 10
 """Entities in train below which a type is called rare."""

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from determined_ner.check.facts import LONG_ENTITY, Cost, Finding, Report, SplitFacts
-from determined_ner.check.formatting import format_share, printable
+from determined_ner.check.formatting import format_share
+from determined_ner.masks import printable
 
 WIDTH = 100
 _LABEL, _CELL = 42, 18

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING
 
 from determined_ner.errors import UserError, standard_output
 from determined_ner.files.atomic import atomic_file, check_output
+from determined_ner.masks import printable
 from determined_ner.predict.inputs import open_input
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class _Progress:
         self._share = lambda: None
         seconds = time.perf_counter() - self._started
         self._bar.close()
-        print(f"{self._describe()}, {seconds:.1f} s: {to}", file=sys.stderr)
+        print(printable(f"{self._describe()}, {seconds:.1f} s: {to}"), file=sys.stderr)
         if self._cut_words:
             print(f"words longer than a window were read by their beginning: {self._cut_words:,}", file=sys.stderr)
 
@@ -106,7 +107,7 @@ def run(arguments: argparse.Namespace) -> None:
 
         tagger = _load_tagger(arguments)
         described = f"read as {format_}; {len(tagger.labels)} labels, {tagger.scheme.value}"
-        print(f"{arguments.input}: {described}", file=sys.stderr)
+        print(printable(f"{arguments.input}: {described}"), file=sys.stderr)
         output: AbstractContextManager[IO[str]] = (
             atomic_file(arguments.output, arguments.overwrite) if arguments.output else nullcontext(standard_output())
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from determined_ner.errors import UserError
 from determined_ner.files.atomic import atomic_directory
 from determined_ner.logs import set_up_logging
+from determined_ner.masks import printable
 from determined_ner.report.changes import find_changes
 from determined_ner.report.facts import find_facts
 from determined_ner.report.figures import draw_report
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     set_up_logging(chief=True)
     written = report(arguments.source, arguments.data, arguments.output, arguments.compare, arguments.trust_remote_code)
-    print(f"report   {written}")
+    print(printable(f"report   {written}"))
 
 
 def report(
