@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from determined.common.api import bindings
 
+from determined_ner.files.checksums import write_checksums
 from tests.cluster import chain
 from tests.cluster.master import EXPERIMENT, TRIAL, Answer, Master, _route
 from tests.cluster.nodes import MASTER_IP, MASTER_PORT
@@ -181,4 +182,5 @@ def of_another_trial(checkpoint: Path) -> str:
     shutil.copytree(checkpoint, copy)
     state = pickle.loads((copy / "trial_state.pkl").read_bytes())
     (copy / "trial_state.pkl").write_bytes(pickle.dumps({**state, "trial_id": state["trial_id"] + 1}))
+    write_checksums(copy)
     return copy.name

@@ -123,8 +123,10 @@ with joined_processes() as slots:
     for table in ("tcp", "tcp6"):
         for line in pathlib.Path("/proc/net", table).read_text().splitlines()[1:]:
             _, local, _, state, *rest = line.split()
-            if state == "0A" and f"socket:[{rest[5]}]" in inodes:
-                print("LISTENS", local.rpartition(":")[0], flush=True)
+            address, _, port = local.rpartition(":")
+            rendezvous = int(port, 16) == int(os.environ["MASTER_PORT"])  # torch's own; some versions open it here
+            if state == "0A" and f"socket:[{rest[5]}]" in inodes and not rendezvous:
+                print("LISTENS", address, flush=True)
     slots.broadcast(None)
     print("DONE", flush=True)
 """
