@@ -37,7 +37,7 @@ def refused(action, largest_file: int, log: Path) -> str:
     told = log.read_text()
     assert status == 2 and told.count("error: ") == 1 and "Traceback" not in told, told
     message = told[told.index("error: ") :]
-    assert "File too large" in message or "the disk is full, or lost" in message
+    assert any(words in message for words in ("File too large", "No space left", "the disk is full, or lost"))
     assert "; " in message, "no remedy"
     return message
 

@@ -28,7 +28,7 @@ from tests.conftest import (
 )
 from tests.forked import content, forked, litter
 
-KILLS = [4, pytest.param(40, marks=pytest.mark.slow)]
+KILLS = [4, pytest.param(20, marks=pytest.mark.slow)]
 """Of a chain."""
 OPTIONS = ("scheduling_unit=2", "min_checkpoint_period.batches=2", "min_validation_period.batches=4")
 
@@ -145,7 +145,7 @@ def test_an_export_that_was_killed_is_not_there_and_the_next_is_whole(run, tmp_p
     assert content(output) == content(whole) and not litter(tmp_path)
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_report_that_was_killed_leaves_the_earlier_one_or_the_new_one(run, tmp_path, kills):
     output = tmp_path / "report"
     action = command("report", run, "--output", output)

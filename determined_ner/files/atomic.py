@@ -98,12 +98,13 @@ def check_name(path: Path, where: object) -> None:
 
 
 def check_output(path: Path, overwrite: bool) -> None:
-    """Check that the output file of a command can be written.
+    """Check that the output file of a command can be written; what a killed one left of it is removed.
 
     Raises:
         UserError: it cannot, or it exists and is not to be replaced.
     """
     check_name(path, "--output")
+    remove_litter(path.parent, path.name)
     if path.is_dir():
         raise UserError(path, "is a directory", "name a file in it")
     if path.exists() and not path.is_file():

@@ -14,7 +14,7 @@ from typing import Any
 from determined_ner.errors import TOO_MANY_FILES, UserError
 from determined_ner.files.atomic import replacing_directory
 from determined_ner.files.checksums import CHECKSUMS_FILE, checksum, write_checksums
-from determined_ner.files.workplace import locked
+from determined_ner.files.workplace import locked, remove_litter
 
 FORMAT = "2"
 """Changes when cached files of an earlier version can no longer be used."""
@@ -38,6 +38,7 @@ def build_once(root: Path, name: str, build: Callable[[Path], None], overwrite: 
         UserError: the cache cannot be written; and as ``build``.
     """
     target = root / name
+    remove_litter(root, name)
     if not overwrite and _damage(target) is None:
         return target
     try:

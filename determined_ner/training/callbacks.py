@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
+import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from determined import core, pytorch
 from determined_ner import determined_api
 from determined_ner.errors import UserError
 from determined_ner.files.checksums import write_checksums
+from determined_ner.model.checkpoint import STATE_FILE
 from determined_ner.training.setup import Training
 
 
@@ -89,6 +93,9 @@ class SelfContained(pytorch.PyTorchCallback):
         return bool(self._context.get_initial_batch() == 0)
 
     def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
+        state = Path(checkpoint_dir) / STATE_FILE
+        if not zipfile.is_zipfile(state):  # on a full disk torch 2.3 leaves the end out, and says nothing
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(state))
         self._training.write_description(Path(checkpoint_dir))
         write_checksums(Path(checkpoint_dir))  # no other callback writes there
 

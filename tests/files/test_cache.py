@@ -35,6 +35,14 @@ def test_overwriting_leaves_what_others_have_mapped_and_what_stands_if_it_fails(
     assert {path.name for path in tmp_path.iterdir()} == {"x", ".x.lock"}
 
 
+def test_what_a_killed_process_left_is_removed_where_the_entry_is_complete(tmp_path):
+    """It may be killed after the entry has its name."""
+    build_once(tmp_path, "x", lambda directory: (directory / "a").touch())
+    (tmp_path / ".x.partial-abcd1234").mkdir()
+    build_once(tmp_path, "x", lambda directory: (directory / "b").touch())
+    assert {path.name for path in tmp_path.iterdir()} == {"x", ".x.lock"}
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")

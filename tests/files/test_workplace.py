@@ -59,6 +59,21 @@ def test_what_a_killed_process_left_is_removed_by_the_next_with_this_output(tmp_
     assert names(tmp_path) == {"another", "target"}
 
 
+def test_what_a_killed_process_left_is_removed_where_the_output_is_complete(tmp_path):
+    """It may be killed after the output has its name; the next one with this output is refused, and tidies."""
+
+    def check(path: Path) -> None:
+        if path.exists():
+            raise UserError(path, "exists")
+
+    for action in (lambda path: atomic_directory(path, check), lambda path: atomic_file(path, overwrite=False)):
+        (tmp_path / "target").touch()
+        (tmp_path / ".target.partial-abcd1234").mkdir()
+        with pytest.raises(UserError, match="exists"):
+            action(tmp_path / "target").__enter__()
+        assert names(tmp_path) == {"target"}
+
+
 def test_what_a_live_process_needs_is_left_alone(tmp_path):
     with replacing_directory(tmp_path / "target") as theirs:
         (theirs / "theirs").touch()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -65,3 +67,17 @@ def test_a_checkpoint_cut_short_is_not_taken_for_one(train):
     partial.mkdir()
     (partial / "state_dict.pth").write_bytes(b"half")
     assert RunFolder(folder).saved_steps() == [12]
+
+
+def test_a_checkpoint_that_is_no_longer_kept_loses_its_name_first(train, monkeypatch):
+    """Who is killed amid the removal, or looks then, finds no half of one."""
+    removed, remove = [], shutil.rmtree
+
+    def watched(path, *arguments, **options) -> None:
+        removed.append(Path(path))
+        remove(path, *arguments, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", watched)
+    folder = train("hyperparameters.num_train_epochs=3")
+    ours = [path.name for path in removed if folder in path.parents]
+    assert any(name.startswith(".step-") for name in ours) and all(".partial-" in name for name in ours)

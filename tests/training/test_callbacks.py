@@ -71,3 +71,10 @@ def test_what_is_saved_is_read_by_torchs_safe_loader_and_names_no_slots(tmp_path
     restored = np.random.RandomState()
     restored.set_state(read["rng_state"]["np_rng_state"])
     assert (restored.rand(3) == np.random.RandomState(3).rand(3)).all()
+
+
+def test_a_checkpoint_that_torch_cut_short_on_a_full_disk_is_noticed_when_it_is_written(tmp_path) -> None:
+    torch.save({"a": torch.zeros(1000)}, state := tmp_path / "state_dict.pth")
+    state.write_bytes(state.read_bytes()[:-1])
+    with pytest.raises(OSError, match="No space left on device"):
+        callback(9).on_checkpoint_write_end(str(tmp_path))
