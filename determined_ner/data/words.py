@@ -35,6 +35,8 @@ _JOINERS = (0x200C, 0x200D)
 
 _SLICE = 1 << 16
 """Characters that are cut at a time."""
+_AROUND = 64
+"""Characters on each side of the border between two slices that tell whether a word goes over it."""
 _LAST_SPACE = re.compile(r"\s(?=\S*\Z)")
 
 _ANY_HIDDEN = re.compile(f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in _HIDDEN)}]")
@@ -101,8 +103,15 @@ def _cut(text: str, splitting: WordSplitting) -> list[tuple[int, int]]:
         if end < len(text) and (space := _LAST_SPACE.search(text, begin, end)):
             end = space.end()
         words = [(begin + start, begin + stop) for _, (start, stop) in cut(text[begin:end])]
-        if words and offsets and offsets[-1][1] == begin == words[0][0] and len(cut(text[begin - 1 : begin + 1])) == 1:
-            offsets[-1] = (offsets[-1][0], words.pop(0)[1])  # a word that is longer than a slice
+        first = max(0, begin - _AROUND)
+        for _, (start, stop) in cut(text[first : begin + _AROUND]) if words and offsets else ():
+            if first + start < begin < first + stop:  # a word over the border: longer than a slice
+                begin_at, end_at = offsets[-1][0], words[0][1]
+                while offsets and offsets[-1][1] > first + start:
+                    begin_at = offsets.pop()[0]
+                while words and words[0][0] < first + stop:
+                    end_at = words.pop(0)[1]
+                offsets.append((begin_at, end_at))
         offsets += words
         begin = end
     return offsets

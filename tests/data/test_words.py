@@ -92,4 +92,6 @@ def test_a_long_text_is_cut_like_a_short_one(splitting):
     assert words(f"to {long}. {long}", splitting) == (
         ["to", long, ".", long] if splitting == "rules" else ["to", f"{long}.", long]
     )
+    hyphens = "a-" * 100_000 + "b"
+    assert words(f"to {hyphens} {hyphens[1:]}", splitting)[:2] == ["to", hyphens]
     assert len(words("北" * 100_000, splitting)) == (100_000 if splitting == "rules" else 1)
