@@ -128,12 +128,3 @@ def test_a_file_in_the_place_of_a_directory_is_named(
     with pytest.raises(UserError, match="a run has") as raised:
         folder.begin(resume=True)
     assert raised.value.where == str(path)
-
-
-@pytest.mark.parametrize("name", ["checkpoints", "model", "figures", "tensorboard"])
-def test_a_link_to_nothing_in_the_place_of_a_directory_is_named(folder: RunFolder, name: str) -> None:
-    shutil.rmtree(folder.checkpoints)
-    (folder.path / name).symlink_to("nowhere")
-    with pytest.raises(UserError, match="link, where a run has a directory") as raised:
-        folder.begin(resume=True)
-    assert raised.value.where == str(folder.path / name)
