@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -81,6 +82,14 @@ def copy(base: Path, folder: Path, names: list[str]) -> None:
     """Give a case what it needs of it."""
     for name in names:
         if (base / name).is_dir():
-            shutil.copytree(base / name, folder / name, symlinks=True)
+            shutil.copytree(base / name, folder / name, copy_function=_copy_or_link)
         else:
             shutil.copy(base / name, folder / name)
+
+
+def _copy_or_link(source: str, target: str) -> None:
+    """Checkpoints hold the code that made them, 150 files each, which no case changes."""
+    if f"{os.sep}code{os.sep}" in source:
+        os.link(source, target)
+    else:
+        shutil.copy(source, target)

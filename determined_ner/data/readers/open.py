@@ -45,9 +45,6 @@ from determined_ner.errors import UserError
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
 """What a suffix promises."""
 
-MAX_WORD = 1 << 20
-"""Characters; a tokenizer takes two seconds for it, and of a longer one no model sees more than the beginning."""
-
 
 def read_file(
     path: str | Path,
@@ -80,12 +77,6 @@ def read_file(
     choice = Choice(text_column, label_column, document_column, need_tags, task, like)
     with _opened(Path(path), choice) as (_, sentences):
         for sentence in sentences:
-            if max(map(len, sentence.words)) > MAX_WORD:
-                raise UserError(
-                    f"{path}:{sentence.line}",
-                    f"a word of over {MAX_WORD:,} characters in the sentence that begins here",
-                    "break it up or remove it",
-                )
             yield sentence
     if sentence is None:
         raise empty_file_error(Path(path))

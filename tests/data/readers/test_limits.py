@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from determined_ner.data.readers import formats, lines
-from determined_ner.data.readers.open import MAX_WORD, read_file
+from determined_ner.data.readers.open import read_file
 from determined_ner.predict.inputs import open_input
 from tests.data.readers.files import PACK, TWO, TWO_CONLL, TWO_JSONL, pairs, refused
 
@@ -83,14 +83,6 @@ def test_json_is_read_whole_up_to_its_limit_and_json_lines_beyond(tmp_path, monk
     assert pairs(more) == TWO * 500
     array.write_text(json.dumps(rows * 60, indent=1))
     refused(array, 1107, "over 10,000 characters of JSON", "JSON Lines")
-
-
-def test_the_longest_word_is_read_and_a_longer_one_is_not(tmp_path):
-    path = tmp_path / "a.conll"
-    path.write_text("a\tO\n\n" + "b" * MAX_WORD + "\tB-X\n")
-    assert [len(word) for words, _ in pairs(path) for word in words] == [1, MAX_WORD]
-    path.write_text("a\tO\n\n" + "b" * (MAX_WORD + 1) + "\tB-X\n")
-    refused(path, 3, "a word of over 1,048,576 characters")
 
 
 def test_blank_lines_between_texts_are_no_matter(tmp_path):
