@@ -156,7 +156,7 @@ def test_a_tagger_for_other_labels_is_refused_unless_its_head_may_go(refuse, tra
         write_conll(file, other)
     override = f"hyperparameters.pretrained_model_name_or_path={first / 'model'}"
     message = refuse(override)
-    assert "B-PER" in message and "B-HUM" in message and "ignore_mismatched_sizes: true" in message
+    assert "B-PER" in message and "drop_unused_labels: true" in message and "ignore_mismatched_sizes: true" in message
     train(override, "hyperparameters.ignore_mismatched_sizes=true", output="second")
 
 

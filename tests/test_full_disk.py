@@ -102,7 +102,8 @@ def test_a_report_ends_with_a_message_and_the_earlier_one_stays(run, tmp_path):
     action = command("report", run, "--output", output)
     assert forked(action)[0] == 0
     before = content(output)
-    assert f"--output {output}: cannot be written" in refused(action, largest(output, "*.html") - 1, log)
+    room = largest(output, "*.html") - 1000  # (times and speeds in it make its size vary a little)
+    assert f"--output {output}: cannot be written" in refused(action, room, log)
     assert content(output) == before and {path.name for path in tmp_path.iterdir()} == {"out", "log"}
 
 

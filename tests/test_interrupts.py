@@ -39,6 +39,7 @@ def run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedP
         cwd=ROOT,
         timeout=120,
         env={**os.environ, **environment},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job is started deaf to it
     )
 
 

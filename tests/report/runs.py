@@ -48,7 +48,8 @@ def refused(capsys, *arguments: object) -> str:
 
 def unfinished(run: Path, copy: Path) -> Path:
     """A copy of a run as it was before it ended."""
-    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("model", "summary.json", "figures", "report"))
+    later = {"model", "summary.json", "figures", "report"}
+    shutil.copytree(run, copy, ignore=lambda folder, _: later if Path(folder) == run else [])
     return copy
 
 

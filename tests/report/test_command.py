@@ -42,13 +42,13 @@ def test_a_model_of_others_with_labelled_text(run, tmp_path):
 
 
 def test_a_directory_of_a_checkpoint(run, tmp_path):
-    shutil.copytree(best_checkpoint(run), tmp_path / "step-7")
-    assert report(tmp_path / "step-7") == 0
-    assert names(tmp_path) == ["step-7", "step-7-report"]
-    page = read_page(tmp_path / "step-7-report")
+    shutil.copytree(best_checkpoint(run), tmp_path / "copy")
+    assert report(tmp_path / "copy") == 0
+    assert names(tmp_path) == ["copy", "copy-report"]
+    page = read_page(tmp_path / "copy-report")
     assert f"{best_of(run)['f1']:.3f}" in page.text and "validation.conll" in page.text
     assert "The run has not ended" not in page.text  # nothing is known of its run
-    assert "f1.png" not in names(tmp_path / "step-7-report" / "figures")
+    assert "f1.png" not in names(tmp_path / "copy-report" / "figures")
 
 
 def test_the_best_checkpoint_of_a_run_that_has_not_ended(run, tmp_path):
