@@ -64,6 +64,8 @@ class InferenceHyperparameters(Section):
     """UUID of a checkpoint of this trial, or the path of one."""
     pieces_per_part: Annotated[int, Field(ge=1)] = 1 << 16
     """Pieces (tokens of the encoder) that are tagged into one file; documents and sentences are kept whole."""
+    trust_remote_code: bool = False
+    """Run code that the checkpoint brings along. Off unless you trust its author."""
 
 
 class InferenceData(Section):
@@ -175,8 +177,11 @@ class Job:
         logger.info(f"{self.output}: {len(self.split.sentences) - 1:,} sentences, {len(self.split.tags):,} words")
 
 
-def find_checkpoint(named: str, cache: Path) -> Trained:
+def find_checkpoint(named: str, cache: Path, trust_remote_code: bool = False) -> Trained:
     """A checkpoint; one that is named by its UUID is downloaded, once on each node.
+
+    Args:
+        trust_remote_code: run code that it brings along.
 
     Raises:
         UserError: there is none, or it is not of this trial.
@@ -191,7 +196,7 @@ def find_checkpoint(named: str, cache: Path) -> Trained:
             f"{named!r} is no checkpoint of this trial, it has no {missing[0]}",
             "write the UUID of one, or its path",
         )
-    return find_trained(str(folder), cache)
+    return find_trained(str(folder), cache, trust_remote_code)
 
 
 def prepare(hparams: InferenceHyperparameters, data: InferenceData) -> Job:
@@ -203,7 +208,7 @@ def prepare(hparams: InferenceHyperparameters, data: InferenceData) -> Job:
     cache = Path(data.cache_dir or DEFAULT_CACHE).expanduser()
     file = data.input_file
     files = [fetch(file, "data.input_file", cache)] if is_remote(file) else find_files(file)
-    trained = find_checkpoint(hparams.checkpoint, cache)
+    trained = find_checkpoint(hparams.checkpoint, cache, hparams.trust_remote_code)
     directory, settings = trained.directory, trained.settings
     assert settings is not None  # find_checkpoint looked for them
     text_settings = settings.data.model_copy(update={"context": data.context or settings.data.context})

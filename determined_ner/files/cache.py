@@ -13,11 +13,14 @@ from typing import Any
 
 from determined_ner.errors import TOO_MANY_FILES, UserError
 from determined_ner.files.atomic import replacing_directory
-from determined_ner.files.checksums import CHECKSUMS_FILE, checksum, write_checksums
+from determined_ner.files.checksums import checksum, write_checksums
 from determined_ner.files.workplace import locked, remove_litter
 
 FORMAT = "2"
 """Changes when cached files of an earlier version can no longer be used."""
+
+ENTRY_FILE = "cache_entry.json"
+"""Checksums of an entry. (A checkpoint that is kept here has its own, of when it was saved.)"""
 
 _BLOCK = 1 << 20
 
@@ -52,7 +55,7 @@ def build_once(root: Path, name: str, build: Callable[[Path], None], overwrite: 
                     target.unlink(missing_ok=True)
                 with replacing_directory(target) as partial:
                     build(partial)
-                    write_checksums(partial)
+                    write_checksums(partial, ENTRY_FILE)
     except OSError as error:
         if error.errno in TOO_MANY_FILES:
             raise
@@ -89,9 +92,9 @@ def _damage(entry: Path) -> str | None:
     try:
         if not stat.S_ISDIR(_mode(entry)):
             return "is no directory"
-        if not stat.S_ISREG(_mode(entry / CHECKSUMS_FILE)):
-            return f"has no {CHECKSUMS_FILE}: it is damaged, or an earlier version made it"
-        with (entry / CHECKSUMS_FILE).open("rb") as file:
+        if not stat.S_ISREG(_mode(entry / ENTRY_FILE)):
+            return f"has no {ENTRY_FILE}: it is damaged, or an earlier version made it"
+        with (entry / ENTRY_FILE).open("rb") as file:
             recorded = json.loads(file.read(_BLOCK))  # it is a line or two for each file
         sizes = {name: size for name, (size, _) in recorded.items()}
         found = _sizes(entry)
@@ -101,19 +104,19 @@ def _damage(entry: Path) -> str | None:
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     except (ValueError, TypeError, AttributeError, RecursionError):
-        return f"{CHECKSUMS_FILE} is damaged"
+        return f"{ENTRY_FILE} is damaged"
     return f"{wrong[0]} is not what was written" if wrong else None
 
 
 def _sizes(directory: Path) -> dict[str, int]:
-    """Bytes of every file except `CHECKSUMS_FILE`, by its path in the directory; -2: a link, a pipe or a device."""
+    """Bytes of every file except `ENTRY_FILE`, by its path in the directory; -2: a link, a pipe or a device."""
     found = {}
     for path in directory.rglob("*"):  # which goes through no link
         status = path.lstat()
         if not stat.S_ISDIR(status.st_mode):
             name = path.relative_to(directory).as_posix()
             found[name] = status.st_size if stat.S_ISREG(status.st_mode) else -2
-    found.pop(CHECKSUMS_FILE, None)
+    found.pop(ENTRY_FILE, None)
     return found
 
 

@@ -17,9 +17,13 @@ CHECKSUMS_FILE = "checksums.json"
 """``{"path/in/the/directory": [bytes, CRC-32], …}``"""
 
 
-def write_checksums(directory: Path) -> None:
-    """Write down all files that the directory holds by now."""
-    own = directory / CHECKSUMS_FILE
+def write_checksums(directory: Path, name: str = CHECKSUMS_FILE) -> None:
+    """Write down all files that the directory holds by now.
+
+    Args:
+        name: of the file that it is written to.
+    """
+    own = directory / name
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path != own)
     sums = {path.relative_to(directory).as_posix(): [path.stat().st_size, checksum(path)] for path in files}
     write_json(own, sums)

@@ -172,7 +172,8 @@ class ModelDirectory:
                 raise UserError(
                     path,
                     "its model needs Python code of its own, which runs only if you allow it",
-                    "read the code, then allow it with --trust-remote-code (in Python: trust_remote_code=True)",
+                    "read the code, then allow it with --trust-remote-code (in Python: trust_remote_code=True; in the "
+                    "config of a batch inference: hyperparameters.trust_remote_code: true)",
                 ) from error
             raise self._unreadable("config.json", error) from error
         architectures = found.get("architectures") or []

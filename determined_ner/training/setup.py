@@ -181,6 +181,9 @@ class Training:
     def _training_pieces(self) -> NDArray[np.int64]:
         """(N,) all that a training batch may hold."""
         specials = [*self.tokenizer.prefix, *self.tokenizer.suffix, self.tokenizer.pad_id]
+        padding = getattr(self.model.config, "pad_token_id", None)
+        if isinstance(padding, int) and padding >= 0:  # by which Longformer fills up its blocks itself
+            specials.append(padding)
         ids = self.corpus.splits["train"].ids
         seen = np.zeros(int(ids.max()) + 1, np.bool_)
         for begin in range(0, len(ids), 1 << 20):  # sorting them all would take seconds and their size in memory

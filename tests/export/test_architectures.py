@@ -47,6 +47,15 @@ def test_a_longformer_whose_onnx_file_is_right_at_no_other_length_is_refused(cor
     assert cli.main(["export", str(run), "--output", str(output)]) == 0
 
 
+def test_a_longformer_trains_whose_config_pads_with_another_piece_than_its_tokenizer(corpus, tmp_path):
+    (encoder := tmp_path / "encoder").mkdir()
+    make_encoder(encoder)  # which pads with piece 0
+    torch.manual_seed(0)
+    config = transformers.LongformerConfig(vocab_size=85, attention_window=16, **SIZES | {"pad_token_id": 1})
+    transformers.LongformerModel(config).save_pretrained(encoder)
+    train(encoder, corpus, tmp_path)
+
+
 def test_pipeline_takes_whole_words_from_what_is_saved(corpus, tmp_path):
     """Also of a byte-level tokenizer that the library loads as its generic class."""
     (encoder := tmp_path / "encoder").mkdir()

@@ -13,8 +13,7 @@ import pytest
 
 from determined_ner.errors import UserError
 from determined_ner.files import cache
-from determined_ner.files.cache import build_once, hash_file
-from determined_ner.files.checksums import CHECKSUMS_FILE
+from determined_ner.files.cache import ENTRY_FILE, build_once, hash_file
 
 
 def test_overwriting_leaves_what_others_have_mapped_and_what_stands_if_it_fails(tmp_path):
@@ -124,7 +123,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["ids.bin", "code/a.py", CHECKSUMS_FILE])
+@pytest.mark.parametrize("name", ["ids.bin", "code/a.py", ENTRY_FILE])
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_entry_is_built_again_and_one_line_says_so(tmp_path, caplog, damage, name):
     root = tmp_path / "caches" / "cache"
@@ -155,7 +154,7 @@ def test_what_is_planted_in_the_place_of_an_entry_is_neither_followed_nor_used(t
         target.symlink_to(elsewhere if planted == "link" else "nowhere")
     assert build_once(tmp_path / "cache", "x", _fill) == target
     assert target.is_dir() and not target.is_symlink()
-    assert {path.name for path in elsewhere.iterdir()} == {"ids.bin", "code", "empty", CHECKSUMS_FILE}
+    assert {path.name for path in elsewhere.iterdir()} == {"ids.bin", "code", "empty", ENTRY_FILE}
     assert {path.name for path in target.parent.iterdir()} == {"x", ".x.lock"}
 
 
