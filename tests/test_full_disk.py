@@ -48,11 +48,12 @@ def largest(folder: Path, name: str) -> int:
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "core_context.py", "state_dict.pth", "*.png"])
 def test_a_run_ends_with_a_message_and_goes_on_when_there_is_room(run, tmp_path, name):
-    if name == "state_dict.pth" and torch.__version__ < "2.6":
-        pytest.skip("torch 2.3 leaves the end off in silence; tests/training/test_callbacks.py has what is made of it")
     folder = tmp_path / "run"
     action = train(run.parent / "c.json", folder)
-    message = refused(action, (largest(run, name) if name != "config.json" else 600) - 1, tmp_path / "log")
+    room = largest(run, name) if name != "config.json" else 600
+    if name in ("state_dict.pth", "*.png"):  # whose size varies a little from run to run
+        room -= 1000
+    message = refused(action, room - 1, tmp_path / "log")
     assert str(folder) in message
     assert folder.exists() == (name not in ("config.json", "tokenizer.json")), "a run that could not start"
     assert not litter(tmp_path)
