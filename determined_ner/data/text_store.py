@@ -6,7 +6,7 @@ That is the labels, and which way of cutting raw text gives back the words.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from determined_ner.data.source import Numbered, Source
 from determined_ner.data.splitting import SplittingChoice
-from determined_ner.data.words import WordSplitting, visible
+from determined_ner.data.words import WordSplitting, has_hidden, visible
 from determined_ner.errors import UserError
 from determined_ner.files.cache import build_once
 from determined_ner.settings.data import DataSettings
@@ -106,7 +106,7 @@ def store_text(
                     inventory.add(sentence.tags or [])
                     words += len(sentence.words)
                     choice.add(sentence.words, sentence.tags or [])
-                    hidden = hidden or any(map(_loses_characters, sentence.words))
+                    hidden = hidden or _lose_characters(sentence.words)
                 columns = [
                     [s.words for _, s in chunk],
                     [s.tags for _, s in chunk],
@@ -139,8 +139,9 @@ def store_text(
     return StoredText(source, f"{kind}-{key}", directory)
 
 
-def _loses_characters(word: str) -> bool:
-    return visible(word) != word
+def _lose_characters(words: Sequence[str]) -> bool:
+    """Whether one of the words is not all `visible`."""
+    return has_hidden("".join(words)) and any(visible(word) != word for word in words)
 
 
 def _read_found(directory: Path) -> dict[str, Any]:

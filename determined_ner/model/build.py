@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +15,7 @@ from determined_ner.errors import HyperparameterError
 from determined_ner.hub import Pretrained, quiet_transformers
 from determined_ner.model.config_file import read_config
 from determined_ner.model.head import check_labels, take_rows
-from determined_ner.model.weights import check_finite, check_size
+from determined_ner.model.weights import check_finite, stored_bytes
 
 if TYPE_CHECKING:  # who only tags needs no pydantic
     from determined_ner.settings.hyperparameters import Hyperparameters
@@ -40,10 +41,35 @@ def load_config(source: Pretrained) -> Any:
     return config
 
 
-def building(source: Pretrained) -> contextlib.AbstractContextManager[None]:
+def _building(source: Pretrained) -> contextlib.AbstractContextManager[None]:
     """Around making a model from its config alone: whatever the library raises becomes a message about the config."""
     remedy = "correct the sizes in its config.json, or choose another encoder such as bert-base-cased"
     return source.loading("no model can be built from its config", remedy)
+
+
+def _skeleton(config: Any, source: Pretrained) -> Any:
+    """The encoder of a config with its shapes alone."""
+    with _building(source), torch.device("meta"):
+        return transformers.AutoModel.from_config(config, trust_remote_code=source.trust_remote_code)
+
+
+def check_size(config: Any, source: Pretrained) -> None:
+    """Check that a directory's weights can be those of a model of this size, before it is built.
+
+    A number takes a byte at least. (The head of an encoder is not in its file.)
+
+    Raises:
+        UserError: its config describes a model that is larger, or none that can be built.
+    """
+    stored = stored_bytes(Path(source.location()))
+    if not stored:
+        return
+    numbers = sum(parameter.numel() for parameter in _skeleton(config, source).parameters())
+    if numbers > max(stored, 1 << 20):
+        raise source.refused(
+            f"its config.json describes {numbers:,} weights, where its files have {stored:,} bytes",
+            "correct its config.json, or copy it again",
+        )
 
 
 def longest_window(config: Any, source: Pretrained, tokenizer_limit: int) -> int:
@@ -63,8 +89,7 @@ def longest_window(config: Any, source: Pretrained, tokenizer_limit: int) -> int
         raise source.refused(problem, "correct it in its tokenizer_config.json, or copy it again")
     limits = [int(min(tokenizer_limit, 1_000_000))]
     stated = getattr(config, "max_position_embeddings", None)
-    with building(source), torch.device("meta"):  # shapes only
-        skeleton = transformers.AutoModel.from_config(config, trust_remote_code=source.trust_remote_code)
+    skeleton = _skeleton(config, source)
     for name, module in skeleton.named_modules():
         table = getattr(module, "weight", None)  # of torch's embedding, or of a class like it (I-BERT's)
         if name.endswith("position_embeddings") and isinstance(table, torch.Tensor):
@@ -170,7 +195,7 @@ def untrained_model(config: Any, source: Pretrained, attention: dict[str, str] |
         source: of the config.
         attention: the implementation, as ``from_config`` takes it; None: the library's choice.
     """
-    with building(source):
+    with _building(source):
         return transformers.AutoModelForTokenClassification.from_config(
             config, trust_remote_code=source.trust_remote_code, **(attention or {})
         ).float()
@@ -188,8 +213,7 @@ def _load_weights(config: Any, hparams: Hyperparameters) -> tuple[Any, dict[str,
         "fetch its files again if they are damaged, cut short or git-lfs pointers, "
         "or set use_pretrained_weights: false to train from random ones"
     )
-    with building(source):
-        check_size(config, source)
+    check_size(config, source)
     with quiet_transformers(), source.loading("no weights can be loaded", remedy):
         model, info = transformers.AutoModelForTokenClassification.from_pretrained(
             source.location(),

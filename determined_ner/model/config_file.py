@@ -64,21 +64,21 @@ def check_config(described: dict[str, Any], source: Pretrained) -> None:
         problem = None
         if _IMPLEMENTATION.fullmatch(key) and not isinstance(value, dict) and value not in (None, *IMPLEMENTATIONS):
             problem, remedy = "which the library would fetch from the hub and run", "remove it from its config.json"
-        elif key == "architectures" and value is not None and not _is_list_of_names(value):
+        elif key == "architectures" and value is not None and not is_list_of_names(value):
             problem, remedy = "which is no list of names", again
         elif key in ("auto_map", "id2label", "label2id") and value is not None and not isinstance(value, dict):
             problem, remedy = "which is no map", again
-        elif key in ("num_labels", "_num_labels") and not _is_count(value, MOST_LABELS):
+        elif key in ("num_labels", "_num_labels") and not is_count(value, 1, MOST_LABELS):
             problem, remedy = f"which is no number from 1 to {MOST_LABELS:,}", again
         elif _LAYERS.search(key) and isinstance(value, int) and value > MOST_LAYERS:
             tensors = count_stored_tensors(folder) if tensors is None else tensors
             if value > tensors:
                 problem, remedy = f"which are more than the {tensors:,} tensors of its weights", again
         if problem:
-            raise source.refused(f"its config.json says {key}: {_shorten(value)}, {problem}", remedy)
+            raise source.refused(f"its config.json says {key}: {shorten(value)}, {problem}", remedy)
     labels = described.get("id2label") or {}
     if not all(isinstance(name, str | int) for name in labels.values()):
-        raise source.refused(f"its config.json says id2label: {_shorten(labels)}, which are no names", again)
+        raise source.refused(f"its config.json says id2label: {shorten(labels)}, which are no names", again)
 
 
 def _entries(value: Any) -> Iterator[tuple[str, Any]]:
@@ -94,14 +94,17 @@ def _entries(value: Any) -> Iterator[tuple[str, Any]]:
             yield from _entries(inner)
 
 
-def _is_list_of_names(value: Any) -> bool:
+def is_list_of_names(value: Any) -> bool:
+    """Whether it is a list of texts."""
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
-def _is_count(value: Any, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+def is_count(value: Any, least: int, most: int) -> bool:
+    """Whether it is a whole number from ``least`` to ``most``."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _shorten(value: Any) -> str:
+def shorten(value: Any) -> str:
+    """The ``repr`` of a value for a message, of 60 characters at most."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -15,14 +15,14 @@ from determined_ner.errors import UserError, first_line
 from determined_ner.files.atomic import read_json
 from determined_ner.files.checksums import CHECKSUMS_FILE
 from determined_ner.hub import Pretrained
-from determined_ner.model.build import building, check_vocabulary, longest_window, untrained_model, window_size
+from determined_ner.model.build import check_size, check_vocabulary, longest_window, untrained_model, window_size
 from determined_ner.model.checkpoint import STATE_FILE, check_checkpoint
 from determined_ner.model.config_file import read_config
 from determined_ner.model.inference import OnnxModel, TorchModel, find_device
 from determined_ner.model.onnx_session import open_session, read_labels
 from determined_ner.model.probe import check_behaviour
 from determined_ner.model.settings_file import check_described
-from determined_ner.model.weights import check_finite, check_size, load_token_classifier, load_weights
+from determined_ner.model.weights import check_finite, load_token_classifier, load_weights
 from determined_ner.tags.labels import Labels, label_scheme
 from determined_ner.tags.schemes import Scheme
 
@@ -104,8 +104,7 @@ class ModelDirectory:
             UserError: no weights, damaged ones, some that are not finite, those of another task, or of an architecture
                 that reads a text otherwise in a batch.
         """
-        with building(self._source):
-            check_size(self.config, self._source)
+        check_size(self.config, self._source)
         if self.is_checkpoint:
             model = self.untrained_model()
             load_weights(model, self.path)

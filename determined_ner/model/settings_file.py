@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from determined_ner.data.words import WordSplitting
+from determined_ner.model.config_file import is_count, is_list_of_names, shorten
 
 
 def check_described(described: dict[str, Any], longest_window: int) -> None:
@@ -22,9 +23,9 @@ def check_described(described: dict[str, Any], longest_window: int) -> None:
         settings = described.get(section, {})
         _require(isinstance(settings, dict), section, settings, "is no section")
     labels, fingerprints = described["labels"], described.get("data_fingerprints", {})
-    _require(_is_names(labels), "labels", labels, "are no list of names")
+    _require(is_list_of_names(labels), "labels", labels, "are no list of names")
     _require(
-        isinstance(fingerprints, dict) and _is_names(list(fingerprints.values())),
+        isinstance(fingerprints, dict) and is_list_of_names(list(fingerprints.values())),
         "data_fingerprints",
         fingerprints,
         "is no map of names",
@@ -32,14 +33,14 @@ def check_described(described: dict[str, Any], longest_window: int) -> None:
     _require(isinstance(described["scheme"], str), "scheme", described["scheme"], "is no name")
     length = described["max_seq_length"]
     _require(
-        _is_count(length) and 1 <= length <= longest_window,
+        is_count(length, 1, longest_window),
         "max_seq_length",
         length,
         f"is no number from 1 to the {longest_window:,} pieces that the model takes",
     )
     stride = described["data"]["stride"]
     _require(
-        stride is None or (_is_count(stride) and 0 <= stride < length),
+        stride is None or is_count(stride, 0, length - 1),
         "data.stride",
         stride,
         f"is no number from 0 to max_seq_length ({length})",
@@ -53,13 +54,4 @@ def check_described(described: dict[str, Any], longest_window: int) -> None:
 
 def _require(holds: bool, name: str, value: Any, problem: str) -> None:
     if not holds:
-        text = repr(value)
-        raise ValueError(f"{name}: {text if len(text) <= 60 else f'{text[:57]}...'} {problem}")
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+        raise ValueError(f"{name}: {shorten(value)} {problem}")

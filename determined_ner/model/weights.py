@@ -32,42 +32,38 @@ def count_stored_tensors(folder: Path) -> int:
     return count
 
 
-def check_size(config: Any, source: Pretrained) -> None:
-    """Check that a directory's weights can be those of a model of this size, before it is built.
+def find_infinite_weight(model: torch.nn.Module) -> str | None:
+    """The name of the first parameter with a value that is not finite; None: there is none.
 
-    A number takes a byte at least. (The head of an encoder is not in its file.)
-
-    Raises:
-        UserError: its config describes a model that is larger.
+    One read of the weights (their minimum and maximum), and one synchronization with the device.
     """
-    stored = sum(file.stat().st_size for file in _weights_files(Path(source.location())))
-    if not stored:
-        return
-    with torch.device("meta"):  # shapes only
-        model = transformers.AutoModel.from_config(config, trust_remote_code=source.trust_remote_code)
-    numbers = sum(parameter.numel() for parameter in model.parameters())
-    if numbers > max(stored, 1 << 20):
-        raise source.refused(
-            f"its config.json describes {numbers:,} weights, where its files have {stored:,} bytes",
-            "correct its config.json, or copy it again",
-        )
+    named = [(name, weights.detach()) for name, weights in model.named_parameters() if weights.numel()]
+    extremes = [torch.stack(torch.aminmax(weights)).float() for _, weights in named]
+    finite = torch.stack(extremes).isfinite().all(dim=1)
+    return None if finite.all() else named[int(finite.int().argmin())][0]
+
+
+def stored_bytes(folder: Path) -> int:
+    """Bytes of a directory's files of weights; 0 where there are none."""
+    return sum(file.stat().st_size for file in _weights_files(folder))
 
 
 def check_finite(model: torch.nn.Module, where: object) -> None:
-    """Check that each weight is a number. (Minimum and maximum are one pass over memory.)
+    """Check that each weight is a number.
 
     Raises:
         UserError: one is not.
     """
-    for name, weights in model.named_parameters():
-        if weights.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(weights.detach()))).all()):
-            bad = int((~torch.isfinite(weights)).sum())
-            raise UserError(
-                where,
-                f"{bad:,} of the {weights.numel():,} weights of {name} are not finite (NaN or infinite), so the "
-                f"training that made them went wrong",
-                "take an earlier checkpoint, or train again (a lower hyperparameters.learning_rate, precision: fp32)",
-            )
+    if (name := find_infinite_weight(model)) is None:
+        return
+    weights = model.get_parameter(name)
+    bad = int((~torch.isfinite(weights)).sum())
+    raise UserError(
+        where,
+        f"{bad:,} of the {weights.numel():,} weights of {name} are not finite (NaN or infinite), so the "
+        f"training that made them went wrong",
+        "take an earlier checkpoint, or train again (a lower hyperparameters.learning_rate, precision: fp32)",
+    )
 
 
 def _weights_files(folder: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from determined_ner import determined_api
 from determined_ner.errors import UserError
 from determined_ner.files.checksums import write_checksums
 from determined_ner.model.checkpoint import STATE_FILE
+from determined_ner.model.weights import find_infinite_weight
 from determined_ner.training.setup import Training
 
 
@@ -126,7 +127,7 @@ class StopWhereDiverged(pytorch.PyTorchCallback):
         self._good = checkpoint_uuid
 
     def on_training_start(self) -> None:
-        if name := self._training.find_infinite_weight():
+        if name := find_infinite_weight(self._training.model):
             raise UserError("", f"the weights to begin with are not finite ({name})", "begin with others")
 
     def on_checkpoint_upload_end(self, uuid: str) -> None:
@@ -136,7 +137,7 @@ class StopWhereDiverged(pytorch.PyTorchCallback):
         batches = int(avg_metrics["batches"])
         if not math.isfinite(avg_metrics["loss"]):
             self._stop(f"the training loss is {avg_metrics['loss']} at batch {batches:,}")
-        if name := self._training.find_infinite_weight():
+        if name := find_infinite_weight(self._training.model):
             self._stop(f"the weights are no longer finite at batch {batches:,} ({name})")
 
     def on_validation_end(self, metrics: dict[str, Any]) -> None:

@@ -276,16 +276,6 @@ class Training:
             self.score_batch({name: tensor.to(self.device) for name, tensor in dataset[chosen].items()}, metrics)
         return metrics.cross_slot_reduce([metrics.per_slot_reduce()])
 
-    def find_infinite_weight(self) -> str | None:
-        """The name of the first parameter with a value that is not finite; None: there is none.
-
-        One read of the weights, and one synchronization with the device.
-        """
-        named = [(name, weights.detach()) for name, weights in self.model.named_parameters() if weights.numel()]
-        extremes = [torch.stack(torch.aminmax(weights)).float() for _, weights in named]
-        finite = torch.stack(extremes).isfinite().all(dim=1)
-        return None if finite.all() else named[int(finite.int().argmin())][0]
-
     # -- What is said and kept -------------------------------------------------------------------------------------
 
     @property

@@ -14,6 +14,7 @@ import pytest
 from determined_ner.errors import UserError
 from determined_ner.files import cache
 from determined_ner.files.cache import ENTRY_FILE, build_once, hash_file
+from tests.damage import flip_a_bit, in_its_place
 
 
 def test_overwriting_leaves_what_others_have_mapped_and_what_stands_if_it_fails(tmp_path):
@@ -85,20 +86,6 @@ def _fill(directory: Path) -> None:
     (directory / "empty").touch()
 
 
-def _flip_a_bit(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 4
-    file.write_bytes(content)
-
-
-def _in_its_place(make: Callable[[Path], object]) -> Callable[[Path], None]:
-    def damage(file: Path) -> None:
-        file.unlink()
-        make(file)
-
-    return damage
-
-
 def _link_to_the_same(file: Path) -> None:
     other = file.parents[3] / "planted"
     file.rename(other)
@@ -106,7 +93,7 @@ def _link_to_the_same(file: Path) -> None:
 
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
-    "one bit": _flip_a_bit,
+    "one bit": flip_a_bit,
     "cut": lambda file: os.truncate(file, file.stat().st_size - 8),
     "longer": lambda file: file.write_bytes(file.read_bytes() + bytes(8)),
     "empty": lambda file: os.truncate(file, 0),
@@ -114,9 +101,9 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "no JSON": lambda file: file.write_bytes(b"[" * 100_000),
     "null": lambda file: file.write_bytes(b'{"ids.bin": null}'),
     "missing": Path.unlink,
-    "directory": _in_its_place(Path.mkdir),
-    "pipe": _in_its_place(os.mkfifo),
-    "link to nothing": _in_its_place(lambda file: file.symlink_to("nowhere")),
+    "directory": in_its_place(Path.mkdir),
+    "pipe": in_its_place(os.mkfifo),
+    "link to nothing": in_its_place(lambda file: file.symlink_to("nowhere")),
     "link to the same": _link_to_the_same,
     "one more file": lambda file: file.with_name("more").touch(),
     "one more link": lambda file: file.with_name("more").symlink_to("/"),
@@ -169,6 +156,6 @@ def test_a_complete_entry_is_used_without_a_right_to_write(tmp_path, monkeypatch
     monkeypatch.setattr(Path, "mkdir", refuse)
     assert build_once(tmp_path, "x", refuse) == folder
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
-    _flip_a_bit(folder / "ids.bin")
+    flip_a_bit(folder / "ids.bin")
     with pytest.raises(UserError, match=r"cannot be written: .*Permission denied.*data\.cache_dir"):
         build_once(tmp_path, "x", refuse)

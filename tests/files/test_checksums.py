@@ -11,6 +11,7 @@ import pytest
 
 from determined_ner.errors import UserError
 from determined_ner.files.checksums import CHECKSUMS_FILE, check_files, write_checksums
+from tests.damage import flip_a_bit, in_its_place
 
 
 @pytest.fixture
@@ -30,32 +31,18 @@ def test_what_is_as_it_was_written_passes_and_so_does_what_came_later(directory:
     check_files(directory)
 
 
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-def replace(make: Callable[[Path], None]) -> Callable[[Path], None]:
-    def damage(path: Path) -> None:
-        path.unlink()
-        make(path)
-
-    return damage
-
-
 @pytest.mark.parametrize("name", ["weights", "code/trial.py"])
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
-        (flip, "its checksum is another"),
+        (flip_a_bit, "its checksum is another"),
         (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes were written"),
         (lambda path: path.write_bytes(b""), "bytes were written"),
         (Path.unlink, "is missing"),
-        (replace(Path.mkdir), "no file"),
-        (replace(os.mkfifo), "is a pipe or a device"),
-        (replace(lambda path: path.symlink_to("/dev/zero")), "is a pipe or a device"),
-        (replace(lambda path: path.symlink_to("nowhere")), "is missing"),
+        (in_its_place(Path.mkdir), "no file"),
+        (in_its_place(os.mkfifo), "is a pipe or a device"),
+        (in_its_place(lambda path: path.symlink_to("/dev/zero")), "is a pipe or a device"),
+        (in_its_place(lambda path: path.symlink_to("nowhere")), "is missing"),
     ],
 )
 def test_a_file_that_is_another_is_named(

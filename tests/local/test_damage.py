@@ -19,6 +19,7 @@ from determined_ner.errors import UserError
 from determined_ner.files.checksums import CHECKSUMS_FILE
 from determined_ner.model.directory import ModelDirectory
 from tests.conftest import make_sentences, write_config, write_conll
+from tests.damage import flip_a_bit
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +92,7 @@ def test_a_changed_bit_is_noticed_and_another_checkpoint_named(
     run: Path, resume: Callable[..., str], name: str
 ) -> None:
     checkpoint = run / "checkpoints" / NEWEST
-    content = bytearray((checkpoint / name).read_bytes())
-    content[len(content) // 2] ^= 1
-    (checkpoint / name).write_bytes(content)
+    flip_a_bit(checkpoint / name)
     message = resume()
     assert f"{checkpoint / name}: is damaged" in message
     assert f"remove it and use {run / 'checkpoints' / OTHER}, which is whole" in message

@@ -13,7 +13,6 @@ from determined import core, pytorch
 import ner_trial
 from determined_ner.errors import UserError
 from determined_ner.training.callbacks import DivergedError, StopWhereDiverged
-from determined_ner.training.setup import Training
 from tests.conftest import newest_checkpoint, read_metrics, run_command
 
 EXPLODES = (
@@ -62,7 +61,6 @@ def callback(searcher: str | None = None, **hyperparameters: Any) -> StopWhereDi
     training: Any = SimpleNamespace(
         model=torch.nn.Linear(3, 2), settings=SimpleNamespace(hparams=SimpleNamespace(**hparams | hyperparameters))
     )
-    training.find_infinite_weight = lambda: Training.find_infinite_weight(training)
     train: Any = core.DummyTrainContext()
     if searcher:
         train = SimpleNamespace(report_early_exit=lambda reason: train.reasons.append(reason), reasons=[])
