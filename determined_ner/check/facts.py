@@ -59,6 +59,8 @@ class SplitFacts:
 
     files: list[dict[str, str | None]]
     """path, format and the columns found; for a data set of the datasets library only path."""
+    tags_read: list[str] = field(default_factory=list)
+    """What of its tags is read otherwise than it stands there, a line each."""
     sentences: int = 0
     documents: int = 0
     """As marked in the files; 1 if none are marked."""

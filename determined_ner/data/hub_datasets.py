@@ -56,7 +56,8 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         )  # of train, for all splits
         held = share if split != "test" else None
         how = [layout.text_column, layout.tag_column, layout.document_column]
-        key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task, limit, held and [split, held]])
+        named = [list(choice.label_names)] if choice.label_names else []
+        key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task, limit, held and [split, held], *named])
 
         def sentences(rows: _DatasetRows = rows, choice: Choice = choice) -> Iterator[Numbered]:
             return ((0, sentence) for sentence in rows.sentences(choice))
@@ -64,7 +65,8 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         # Rows have no other mark of a document than its column.
         marked = documents_marked(sentences) if layout.document_column else lambda: False
         chosen = hold_out(sentences, marked, split, held) if held else sentences
-        yield Source(split, key, take_first(chosen, limit), (rows.where,), rows.names.get(layout.tag_column or ""))
+        names = rows.names.get(layout.tag_column or "", choice.label_names)
+        yield Source(split, key, take_first(chosen, limit), (rows.where,), names)
 
 
 class _DatasetRows:

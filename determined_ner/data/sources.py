@@ -10,7 +10,7 @@ from typing import Any
 
 from determined_ner.data.hub_datasets import dataset_sources
 from determined_ner.data.readers.open import describe, find_files, format_of, read_file
-from determined_ner.data.readers.sentences import Choice, Layout
+from determined_ner.data.readers.sentences import DETECTED, Choice, Layout
 from determined_ner.data.source import Numbered, Source, choice_of, documents_marked, hold_out, take_first
 from determined_ner.files.cache import FORMAT, hash_file, hash_parts
 from determined_ner.settings.data import DataSettings
@@ -55,10 +55,10 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
             continue
         files = files_of(pattern)
         share = held_out if split != "test" else None
-        key = hash_parts([FORMAT, files.contents, asdict(choice), limit, share and [split, share]])
+        key = hash_parts([FORMAT, files.contents, _named(choice), limit, share and [split, share]])
         sentences = hold_out(files.sentences, files.marked, split, share) if share else files.sentences
         paths = tuple(str(path) for path in files.paths)
-        yield Source(split, key, take_first(sentences, limit), paths, layouts=files.layouts)
+        yield Source(split, key, take_first(sentences, limit), paths, choice.label_names, files.layouts)
 
 
 class Files:
@@ -86,6 +86,12 @@ class Files:
 
     def layouts(self) -> list[Layout]:
         return [describe(path, self._choice) for path in self.paths]
+
+
+def _named(choice: Choice) -> dict[str, Any]:
+    """What names how files are read. What came later counts where it is said alone: other text keeps its name."""
+    first = ("text_column", "label_column", "document_column", "task", "like")
+    return {name: value for name, value in asdict(choice).items() if name in first or value != getattr(DETECTED, name)}
 
 
 def find_labelled(settings: DataSettings, task: str, data: str | None) -> tuple[Source, DataSettings]:

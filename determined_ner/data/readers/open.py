@@ -36,6 +36,7 @@ from determined_ner.data.readers.formats import (
     jsonl_table,
     parquet_table,
 )
+from determined_ner.data.readers.label_names import with_names
 from determined_ner.data.readers.lines import MAX_LINE, OPENERS, Line, open_unpacked, peek, read_lines
 from determined_ner.data.readers.messages import empty_file_error, shown
 from determined_ner.data.readers.sentences import DETECTED, Choice, Layout, Sentence
@@ -146,7 +147,8 @@ def _read(lines: Iterator[Line], format_: str, choice: Choice, path: Path) -> tu
     head, lines = peek(lines)
     if format_ == "conll" or (format_ == "tsv" and not is_table(head, choice)):
         columns = find_columns(head, choice, path)
-        return columns.layout(), read_conll(lines, columns, path)
+        sentences = read_conll(lines, columns, path)
+        return columns.layout(), with_names(sentences, choice.label_names, path) if choice.label_names else sentences
     if format_ in ("csv", "tsv"):
         table = csv_table(head, lines, format_, path)
     elif format_ == "jsonl" or is_json_lines(head):

@@ -75,7 +75,7 @@ class Layout:
     """Set where a table has one row a token."""
     document_column: str | None = None
     tag_names: tuple[str, ...] | None = None
-    """What integer tags mean, where the file itself says so (Parquet)."""
+    """What integer tags mean, where the file itself says so (Parquet), or the user."""
     numbers: ConllNumbers | None = field(default=None, compare=False)
     """The same columns by number; CoNLL alone."""
 

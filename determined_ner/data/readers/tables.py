@@ -98,8 +98,12 @@ def choose_columns(names: list[str], choice: Choice, path: Path) -> Layout:
 def _layout(table: Table, sample: list[Row], choice: Choice, path: Path) -> Layout:
     names = table.names or list(dict.fromkeys(name for _, row in sample for name in row))
     layout = replace(choose_columns(names, choice, path), format=table.format, separator=table.separator)
-    if table.tag_names and layout.tag_column in table.tag_names:
-        layout = replace(layout, tag_names=table.tag_names[layout.tag_column])
+    names_of_tags = (table.tag_names or {}).get(layout.tag_column or "")
+    if names_of_tags and choice.label_names:
+        raise UserError(
+            "data.label_names", f"{path} names its labels itself: {shown(list(names_of_tags))}", "drop the setting"
+        )
+    layout = replace(layout, tag_names=names_of_tags or choice.label_names)
     if _one_row_a_token([row for _, row in sample], layout):
         return layout
     _refuse_single_words(sample, layout, path)
