@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from determined_ner.errors import UserError
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.tagging.tagger import Tagger
 from tests.conftest import NAMES, make_sentences, write_config, write_conll
+from tests.damage import own_copy
 
 HOSTS = ["mail.org", "x-y.net", "post.io"]
 
@@ -78,7 +78,7 @@ def test_words_that_the_rules_cut_leave_the_rules_alone(run):
 
 
 def test_a_model_that_does_not_say_it_keeps_the_rules(mail_run, tmp_path):
-    folder = Path(shutil.copytree(mail_run / "model", tmp_path / "copy"))
+    folder = own_copy(mail_run / "model", tmp_path / "copy")
     described = json.loads((folder / SETTINGS_FILE).read_text())
     del described["word_splitting"], described["data"]["word_splitting"]
     (folder / SETTINGS_FILE).write_text(json.dumps(described))

@@ -21,6 +21,7 @@ from determined_ner.tags.entities import TagTable
 from determined_ner.tags.schemes import Scheme, bad_tags
 from determined_ner.tags.scores import evaluate
 from tests.conftest import NAMES, PLACES, make_sentences
+from tests.damage import own_copy
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def validation_words(run: Path) -> list[list[str]]:
 
 
 def copied(model_dir: Path, to: Path) -> Path:
-    return Path(shutil.copytree(model_dir, to / "copy"))
+    return own_copy(model_dir, to / "copy")
 
 
 def edit(path: Path, **values: object) -> None:
