@@ -13,9 +13,9 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import determined as det
 import numpy as np
@@ -31,6 +31,7 @@ from determined_ner.data.collate import BatchDataset, only_item
 from determined_ner.data.encode import encode_split
 from determined_ner.data.padding import Padding
 from determined_ner.data.readers.open import find_files
+from determined_ner.data.readers.sentences import Choice
 from determined_ner.data.remote import fetch
 from determined_ner.data.source import Numbered, Source
 from determined_ner.data.sources import Files
@@ -224,22 +225,22 @@ def prepare(hparams: InferenceHyperparameters, data: InferenceData) -> Job:
 
 def _source(files: list[Path], data: InferenceData, trained: Trained) -> Source:
     """The sentences of files whose tags, if they have any, are not looked at."""
-    how: dict[str, Any] = {
-        "text_column": data.text_column_name,
-        "document_column": data.document_column_name,
-        "need_tags": False,
-        "task": trained.settings.hparams.finetuning_task if trained.settings else "ner",
-    }
+    choice = Choice(
+        data.text_column_name,
+        document_column=data.document_column_name,
+        need_tags=False,
+        task=trained.settings.hparams.finetuning_task if trained.settings else "ner",
+    )
     labels = trained.directory.labels
     placeholder = "O" if "O" in labels else labels[0]
 
-    read = Files(files, how)
+    read = Files(files, choice)
 
     def sentences() -> Iterator[Numbered]:
         for number, sentence in read.sentences():
             yield number, replace(sentence, tags=[placeholder] * len(sentence.words))
 
-    key = hash_parts([FORMAT, read.contents, how, placeholder])
+    key = hash_parts([FORMAT, read.contents, asdict(choice), placeholder])
     return Source("input", key, sentences, tuple(str(file) for file in files))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from determined_ner.data.readers.rows import Row
 from determined_ner.data.readers.sentences import Choice, Layout, Sentence
 from determined_ner.data.readers.tables import SAMPLE_ROWS, Table, choose_columns, read_table
-from determined_ner.data.source import Numbered, Source, documents_marked, hold_out, take_first
+from determined_ner.data.source import Numbered, Source, choice_of, documents_marked, hold_out, take_first
 from determined_ner.errors import UserError
 from determined_ner.files.cache import FORMAT, hash_parts
 from determined_ner.masks import masked
@@ -37,7 +37,7 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
     share = settings.validation_split_percentage
     if share:
         wanted[1] = ("validation", "train", settings.max_eval_samples)
-    choice = Choice(settings.text_column_name, settings.label_column_name, settings.document_column_name, task=task)
+    choice = choice_of(settings, task)
     rows_of = functools.cache(lambda part: _DatasetRows(parts[part], f"{settings.dataset_name} ({part})"))
     for split, part, limit in wanted:
         if part not in parts:
@@ -51,7 +51,9 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
             logging.getLogger("determined_ner").warning(f"{rows.where}: left out, there is nothing to score: {reason}")
             continue
         layout = rows.choose(choice)
-        choice = replace(choice, text=layout.text_column, label=layout.tag_column)  # of train, for all splits
+        choice = replace(
+            choice, text_column=layout.text_column, label_column=layout.tag_column
+        )  # of train, for all splits
         held = share if split != "test" else None
         how = [layout.text_column, layout.tag_column, layout.document_column]
         key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task, limit, held and [split, held]])
@@ -88,7 +90,7 @@ class _DatasetRows:
         """Why nothing can be scored on these rows; None: it can. Many hub data sets withhold the labels of test."""
         column = self.choose(replace(choice, need_tags=False)).tag_column
         if column is None:
-            return f"no column {choice.label!r} among {', '.join(self.dataset.column_names)}"
+            return f"no column {choice.label_column!r} among {', '.join(self.dataset.column_names)}"
         tags = self.dataset.select(range(min(SAMPLE_ROWS, len(self.dataset))))[column]
         if all(_hidden(row) for row in tags):
             return f"column {column!r} has null, -1 or no labels at all"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
 
-from determined_ner.data.readers.sentences import Layout, Sentence
+from determined_ner.data.readers.sentences import Choice, Layout, Sentence
+from determined_ner.settings.data import DataSettings
 
 Numbered: TypeAlias = tuple[int, Sentence]
 """A sentence, and the position of its file in the list of its source."""
@@ -34,6 +35,25 @@ class Source:
     def title(self) -> str:
         """All files, for a message."""
         return ", ".join(self.files)
+
+
+def choice_of(settings: DataSettings, task: str) -> Choice:
+    """What the readers are asked for.
+
+    Args:
+        task: prefix of the label column looked for first, ``ner`` for ``ner_tags``.
+    """
+    return Choice(
+        settings.text_column_name,
+        settings.label_column_name,
+        settings.document_column_name,
+        settings.sentence_column_name,
+        None if settings.label_names is None else tuple(settings.label_names),
+        task=task,
+        splitting="whitespace" if settings.word_splitting == "whitespace" else "rules",
+        on_bad_spans=settings.on_bad_spans,
+        span_offsets=settings.span_offsets,
+    )
 
 
 def documents_marked(sentences: Callable[[], Iterable[Numbered]]) -> Callable[[], bool]:

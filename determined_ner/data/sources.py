@@ -10,8 +10,8 @@ from typing import Any
 
 from determined_ner.data.hub_datasets import dataset_sources
 from determined_ner.data.readers.open import describe, find_files, format_of, read_file
-from determined_ner.data.readers.sentences import Layout
-from determined_ner.data.source import Numbered, Source, documents_marked, hold_out, take_first
+from determined_ner.data.readers.sentences import Choice, Layout
+from determined_ner.data.source import Numbered, Source, choice_of, documents_marked, hold_out, take_first
 from determined_ner.files.cache import FORMAT, hash_file, hash_parts
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.urls import is_remote
@@ -47,16 +47,15 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
     }
     held_out = settings.validation_split_percentage
     patterns = {"train": settings.train_file, "validation": settings.validation_file, "test": settings.test_file}
-    how = _reading(settings, task)
-    files_of = functools.cache(lambda pattern: Files(find_files(pattern), how))
+    choice = _reading(settings, task)
+    files_of = functools.cache(lambda pattern: Files(find_files(pattern), choice))
     for split, limit in limits.items():
         pattern = patterns[split] or (settings.train_file if split == "validation" else None)
         if pattern is None:
             continue
         files = files_of(pattern)
         share = held_out if split != "test" else None
-        read_as = {**how, "like": asdict(how["like"])}
-        key = hash_parts([FORMAT, files.contents, read_as, limit, share and [split, share]])
+        key = hash_parts([FORMAT, files.contents, asdict(choice), limit, share and [split, share]])
         sentences = hold_out(files.sentences, files.marked, split, share) if share else files.sentences
         paths = tuple(str(path) for path in files.paths)
         yield Source(split, key, take_first(sentences, limit), paths, layouts=files.layouts)
@@ -65,13 +64,13 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
 class Files:
     """The files that one pattern names, read as one; two splits may be cut from them."""
 
-    def __init__(self, paths: list[Path], how: dict[str, Any]) -> None:
+    def __init__(self, paths: list[Path], choice: Choice) -> None:
         """
         Args:
-            how: what `read_file` is asked for in each of them.
+            choice: what `read_file` is asked for in each of them.
         """
         self.paths = paths
-        self._how = how
+        self._choice = choice
         self.contents = [[hash_file(path), *format_of(path)] for path in paths]
         """What names their content."""
         self.marked = documents_marked(self.sentences)
@@ -81,12 +80,12 @@ class Files:
         document = 0
         for number, path in enumerate(self.paths):
             offset = document
-            for sentence in read_file(path, **self._how):
+            for sentence in read_file(path, self._choice):
                 document = offset + sentence.document + 1
                 yield number, replace(sentence, document=offset + sentence.document)
 
     def layouts(self) -> list[Layout]:
-        return [describe(path, **self._how) for path in self.paths]
+        return [describe(path, self._choice) for path in self.paths]
 
 
 def find_labelled(settings: DataSettings, task: str, data: str | None) -> tuple[Source, DataSettings]:
@@ -108,16 +107,11 @@ def find_labelled(settings: DataSettings, task: str, data: str | None) -> tuple[
     return next(source for source in find_sources(settings, task) if source.split == "validation"), settings
 
 
-def _reading(settings: DataSettings, task: str) -> dict[str, Any]:
+def _reading(settings: DataSettings, task: str) -> Choice:
     """What the readers are asked for in every file: the columns named, else those of the first training file.
 
     One file alone may not tell its columns: where the entity column is all O, the chunk column looks like the tags.
     """
     assert settings.train_file is not None
-    how: dict[str, Any] = {
-        "text_column": settings.text_column_name,
-        "label_column": settings.label_column_name,
-        "document_column": settings.document_column_name,
-        "task": task,
-    }
-    return {**how, "like": describe(find_files(settings.train_file)[0], **how)}
+    choice = choice_of(settings, task)
+    return replace(choice, like=describe(find_files(settings.train_file)[0], choice))

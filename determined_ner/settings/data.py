@@ -42,6 +42,16 @@ class DataSettings(Section):
     """Column of the tags, by name or (CoNLL) number; default: found."""
     document_column_name: ColumnName | None = None
     """Column that tells which document a sentence belongs to; default: found (-DOCSTART- and # newdoc tell it too)."""
+    sentence_column_name: str | None = None
+    """Of a table with one row a token: the column that tells which sentence a token belongs to; default: found."""
+    label_names: Annotated[list[str], Field(min_length=1)] | None = None
+    """What whole-number tags mean, in their order from 0, where the data does not say it itself."""
+    on_bad_spans: Literal["snap", "error"] = "snap"
+    """Spans of characters that do not begin and end with words, or overlap: read them by the rule of the docs and say
+    how many, or refuse the data."""
+    span_offsets: Literal["characters", "utf16"] = "characters"
+    """What spans of characters count in: Unicode characters, as Python does, or the UTF-16 units of Java and
+    JavaScript, which are two for an emoji."""
     word_splitting: Literal["auto", "whitespace", "rules"] = "auto"
     """How the trained model cuts raw text into words: at white space alone, by rules that part marks from words, or as
     gives back more of the training data's words."""

@@ -170,7 +170,7 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
             "batches are read from tokenized files, in the order of the plan",
         ),
         **_none(
-            "remove_unused_columns label_names past_index use_legacy_prediction_loop",
+            "remove_unused_columns past_index use_legacy_prediction_loop",
             "the columns are words and tags: data.text_column_name, data.label_column_name",
         ),
         **_all("train_sampling_strategy", "hyperparameters.group_by_length"),

@@ -36,6 +36,7 @@ FOLDERS = {
     "model/cpu": "a training step on a CPU without waste",
     "data": "files to batches",
     "data/readers": "files to sentences",
+    "data/readers/spans": "text annotated by spans of characters",
     "settings": "the experiment config as typed settings",
     "files": "files that are written atomically",
     "tags": "the task as pure functions on arrays",

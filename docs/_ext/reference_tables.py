@@ -55,6 +55,8 @@ def _values(annotation: Any, metadata: Any = ()) -> str:
         return _values(parts[0], parts[1:])
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in parts)
+    if origin is list:
+        return f"list of {_values(parts[0])}"
     if origin in (Union, types.UnionType):
         return " or ".join(_values(part, metadata) for part in parts if part is not type(None))
     if annotation is bool:

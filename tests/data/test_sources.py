@@ -83,8 +83,8 @@ def read_files(monkeypatch):
     names = []
     read_file = sources.read_file
 
-    def counted(path, **how):
-        yield from read_file(path, **how)
+    def counted(path, choice):
+        yield from read_file(path, choice)
         names.append(path.name)
 
     monkeypatch.setattr(sources, "read_file", counted)

@@ -62,7 +62,10 @@ def test_columns_with_a_header_and_multiword_tokens_stay_columns(tag, tmp_path):
     status, out, _ = tag(lines, name="input.iob2")
     (tmp_path / "again.iob2").write_text(out)
     assert status == 0 and "2-3\tdu\t_\t_" in out
-    assert [s.words for s in read_file(tmp_path / "again.iob2", label_column="-1")] == [["Ada", "de", "le"], ["Oslo"]]
+    assert [s.words for s in read_file(tmp_path / "again.iob2", Choice(label_column="-1"))] == [
+        ["Ada", "de", "le"],
+        ["Oslo"],
+    ]
     status, out, _ = tag("word\ttag\nAda\tO\n\nOslo\tO\n", name="input.tsv")
     assert status == 0 and out.splitlines()[:2] == ["word\ttag\tpredicted_tags", "Ada\tO\tB-PER"]
 

@@ -60,7 +60,9 @@ class _Detection:
     def _names(self) -> tuple[list[str], int]:
         """Names of the columns ("" where unknown), and the line of the header row (0: none)."""
         titles = [cell.strip() for cell in self.example]
-        wanted = {name for name in (self.choice.text, self.choice.label) if name and not _NUMBER.fullmatch(name)}
+        wanted = {
+            name for name in (self.choice.text_column, self.choice.label_column) if name and not _NUMBER.fullmatch(name)
+        }
         if wanted & set(titles) or (known_name(titles, TEXT_NAMES) and known_name(titles, self.choice.tag_names)):
             return titles, self.first
         for line, text in self.head:
@@ -108,19 +110,19 @@ class _Detection:
         return 0
 
     def _word(self, ident: int | None) -> int:
-        if self.choice.text is None and self.like_word is not None:
+        if self.choice.text_column is None and self.like_word is not None:
             return self.like_word
-        name = self.choice.text or known_name(self.names, ("form", *TEXT_NAMES))
+        name = self.choice.text_column or known_name(self.names, ("form", *TEXT_NAMES))
         if name is not None:
             return self._chosen(name, self.choice.text_option, range(len(self.names)))
         return 0 if ident is None else 1
 
     def _document(self) -> int | None:
-        name = self.choice.document or known_name(self.names, DOCUMENT_NAMES)
+        name = self.choice.document_column or known_name(self.names, DOCUMENT_NAMES)
         return None if name is None else self._chosen(name, self.choice.document_option, range(len(self.names)))
 
     def _tag(self, candidates: list[int], ident: int | None) -> int | None:
-        label, option, need_tags = self.choice.label, self.choice.label_option, self.choice.need_tags
+        label, option, need_tags = self.choice.label_column, self.choice.label_option, self.choice.need_tags
         if label is not None:
             wanted = need_tags or self._index(label) in candidates
             return self._chosen(label, option, candidates) if wanted else None
@@ -144,7 +146,7 @@ class _Detection:
                 f"no column holds tags (O, B-X, I-X, …) among {self._listing()}",
                 f"choose it with {option}, by name or number",
             )
-        if len(self.names) > 1 and self.separator == " " and ident is None and self.choice.text is None:
+        if len(self.names) > 1 and self.separator == " " and ident is None and self.choice.text_column is None:
             raise UserError(
                 self.where,
                 f"{shown(' '.join(self.example))} may be columns or plain text",

@@ -33,11 +33,11 @@ def is_table(head: list[Line], choice: Choice) -> bool:
     """Whether a ``.tsv`` file is a table rather than CoNLL columns, which have blank lines or a token a row."""
     filled = [text for _, text in head if text.strip(BLANK)]
     names = [name.strip() for name in filled[0].split("\t")] if filled else []
-    text_column = choice.text if choice.text in names else known_name(names, TEXT_NAMES)
+    text_column = choice.text_column if choice.text_column in names else known_name(names, TEXT_NAMES)
     last = max((i for i, (_, text) in enumerate(head) if text.strip(BLANK)), default=-1)
     if text_column is None or last + 1 > len(filled):  # a blank line between others
         return False
-    tag_column = choice.label if choice.label in names else known_name(names, choice.tag_names)
+    tag_column = choice.label_column if choice.label_column in names else known_name(names, choice.tag_names)
     if known_name([name for name in names if name not in (text_column, tag_column)], SENTENCE_NAMES):
         return True
     at = names.index(tag_column or text_column)
@@ -204,7 +204,7 @@ def _json_rows(value: object, choice: Choice, path: Path) -> list[Any]:
         return value
     if not isinstance(value, dict):
         raise UserError(where, f"{shown(value)} is not an array of rows", "write [{...}, {...}] or JSON Lines")
-    text = choice.text if choice.text in value else known_name(list(value), TEXT_NAMES)
+    text = choice.text_column if choice.text_column in value else known_name(list(value), TEXT_NAMES)
     column = None if text is None else value[text]
     if not isinstance(column, list) or any(isinstance(cell, dict) for cell in column):
         filled = [name for name, rows in value.items() if isinstance(rows, list) and rows and isinstance(rows[0], dict)]

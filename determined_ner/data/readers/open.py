@@ -38,7 +38,7 @@ from determined_ner.data.readers.formats import (
 )
 from determined_ner.data.readers.lines import MAX_LINE, OPENERS, Line, open_unpacked, peek, read_lines
 from determined_ner.data.readers.messages import empty_file_error, shown
-from determined_ner.data.readers.sentences import Choice, Layout, Sentence
+from determined_ner.data.readers.sentences import DETECTED, Choice, Layout, Sentence
 from determined_ner.data.readers.tables import read_table
 from determined_ner.errors import UserError
 
@@ -46,15 +46,7 @@ FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", 
 """What a suffix promises."""
 
 
-def read_file(
-    path: str | Path,
-    text_column: str | None = None,
-    label_column: str | None = None,
-    document_column: str | None = None,
-    need_tags: bool = True,
-    task: str = "ner",
-    like: Layout | None = None,
-) -> Iterator[Sentence]:
+def read_file(path: str | Path, choice: Choice = DETECTED) -> Iterator[Sentence]:
     """Yield the sentences of one file, in its order; at least one.
 
     Columns are detected unless named (CoNLL: named, or numbered "1", "2", … or "-1"). Detection takes the columns of
@@ -64,17 +56,10 @@ def read_file(
 
     A string where a list of words (or tags) could stand is split at white space.
 
-    Args:
-        need_tags: if False, a file that has no tag column, or not the ``label_column`` asked for, yields sentences
-            whose tags are None.
-        task: names the column of tags that is preferred.
-        like: the layout of another file.
-
     Raises:
         UserError: at the first thing that cannot be read, with its line.
     """
     sentence = None
-    choice = Choice(text_column, label_column, document_column, need_tags, task, like)
     with _opened(Path(path), choice) as (_, sentences):
         for sentence in sentences:
             yield sentence
@@ -82,21 +67,12 @@ def read_file(
         raise empty_file_error(Path(path))
 
 
-def describe(
-    path: str | Path,
-    text_column: str | None = None,
-    label_column: str | None = None,
-    document_column: str | None = None,
-    need_tags: bool = True,
-    task: str = "ner",
-    like: Layout | None = None,
-) -> Layout:
+def describe(path: str | Path, choice: Choice = DETECTED) -> Layout:
     """How ``read_file`` reads a file, from its head alone (``.json`` arrays and objects are read whole).
 
     Raises:
         UserError: the head cannot be read, or leaves open which column is which.
     """
-    choice = Choice(text_column, label_column, document_column, need_tags, task, like)
     with _opened(Path(path), choice) as (layout, _):
         return layout
 

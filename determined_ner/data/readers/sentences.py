@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+from determined_ner.data.words import WordSplitting
 
 TEXT_NAMES = ("tokens", "words", "text", "word", "token", "sentence")
 """Names that columns of words go by, best first; "sentence" may also be the number of one."""
@@ -17,6 +19,16 @@ TAG_NAMES = ("ner_tags", "tags", "labels", "ner", "tag", "label", "pos_tags", "e
 
 DOCUMENT_NAMES = ("doc_id", "document_id", "document")
 """Names that columns with the document of a sentence go by, best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """Something that was read otherwise than it stands in the file, by a rule that the docs state."""
+
+    kind: str
+    """What was wrong, as a plural noun that can be counted: ``spans that begin or end inside a word``."""
+    example: str
+    """The thing itself and what it was read as, short enough for a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +43,8 @@ class Sentence:
     """Where it begins: 1-based line (CoNLL, CSV, TSV, JSON Lines) or row (Parquet, JSON array)."""
     document: int
     """0-based running number of the document that it belongs to, non-decreasing."""
+    repairs: tuple[Repair, ...] = ()
+    """What was repaired in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,26 +82,43 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The columns that the user named (None: to be detected), and what guides detection."""
+    """What the user says of a file (None: to be detected), and what guides detection."""
 
-    text: str | None = None
-    label: str | None = None
-    document: str | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+    document_column: str | None = None
+    sentence_column: str | None = None
+    """Of a table with one row a token."""
+    label_names: tuple[str, ...] | None = None
+    """What integer tags mean."""
     need_tags: bool = True
-    """Refuse a file without tags."""
+    """Refuse a file without tags; if False, one that has no tag column, or not the ``label_column`` asked for, yields
+    sentences whose tags are None."""
     task: str = "ner"
     """The column of tags is looked for as ``ner_tags`` first."""
     like: Layout | None = None
     """Layout of another file (the first training file), whose columns of words and tags are preferred."""
+    splitting: WordSplitting = "rules"
+    """How a text that is annotated by spans of characters is cut into words."""
+    on_bad_spans: Literal["snap", "error"] = "snap"
+    """Spans that do not begin and end with words, or overlap: read by the rule, or refused."""
+    span_offsets: Literal["characters", "utf16"] = "characters"
+    """What spans count in."""
     text_option: str = "data.text_column_name"
-    """By which setting or option the user names ``text``, for messages; the next two are those of the other columns."""
+    """By which setting or option the user names ``text_column``, for messages; the next ones are those of the other
+    columns."""
     label_option: str = "data.label_column_name"
     document_option: str = "data.document_column_name"
+    sentence_option: str = "data.sentence_column_name"
 
     @property
     def tag_names(self) -> tuple[str, ...]:
         """Names that columns of tags go by, best first."""
         return tuple(dict.fromkeys((f"{self.task}_tags", *TAG_NAMES)))
+
+
+DETECTED = Choice()
+"""Nothing is said: all is detected."""
 
 
 def known_name(names: Sequence[str], known: Sequence[str]) -> str | None:

@@ -88,9 +88,9 @@ def choose_columns(names: list[str], choice: Choice, path: Path) -> Layout:
         return alike if wanted is None and alike in names else wanted
 
     like_text, like_tag = (like.text_column, like.tag_column) if like else (None, None)
-    text = find(choice.text_option, named_or_alike(choice.text, like_text), TEXT_NAMES, True)
-    tags = find(choice.label_option, named_or_alike(choice.label, like_tag), choice.tag_names, choice.need_tags)
-    document = find(choice.document_option, choice.document, DOCUMENT_NAMES, choice.document is not None)
+    text = find(choice.text_option, named_or_alike(choice.text_column, like_text), TEXT_NAMES, True)
+    tags = find(choice.label_option, named_or_alike(choice.label_column, like_tag), choice.tag_names, choice.need_tags)
+    document = find(choice.document_option, choice.document_column, DOCUMENT_NAMES, choice.document_column is not None)
     sentence = known_name(free, SENTENCE_NAMES)
     return Layout("", text or "", tags, None, sentence, document)
 
@@ -136,7 +136,7 @@ def _refusing_late_tags(rows: Iterator[Row], choice: Choice, layout: Layout, pat
     used = (layout.text_column, layout.sentence_column, layout.document_column)
     for number, row in rows:
         free = [name for name in row if name not in used]
-        late = known_name(free, choice.tag_names) if choice.label is None else choice.label
+        late = known_name(free, choice.tag_names) if choice.label_column is None else choice.label_column
         if late in row:
             raise UserError(
                 f"{path}:{number}", f"tags in column {late!r}, which no row before has", "tag all rows or none"

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from determined_ner.data.readers.open import read_file
-from determined_ner.data.readers.sentences import Sentence
+from determined_ner.data.readers.sentences import Choice, Sentence
 from determined_ner.errors import UserError
 
 TWO = [(["EU", "rejects", "."], ["B-ORG", "O", "O"]), (["Peter", "Blackburn"], ["B-PER", "I-PER"])]
@@ -54,11 +54,11 @@ Write = Callable[[str, str | bytes], Path]
 
 
 def read(path: Path, **options: Any) -> list[Sentence]:
-    return list(read_file(path, **options))
+    return list(read_file(path, Choice(**options)))
 
 
 def pairs(path: Path, **options: Any) -> list[tuple[list[str], list[str] | None]]:
-    return [(s.words, s.tags) for s in read_file(path, **options)]
+    return [(s.words, s.tags) for s in read_file(path, Choice(**options))]
 
 
 def refused(path: Path, line: int | None, *parts: str, **options: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from determined_ner.data.readers.open import describe
-from determined_ner.data.readers.sentences import Layout, Sentence
+from determined_ner.data.readers.sentences import Choice, Layout, Sentence
 from tests.data.readers.files import TWO, TWO_CONLL, Write, pairs, read, refused
 
 
@@ -120,5 +120,5 @@ def test_words_alone_for_prediction(write: Write) -> None:
     path = write("a.txt", "#EU\nrejects\n# a comment\n\nPeter\n#\n")
     expected = [Sentence(["#EU", "rejects"], None, 1, 0), Sentence(["Peter", "#"], None, 5, 0)]
     assert read(path, need_tags=False) == expected
-    assert describe(path, need_tags=False) == Layout("conll", "1", None, " ")
+    assert describe(path, Choice(need_tags=False)) == Layout("conll", "1", None, " ")
     assert pairs(write("b.conll", TWO_CONLL), need_tags=False) == TWO  # tags that are detected are used

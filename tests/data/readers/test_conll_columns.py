@@ -135,13 +135,13 @@ def test_json_under_a_plain_name(write: Write) -> None:
 
 
 def test_messages_name_the_options_that_the_caller_has() -> None:
-    choice = Choice(label="ner", text_option="--text-column", label_option="--label-column")
+    choice = Choice(label_column="ner", text_option="--text-column", label_option="--label-column")
     head = [(1, "a\tN\tx")]
     with pytest.raises(UserError, match="'ner', asked for by --label-column; choose"):
         find_columns(head, choice, Path("a.conll"))
     with pytest.raises(UserError, match="choose it with --label-column, by name or number"):
-        find_columns(head, replace(choice, label=None), Path("a.conll"))
+        find_columns(head, replace(choice, label_column=None), Path("a.conll"))
     with pytest.raises(UserError, match=r"'doc', asked for by data\.document_column_name; choose"):
-        find_columns(head, Choice(label="3", document="doc"), Path("a.conll"))
+        find_columns(head, Choice(label_column="3", document_column="doc"), Path("a.conll"))
     with pytest.raises(UserError, match="the column of the words with --text-column"):
-        find_columns([(1, "Hello world")], replace(choice, label=None, need_tags=False), Path("a.txt"))
+        find_columns([(1, "Hello world")], replace(choice, label_column=None, need_tags=False), Path("a.txt"))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from determined_ner.data.readers.open import read_file
+from determined_ner.data.readers.sentences import Choice
 from determined_ner.errors import UserError
 from tests.data.readers.files import KAGGLE, PACK, ROWS, TWO_CONLL, TWO_JSONL, write_parquet
 
@@ -94,7 +95,7 @@ def test_fuzz(tmp_path: Path) -> None:
         started = time.monotonic()
         try:
             choice = {"label_column": rng.choice(options), "need_tags": rng.random() < 0.7}
-            for sentence in read_file(path, **choice):
+            for sentence in read_file(path, Choice(**choice)):
                 assert sentence.words and all(sentence.words), (case, name, sentence)
                 assert sentence.tags is None or len(sentence.tags) == len(sentence.words), (case, name, sentence)
                 assert sentence.tags is not None or not choice["need_tags"], (case, name, sentence)

@@ -130,7 +130,7 @@ def test_messages_name_the_options_that_the_caller_has() -> None:
     for names, wanted, option in (
         (["x", "y"], choice, "--text-column"),
         (["text", "y"], choice, "--label-column"),
-        (["text", "tags"], replace(choice, document="z"), "--document-column"),
+        (["text", "tags"], replace(choice, document_column="z"), "--document-column"),
     ):
         with pytest.raises(UserError) as caught:
             choose_columns(names, wanted, Path("a.csv"))
