@@ -83,7 +83,7 @@ def test_a_span_that_is_no_part_of_its_text_is_refused(span: tuple[int, int, str
 
 
 def test_a_repair_is_refused_on_request() -> None:
-    with pytest.raises(UserError, match="a.jsonl:7: spans that begin or end inside a word.*US"):
+    with pytest.raises(UserError, match=r"a.jsonl:7: spans that begin or end inside a word.*US"):
         read("the US-based firm", (4, 6, "LOC"), on_bad_spans="error")
     assert read("the US firm", (4, 6, "LOC"), on_bad_spans="error").tags == ["O", "B-LOC", "O"]
 
