@@ -24,6 +24,9 @@ from determined_ner.settings.arguments import (
 
 SOURCE = "a run's folder (runs/NAME), its model/, a checkpoint's directory, or the UUID of a cluster's checkpoint"
 
+OUTPUT_FORMATS = ("doccano", "label-studio", "prodigy", "brat", "spans", "conll", "jsonl")
+"""Formats of labelled text that are written (`determined_ner.data.writers`)."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
@@ -90,6 +93,11 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace an --output that exists")
     by_name = ".txt and standard input are text, .jsonl and .ndjson JSON Lines, else CoNLL columns"
     add("--format", choices=("text", "conll", "jsonl"), help=f"what INPUT is (default: by its name: {by_name})")
+    add(
+        "--to",
+        choices=OUTPUT_FORMATS,
+        help="write what this tool imports, or words and tags (default: INPUT with more)",
+    )
     add("--text-column", metavar="NAME", help="key or column of the text or the words (default: found)")
     add("--label-column", metavar="NAME", help="column of tags that a CoNLL file has already (default: found)")
     add("--backend", choices=("torch", "onnx"), default="torch", help="what runs the model")

@@ -64,6 +64,11 @@ class Tagged:
         """(N,) softmax probability of each word's chosen label."""
         return np.take_along_axis(self.probabilities, self.ids[:, None], 1)[:, 0]
 
+    def score(self, text: int, first: int, end: int) -> float:
+        """The score of an entity: the mean of those of its words, ``first`` up to ``end`` of a text."""
+        begin = int(self.starts[text])
+        return float(self.scores[begin + first : begin + end].mean())
+
     @cached_property
     def tags(self) -> list[list[str]]:
         """The tags of each text, one a word, in ``scheme``."""
