@@ -8,7 +8,7 @@ conll   columns, one word a line → the same lines, those of words with the tag
 jsonl   objects → the same with ``predicted_entities`` (if the text is a string) or ``predicted_tags`` (if it is a list
         of words)
 
-With ``--to`` it is what an annotation tool imports, or words and tags, whatever INPUT is (`determined_ner.data.writers`).
+With ``--to`` it is what an annotation tool imports, or words and tags, whatever INPUT is (`data.writers`).
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-if TYPE_CHECKING:
-    from determined_ner.data.words import WordSplitting  # which imports NumPy, as no mistyped command need wait for
+if TYPE_CHECKING:  # for its type alone it would take a second of the command line's help
+    from determined_ner.data.words import WordSplitting
 
 TEXT_NAMES = ("tokens", "words", "text", "word", "token", "sentence")
 """Names that columns of words go by, best first; "sentence" may also be the number of one."""
