@@ -109,6 +109,16 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     _add_trust_argument(parser)
 
 
+def _add_convert_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("input", type=local_name, metavar="IN", help="labelled text as data.train_file takes it: a file, or a glob")
+    add("output", type=local_path, metavar="OUT", help="written atomically; a directory for brat")
+    add("--to", choices=OUTPUT_FORMATS, help="format of OUT (default: .jsonl is jsonl, .conll is conll)")
+    add("--overwrite", action="store_true", help="replace an OUT that exists")
+    setting = "how IN is read, as for training: data.label_column_name=ner, data.span_offsets=utf16"
+    add("--config", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help=setting)
+
+
 def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", type=local_name, metavar="RUN_OR_MODEL", help=SOURCE)
@@ -191,6 +201,15 @@ VERBS = {
         "lists of words to tags.",
         "no output is left",
         _add_predict_arguments,
+    ),
+    "convert": Verb(
+        "determined_ner.convert.command",
+        "write labelled text in another format",
+        "Write labelled text, as training reads it, as words and tags or for an annotation tool. What the format cannot "
+        "say is told.",
+        "no output is left",
+        _add_convert_arguments,
+        extra="train",
     ),
     "report": Verb(
         "determined_ner.report.command",
