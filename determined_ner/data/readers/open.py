@@ -26,7 +26,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from determined_ner.data.readers.conll import read_conll
+from determined_ner.data.readers.conll2012 import CONLL2012, is_conll2012, read_conll2012
 from determined_ner.data.readers.conll_columns import find_columns
+from determined_ner.data.readers.conllu import find_entities, read_conllu
 from determined_ner.data.readers.formats import (
     MAX_JSON,
     csv_table,
@@ -38,6 +40,14 @@ from determined_ner.data.readers.formats import (
 )
 from determined_ner.data.readers.lines import MAX_LINE, OPENERS, Line, open_unpacked, peek, read_lines
 from determined_ner.data.readers.messages import empty_file_error, shown
+from determined_ner.data.readers.sentence_lines import (
+    PARALLEL,
+    PIPED,
+    find_pipes,
+    is_parallel,
+    read_parallel,
+    read_piped,
+)
 from determined_ner.data.readers.sentences import DETECTED, Choice, Layout, Sentence
 from determined_ner.data.readers.tables import read_table
 from determined_ner.errors import UserError
@@ -130,6 +140,9 @@ def _require_file(path: Path) -> None:
 def _opened(path: Path, choice: Choice) -> Iterator[tuple[Layout, Iterator[Sentence]]]:
     """A file's layout and its sentences, which can be read while the context lasts."""
     _require_file(path)
+    if is_parallel(path):
+        yield PARALLEL, read_parallel(path)
+        return
     format_, packing = format_of(path)
     if format_ == "parquet" and packing:
         raise UserError(path, f"Parquet inside {packing}", "unpack it (Parquet is compressed by itself)")
@@ -144,6 +157,13 @@ def _opened(path: Path, choice: Choice) -> Iterator[tuple[Layout, Iterator[Sente
 def _read(lines: Iterator[Line], format_: str, choice: Choice, path: Path) -> tuple[Layout, Iterator[Sentence]]:
     """The layout and the sentences of lines whose name promises ``format_``; their head may say better."""
     head, lines = peek(lines)
+    if format_ in ("conll", "tsv"):
+        if (entities := find_entities(head, choice, path)) is not None:
+            return entities.layout(), read_conllu(lines, entities, path)
+        if is_conll2012(head, choice):
+            return CONLL2012, read_conll2012(lines, choice, path)
+        if (pipes := find_pipes(head, choice)) is not None:
+            return PIPED, read_piped(lines, pipes, path)
     if format_ == "conll" or (format_ == "tsv" and not is_table(head, choice)):
         columns = find_columns(head, choice, path)
         return columns.layout(), read_conll(lines, columns, path)
