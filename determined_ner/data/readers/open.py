@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 import glob
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ from determined_ner.data.readers.formats import (
 )
 from determined_ner.data.readers.lines import MAX_LINE, OPENERS, Line, open_unpacked, peek, read_lines
 from determined_ner.data.readers.messages import empty_file_error, shown
+from determined_ner.data.readers.rows import Row
 from determined_ner.data.readers.sentence_lines import (
     PARALLEL,
     PIPED,
@@ -52,10 +54,11 @@ from determined_ner.data.readers.sentence_lines import (
 from determined_ner.data.readers.sentences import DETECTED, Choice, Layout, Sentence
 from determined_ner.data.readers.spans.brat import BRAT, is_brat, read_brat
 from determined_ner.data.readers.spans.pubtator import PUBTATOR, is_pubtator, read_pubtator
+from determined_ner.data.readers.spans.rows import find_form, read_rows
 from determined_ner.data.readers.spans.text import AnnotatedText
 from determined_ner.data.readers.spans.webanno import find_layer, is_webanno, read_webanno
 from determined_ner.data.readers.spans.words import check_text, to_sentences
-from determined_ner.data.readers.tables import read_table
+from determined_ner.data.readers.tables import SAMPLE_ROWS, Table, read_table
 from determined_ner.errors import UserError
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
@@ -184,7 +187,7 @@ def _opened(path: Path, choice: Choice) -> Iterator[_Content]:
         raise UserError(path, f"Parquet inside {packing}", "unpack it (Parquet is compressed by itself)")
     with open_unpacked(path, packing) as stream:
         if format_ == "parquet":
-            yield _Content(*read_table(parquet_table(stream, choice, path), choice, path))
+            yield _read_rows(parquet_table(stream, choice, path), choice, path)
         else:
             limit = MAX_JSON if format_ == "json" else MAX_LINE  # a `.json` file is held whole, often in one line
             yield _read(read_lines(stream, path, packing, limit), format_, choice, path)
@@ -214,4 +217,14 @@ def _read(lines: Iterator[Line], format_: str, choice: Choice, path: Path) -> _C
         table = jsonl_table(lines, path)
     else:
         table = json_table(lines, choice, path)
-    return _Content(*read_table(table, choice, path))
+    return _read_rows(table, choice, path)
+
+
+def _read_rows(table: Table, choice: Choice, path: Path) -> _Content:
+    """The content of a table: texts with spans, or words and tags."""
+    sample = list(itertools.islice(table.rows, SAMPLE_ROWS))
+    rows: Iterator[Row] = itertools.chain(sample, table.rows)
+    form = find_form(sample, choice)
+    if form is not None:
+        return _Content.of_texts(form.layout(), read_rows(rows, form, choice, path))
+    return _Content(*read_table(replace(table, rows=rows), choice, path))
