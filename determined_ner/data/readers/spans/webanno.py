@@ -281,13 +281,12 @@ def _place(sentence: _Sentence, path: Path) -> tuple[str, list[tuple[int, int]]]
 
 def _value(item: str, layer: Layer, where: str) -> str:
     """The type of an annotation."""
-    if item not in ("*", ""):
-        return _unescape(item)
-    if layer.feature:
-        raise UserError(
-            where, f"an annotation of {layer.title} has no value", "give it one in the tool, or delete it there"
-        )
-    return layer.title
+    if item == "":
+        raise UserError(where, f"the column of {layer.title} is empty", "write _ where nothing is marked")
+    if item == "*" and layer.feature:
+        problem = f"an annotation of {layer.title} has no value"
+        raise UserError(where, problem, "give it one in the tool, or delete it there")
+    return layer.title if item == "*" else _unescape(item)
 
 
 def _join(before: _Sentence, sentence: _Sentence) -> bool:
