@@ -80,6 +80,12 @@ class StoredText:
         splitting: WordSplitting = _read_found(self.directory)["better_splitting"]
         return splitting
 
+    def parted_words(self) -> dict[str, int]:
+        """Of its tagged words how many come out otherwise when raw text is cut, as `splitting.SplittingChoice.parted`;
+        those of the first sentences."""
+        parted: dict[str, int] = _read_found(self.directory)["parted_words"]
+        return parted
+
 
 def store_text(
     source: Source, settings: DataSettings, cache_dir: Path, overwrite: bool = False, chunk_words: int = CHUNK_WORDS
@@ -129,11 +135,12 @@ def store_text(
                 "mark them by -DOCSTART- or # newdoc lines or by a column (data.document_column_name), or drop "
                 "data.context",
             )
-        found = {**_describe(inventory, words), "better_splitting": choice.better(), "hidden_characters": hidden}
+        splitting = {"better_splitting": choice.better(), "parted_words": choice.parted}
+        found = {**_describe(inventory, words), **splitting, "hidden_characters": hidden}
         (directory / "found.json").write_text(json.dumps(found), encoding="utf-8")
 
-    # A directory of its own name: those that earlier versions made, text-… and sentences-…, hold less.
-    directory = build_once(cache_dir, f"words-{key}", build, overwrite)
+    # A directory of its own name: those that earlier versions made, words-…, text-… and sentences-…, hold less.
+    directory = build_once(cache_dir, f"tagged-{key}", build, overwrite)
     # Earlier versions fed hidden characters to the tokenizer: windows of such text have another key than theirs.
     kind = "visible" if _read_found(directory)["hidden_characters"] else "text"
     return StoredText(source, f"{kind}-{key}", directory)

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from determined_ner.cli import make_parser
+from determined_ner.files.checksums import CHECKSUMS_FILE
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.hyperparameters import Hyperparameters
 from tests.fuzz.damage import PYTHON_TAG, TEXTS, change, damage_files, odd_value, plant_code
@@ -157,6 +158,8 @@ def model_case(base: Path, folder: Path, rng: Random) -> Case:
     copy(base, folder, [*INPUTS, *TEXT_FILES, "run"])
     name = rng.choice(["run/model", "run/model", "run/model", "run/checkpoints/step-00000001", "encoder"])
     code = f"{os.sep}code{os.sep}"
+    if rng.random() < 0.8:  # else they tell of each damage before what was damaged is read
+        (folder / name / CHECKSUMS_FILE).unlink(missing_ok=True)
     if rng.random() < 0.15:
         plant_code(folder / name, rng)
     if rng.random() < 0.9:

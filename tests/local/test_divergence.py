@@ -37,7 +37,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_on_all_slots(config_file, tmp_pa
     message = diverge(config_file, folder, processes=processes)
     assert "the training diverged" in message and "a lower hyperparameters.learning_rate (it is 1e+30)" in message
     last = newest_checkpoint(folder)
-    assert f"the last good checkpoint is {last.name}" in message and str(last.parent) in message
+    assert f"the last good checkpoint is {last};" in message
     state = torch.load(last / "state_dict.pth", weights_only=True)
     assert all(weights.isfinite().all() for weights in state["models_state_dict"][0].values())
     assert read_metrics(folder)[-1]["batches"] <= 3, "went on"

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from determined_ner.data.words import WordSplitting
+if TYPE_CHECKING:  # for its type alone it would take a second of the command line's help
+    from determined_ner.data.words import WordSplitting
 
 TEXT_NAMES = ("tokens", "words", "text", "word", "token", "sentence")
 """Names that columns of words go by, best first; "sentence" may also be the number of one."""
