@@ -22,6 +22,10 @@ def test_words_and_tags_joined_by_pipes(write: Write) -> None:
     assert pairs(write("b.iob", IOB.replace("|NNP", "").replace("|VBZ", "").replace("|.", ""))) == TWO
 
 
+def test_parts_of_speech_alone_are_not_taken_for_entities(write: Write) -> None:
+    refused(write("a.txt", "the|DT dog|NN barks|VBZ\na|DT cat|NN\n"), 1, "no column holds tags")
+
+
 def test_a_word_may_hold_a_pipe(write: Write) -> None:
     assert pairs(write("a.iob", "a|b|NN|O x|NN|B-X\nc|NN|O d|NN|O ||NN|O\n")) == [
         (["a|b", "x"], ["O", "B-X"]),
