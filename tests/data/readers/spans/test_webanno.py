@@ -158,6 +158,7 @@ def test_numbers_of_annotations_may_begin_anew_in_each_sentence() -> None:
 
 def test_joined_files_are_documents_each_with_its_header() -> None:
     other = f"{HEAD}{CUSTOM}{ENTITIES}\n\n#Text=Oslo\n1-1\t0-4\tOslo\tX\t*\tLOC\t\n"
+    assert len(read(f"{HEAD}{CUSTOM}\n\n#Text=x\n1-1\t0-1\tx\tX\t\n\n" * 2)) == 2
     texts = read(f"{HEAD}{ENTITIES}\n\n{ADA}\n{other}")
     assert [(text.document, entities(text)) for text in texts] == [
         ("0", [("PER", "Ada Byron")]),
@@ -201,6 +202,7 @@ def test_files_of_before_versions_are_refused_by_name() -> None:
             8,
             ["that has ended"],
         ),
+        (ADA.replace("Ada\t*[1]\tPER[1]", "Ada\t*[1]\tPER[1"), 6, ["'PER[1' is not like PER or PER[1]"]),
         (ADA + "\n#Text=Charles\n", 10, ["no tokens follow"]),
         (ADA + "{}\n", 9, ["not a token"]),
     ],
