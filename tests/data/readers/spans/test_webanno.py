@@ -75,7 +75,7 @@ def test_rows_without_a_last_tab_and_comments() -> None:
 def test_the_entities_are_found_among_layers_of_spans_and_relations() -> None:
     row = "1-1\t0-3\tAda\tNNP\tPROPN\t*\tPER\tfriend\t1-1"
     content = f"{HEAD}{POS}{ENTITIES}{RELATION}\n\n#Text=Ada\n{row}\t\n"
-    assert find(content) == Layout("webanno", "#Text", "NamedEntity.value", "\t")
+    assert find(content) == Layout("webanno", "#Text", "NamedEntity.value", "\t", by_spans=True)
     assert entities(read(content)[0]) == [("PER", "Ada")]
 
 
