@@ -62,6 +62,13 @@ class StoredText:
             for i in range(reader.num_record_batches):
                 yield reader.get_batch(i)
 
+    def has_documents(self) -> bool:
+        """Whether it says which sentences make a document."""
+        with pa.OSFile(str(self.file)) as source:
+            reader = pa.ipc.open_file(source)
+            last = reader.get_batch(reader.num_record_batches - 1).column("document")
+            return bool(last[-1].as_py() > 0)  # they ascend
+
     def labels(self) -> Labels:
         """The labels found in its tags, after those that its data set declares.
 

@@ -116,7 +116,7 @@ def test_documents_are_numbered_as_in_training():
     text = "a O\n\nb O\n\n-DOCSTART- O\n\nc O\n# newdoc\nd O"
     head = list(enumerate(text.split("\n"), 1))
     columns = find_columns(head, Choice(need_tags=False), Path("a"))
-    items = list(read_columns(iter(head), columns, Path("a")))
+    items = list(read_columns(iter(head), columns, Path("a"), marked=True))
     assert [(item.document, item.words) for item in items] == [(0, ["a"]), (0, ["b"]), (1, ["c"]), (2, ["d"])]
 
 
