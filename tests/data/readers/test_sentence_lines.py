@@ -51,6 +51,15 @@ def test_words_and_tags_in_two_files(write: Write) -> None:
     assert one_a_document([words, tags]) == one_a_document([tags]) == [words]
 
 
+def test_a_column_of_what_has_none_is_refused(write: Write) -> None:
+    write("seq.out", "B-ORG O O\n")
+    refused(write("seq.in", "EU rejects .\n"), None, "is seq.in, without a column 'x'", "data.text", text_column="x")
+    write("a.txt", "Ada")
+    refused(write("a.ann", "T1\tPER 0 3\tAda\n"), None, "is brat, without a column '2'", label_column="2")
+    text = "1|t|Ada\n1\t0\t3\tAda\tPER\n"
+    refused(write("a.pubtator", text), None, "is pubtator, without a column '2'", "data.label", label_column="2")
+
+
 def test_two_files_that_do_not_belong_together_are_refused(write: Write, tmp_path: Path) -> None:
     words, tags = write("seq.in", "EU rejects .\nPeter\n"), write("seq.out", "B-ORG O O\nB-PER I-PER\n")
     refused(words, 2, "1 word", "2 tags", "seq.out")
