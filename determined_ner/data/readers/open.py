@@ -11,6 +11,9 @@ A tag is handed on as the file has it, less white space around it; a whole numbe
 name where the file says it. Everything except ``.json`` arrays and objects, which have a limit, is read piece by piece.
 Documents are marked by -DOCSTART-, ``# newdoc`` or a document column; a file without any of these is one document, 0.
 
+What other annotation tools and tasks write is known by its first lines, or by the file beside it (``pairs``): brat,
+WebAnno TSV 3, PubTator (``spans``), CoNLL-U with entities in its last column, CoNLL-2012, a sentence a line.
+
 The way of a file: ``lines`` (bytes to checked lines), then either ``conll_columns`` and ``conll``, or one of the
 ``formats`` (lines to rows), ``tables`` (which column is which, which rows make a sentence) and ``rows`` (cells to words
 and tags).
@@ -110,6 +113,18 @@ def describe(path: str | Path, choice: Choice = DETECTED) -> Layout:
         return content.layout
 
 
+def other_than_columns(head: list[Line], path: Path) -> str | None:
+    """What a file is whose lines could be taken for columns of words and are something else; None: nothing known."""
+    kinds = {
+        "brat annotations": is_brat(path) and path.suffix == ".ann",
+        "WebAnno TSV": is_webanno(head),
+        "PubTator": is_pubtator(head),
+        "CoNLL-2012": is_conll2012(head, DETECTED),
+        "lines of word|tag": find_pipes(head, DETECTED) is not None,
+    }
+    return next((name for name, found in kinds.items() if found), None)
+
+
 def find_files(pattern: str) -> list[Path]:
     """The files that a path or a glob (``data/train-*.jsonl.gz``, ``**`` for any depth) names, sorted by name.
 
@@ -177,9 +192,11 @@ def _opened(path: Path, choice: Choice) -> Iterator[_Content]:
     """A file's layout and its content, which can be read while the context lasts."""
     _require_file(path)
     if is_parallel(path):
+        _refuse_choice(PARALLEL, choice, path)
         yield _Content(PARALLEL, read_parallel(path))
         return
     if is_brat(path):
+        _refuse_choice(BRAT, choice, path)
         yield _Content.of_texts(BRAT, read_brat(path, choice))
         return
     format_, packing = format_of(path)
@@ -201,6 +218,7 @@ def _read(lines: Iterator[Line], format_: str, choice: Choice, path: Path) -> _C
             layout = find_layer(head, choice, path)
             return _Content.of_texts(layout, read_webanno(lines, layout, path))
         if is_pubtator(head):
+            _refuse_choice(PUBTATOR, choice, path)
             return _Content.of_texts(PUBTATOR, read_pubtator(lines, choice, path))
         if (entities := find_entities(head, choice, path)) is not None:
             return _Content(entities.layout(), read_conllu(lines, entities, path))
@@ -228,3 +246,11 @@ def _read_rows(table: Table, choice: Choice, path: Path) -> _Content:
     if form is not None:
         return _Content.of_texts(form.layout(), read_rows(rows, form, choice, path))
     return _Content(*read_table(replace(table, rows=rows), choice, path))
+
+
+def _refuse_choice(layout: Layout, choice: Choice, path: Path) -> None:
+    """Refuse a choice of columns for a format that has none."""
+    asked = {choice.text_option: choice.text_column, choice.label_option: choice.label_column}
+    for option, column in asked.items():
+        if column is not None:
+            raise UserError(path, f"is {layout.format}, without a column {shown(column)}", f"leave {option} out")
