@@ -78,6 +78,7 @@ class SplitCounter:
             windows=len(split.windows) - 1,
             repaired_tags=split.counts["repaired_tags"],
             bad_tags=list(split.bad_tags),
+            repairs=[repairs.describe(text.source) for repairs in text.repairs()],
             parted_words=text.parted_words(),
         )
 

@@ -100,6 +100,9 @@ class SplitFacts:
     """Tags that the scheme does not allow, read as seqeval's default mode reads them."""
     bad_tags: list[str] = field(default_factory=list)
     """The first 20 of them, each described with its place."""
+    repairs: list[str] = field(default_factory=list)
+    """What was read otherwise than it stands in the files (spans of characters made words, empty words …): a line for
+    each kind, with its count and the first place."""
     long_entities: Finding = field(default_factory=Finding)
     """Entities of 10 words or more."""
     punctuation_entities: Finding = field(default_factory=Finding)

@@ -78,6 +78,7 @@ def _types(report: Report) -> Iterator[Remark]:
 
 def _tags(report: Report) -> Iterator[Remark]:
     for name, facts in report.splits.items():
+        yield from (Remark(f"{name}: {repairs}") for repairs in facts.repairs)
         if facts.repaired_tags:
             tags = "1 tag is" if facts.repaired_tags == 1 else f"{facts.repaired_tags:,} tags are"
             yield Remark(

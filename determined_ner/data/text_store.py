@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from determined_ner.data.repairs import RepairCounts, RepairsOfAKind
 from determined_ner.data.source import Numbered, Source
 from determined_ner.data.splitting import SplittingChoice
 from determined_ner.data.words import WordSplitting, has_hidden, visible
@@ -87,6 +88,10 @@ class StoredText:
         splitting: WordSplitting = _read_found(self.directory)["better_splitting"]
         return splitting
 
+    def repairs(self) -> list[RepairsOfAKind]:
+        """What was read otherwise than it stands in the files."""
+        return RepairCounts.of_json(_read_found(self.directory)["repairs"])
+
     def parted_words(self) -> dict[str, int]:
         """Of its tagged words how many come out otherwise when raw text is cut, as `splitting.SplittingChoice.parted`;
         those of the first sentences."""
@@ -111,11 +116,13 @@ def store_text(
 
     def build(directory: Path) -> None:
         rows, words, documents, inventory, choice, hidden = 0, 0, set(), TagInventory(), SplittingChoice(), False
+        repairs = RepairCounts()
         with pa.OSFile(str(directory / "text.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
             for chunk in _chunks(source.sentences(), whole, chunk_words):
                 rows += len(chunk)
                 documents |= {sentence.document for _, sentence in (chunk[0], chunk[-1])}  # they ascend
-                for _, sentence in chunk:
+                for file, sentence in chunk:
+                    repairs.add(sentence, file)
                     inventory.add(sentence.tags or [])
                     words += len(sentence.words)
                     choice.add(sentence.words, sentence.tags or [])
@@ -144,7 +151,8 @@ def store_text(
             )
         splitting = {"better_splitting": choice.better(), "parted_words": choice.parted}
         found = {**_describe(inventory, words), **splitting, "hidden_characters": hidden}
-        (directory / "found.json").write_text(json.dumps(found), encoding="utf-8")
+        found["repairs"] = repairs.as_json()
+        (directory / "found.json").write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
 
     # A directory of its own name: those that earlier versions made, words-…, text-… and sentences-…, hold less.
     directory = build_once(cache_dir, f"tagged-{key}", build, overwrite)

@@ -348,6 +348,8 @@ class Training:
 
     def _data_warnings(self) -> Iterator[str]:
         for split in self.corpus.splits.values():
+            text = self.corpus.texts[split.name]
+            yield from (f"{split.name}: {repairs.describe(text.source)}" for repairs in text.repairs())
             for count, what in (
                 ("unknown_words", f"words without a piece of their own are read as {self.tokenizer.unknown}"),
                 ("cut_words", "words longer than a window are read by their beginning"),

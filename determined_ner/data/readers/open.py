@@ -21,8 +21,9 @@ from __future__ import annotations
 import difflib
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from determined_ner.data.readers.conll import read_conll
@@ -49,6 +50,11 @@ from determined_ner.data.readers.sentence_lines import (
     read_piped,
 )
 from determined_ner.data.readers.sentences import DETECTED, Choice, Layout, Sentence
+from determined_ner.data.readers.spans.brat import BRAT, is_brat, read_brat
+from determined_ner.data.readers.spans.pubtator import PUBTATOR, is_pubtator, read_pubtator
+from determined_ner.data.readers.spans.text import AnnotatedText
+from determined_ner.data.readers.spans.webanno import find_layer, is_webanno, read_webanno
+from determined_ner.data.readers.spans.words import check_text, to_sentences
 from determined_ner.data.readers.tables import read_table
 from determined_ner.errors import UserError
 
@@ -69,12 +75,26 @@ def read_file(path: str | Path, choice: Choice = DETECTED) -> Iterator[Sentence]
     Raises:
         UserError: at the first thing that cannot be read, with its line.
     """
-    sentence = None
-    with _opened(Path(path), choice) as (_, sentences):
-        for sentence in sentences:
+    path, sentence = Path(path), None
+    with _opened(path, choice) as content:
+        for sentence in content.sentences if content.texts is None else to_sentences(content.texts, choice, path):
             yield sentence
     if sentence is None:
-        raise empty_file_error(Path(path))
+        raise empty_file_error(path)
+
+
+def read_annotated(path: str | Path, choice: Choice = DETECTED) -> Iterator[AnnotatedText]:
+    """Yield the texts of a file whose layout is ``by_spans``, with the spans as they stand in it.
+
+    Raises:
+        UserError: as `read_file`, except for what words have to do with.
+    """
+    path = Path(path)
+    with _opened(path, choice) as content:
+        assert content.texts is not None, "words and tags: read_file"
+        for annotated in content.texts:
+            check_text(annotated, f"{path}:{annotated.line}")
+            yield annotated
 
 
 def describe(path: str | Path, choice: Choice = DETECTED) -> Layout:
@@ -83,8 +103,8 @@ def describe(path: str | Path, choice: Choice = DETECTED) -> Layout:
     Raises:
         UserError: the head cannot be read, or leaves open which column is which.
     """
-    with _opened(Path(path), choice) as (layout, _):
-        return layout
+    with _opened(Path(path), choice) as content:
+        return content.layout
 
 
 def find_files(pattern: str) -> list[Path]:
@@ -136,41 +156,62 @@ def _require_file(path: Path) -> None:
         raise UserError(path, "is a pipe or a device, not a regular file", "write its content to a file first")
 
 
+@dataclass(frozen=True)
+class _Content:
+    """What is in a file: sentences, or texts with spans."""
+
+    layout: Layout
+    sentences: Iterable[Sentence] = ()
+    texts: Iterable[AnnotatedText] | None = None
+
+    @classmethod
+    def of_texts(cls, layout: Layout, texts: Iterator[AnnotatedText]) -> _Content:
+        return cls(replace(layout, by_spans=True), texts=texts)
+
+
 @contextmanager
-def _opened(path: Path, choice: Choice) -> Iterator[tuple[Layout, Iterator[Sentence]]]:
-    """A file's layout and its sentences, which can be read while the context lasts."""
+def _opened(path: Path, choice: Choice) -> Iterator[_Content]:
+    """A file's layout and its content, which can be read while the context lasts."""
     _require_file(path)
     if is_parallel(path):
-        yield PARALLEL, read_parallel(path)
+        yield _Content(PARALLEL, read_parallel(path))
+        return
+    if is_brat(path):
+        yield _Content.of_texts(BRAT, read_brat(path, choice))
         return
     format_, packing = format_of(path)
     if format_ == "parquet" and packing:
         raise UserError(path, f"Parquet inside {packing}", "unpack it (Parquet is compressed by itself)")
     with open_unpacked(path, packing) as stream:
         if format_ == "parquet":
-            yield read_table(parquet_table(stream, choice, path), choice, path)
+            yield _Content(*read_table(parquet_table(stream, choice, path), choice, path))
         else:
             limit = MAX_JSON if format_ == "json" else MAX_LINE  # a `.json` file is held whole, often in one line
             yield _read(read_lines(stream, path, packing, limit), format_, choice, path)
 
 
-def _read(lines: Iterator[Line], format_: str, choice: Choice, path: Path) -> tuple[Layout, Iterator[Sentence]]:
-    """The layout and the sentences of lines whose name promises ``format_``; their head may say better."""
+def _read(lines: Iterator[Line], format_: str, choice: Choice, path: Path) -> _Content:
+    """The content of lines whose name promises ``format_``; their head may say better."""
     head, lines = peek(lines)
     if format_ in ("conll", "tsv"):
+        if is_webanno(head):
+            layout = find_layer(head, choice, path)
+            return _Content.of_texts(layout, read_webanno(lines, layout, path))
+        if is_pubtator(head):
+            return _Content.of_texts(PUBTATOR, read_pubtator(lines, choice, path))
         if (entities := find_entities(head, choice, path)) is not None:
-            return entities.layout(), read_conllu(lines, entities, path)
+            return _Content(entities.layout(), read_conllu(lines, entities, path))
         if is_conll2012(head, choice):
-            return CONLL2012, read_conll2012(lines, choice, path)
+            return _Content(CONLL2012, read_conll2012(lines, choice, path))
         if (pipes := find_pipes(head, choice)) is not None:
-            return PIPED, read_piped(lines, pipes, path)
+            return _Content(PIPED, read_piped(lines, pipes, path))
     if format_ == "conll" or (format_ == "tsv" and not is_table(head, choice)):
         columns = find_columns(head, choice, path)
-        return columns.layout(), read_conll(lines, columns, path)
+        return _Content(columns.layout(), read_conll(lines, columns, path))
     if format_ in ("csv", "tsv"):
         table = csv_table(head, lines, format_, path)
     elif format_ == "jsonl" or is_json_lines(head):
         table = jsonl_table(lines, path)
     else:
         table = json_table(lines, choice, path)
-    return read_table(table, choice, path)
+    return _Content(*read_table(table, choice, path))

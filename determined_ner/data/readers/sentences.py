@@ -77,6 +77,8 @@ class Layout:
     document_column: str | None = None
     tag_names: tuple[str, ...] | None = None
     """What integer tags mean, where the file itself says so (Parquet)."""
+    by_spans: bool = False
+    """Whether it marks spans of characters in texts, which have yet to be cut into words."""
     numbers: ConllNumbers | None = field(default=None, compare=False)
     """The same columns by number; CoNLL alone."""
 

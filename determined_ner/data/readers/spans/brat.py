@@ -16,10 +16,12 @@ from pathlib import Path
 
 from determined_ner.data.readers.lines import BLANK, MAX_LINE, open_unpacked, read_lines
 from determined_ner.data.readers.messages import shown
-from determined_ner.data.readers.sentences import Choice, Repair
+from determined_ner.data.readers.sentences import Choice, Layout, Repair
 from determined_ner.data.readers.spans.offsets import describe_mismatch, gives, to_characters
 from determined_ner.data.readers.spans.text import AnnotatedText, Span
 from determined_ner.errors import UserError
+
+BRAT = Layout("brat", "text", "type", by_spans=True)
 
 _TEXT, _ANNOTATIONS = ".txt", ".ann"
 _SPAN = re.compile(r"(T\S*)\t([^\t ]+) (\d+ \d+(?:;\d+ \d+)*)\t(.*)")

@@ -16,10 +16,12 @@ from pathlib import Path
 
 from determined_ner.data.readers.lines import BLANK, Line
 from determined_ner.data.readers.messages import shown
-from determined_ner.data.readers.sentences import Choice
+from determined_ner.data.readers.sentences import Choice, Layout
 from determined_ner.data.readers.spans.offsets import describe_mismatch, gives, to_characters
 from determined_ner.data.readers.spans.text import AnnotatedText, Span
 from determined_ner.errors import UserError
+
+PUBTATOR = Layout("pubtator", "text", "type", by_spans=True)
 
 _PART = re.compile(r"([^|\t]+)\|([a-z])\|(.*)")
 _OFFSET = re.compile(r"-?\d+")

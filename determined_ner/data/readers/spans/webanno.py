@@ -108,7 +108,7 @@ def find_layer(head: list[Line], choice: Choice, path: Path) -> Layout:
         trouble = f"{shown(first)} begins a file of WebAnno TSV {version[1] if version else 'before 3'}"
         raise UserError(f"{path}:{number}", trouble, "export WebAnno TSV 3, or CoNLL 2002")
     layers = [layer for _, text in head if _LAYER.match(text) for layer in _layers(text)]
-    return Layout("webanno", "#Text", _choose(layers, choice, f"{path}:{number}"), "\t")
+    return Layout("webanno", "#Text", _choose(layers, choice, f"{path}:{number}"), "\t", by_spans=True)
 
 
 def read_webanno(lines: Iterator[Line], layout: Layout, path: Path) -> Iterator[AnnotatedText]:
