@@ -20,8 +20,10 @@ from determined_ner.data.writers.open import WORDS, open_output
 from determined_ner.data.writers.writer import Writer
 
 PIECES = st.one_of(
-    st.sampled_from(["Ada", "e\u0301", "😀", "👩\u200d👧", "🇳🇴", "עברית", "سلام", "देव", ".", "B-PER", "-DOCSTART-", "# newdoc"]),
-    st.sampled_from(["\r\n", *"\n\r \t\u00a0\u2028\u0085\u200b\ufeff\x0b\x1c\"\\<>&#"]),
+    st.sampled_from(
+        ["Ada", "e\u0301", "😀", "👩\u200d👧", "🇳🇴", "עברית", "سلام", "देव", ".", "B-PER", "-DOCSTART-", "# newdoc"]
+    ),
+    st.sampled_from(["\r\n", *'\n\r \t\u00a0\u2028\u0085\u200b\ufeff\x0b\x1c"\\<>&#']),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=3),
 )
 TYPES = st.sampled_from(["PER", "LOC", "a-b", "Ünï", "B-X", "O", "é"])
