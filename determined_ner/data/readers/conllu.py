@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,11 @@ from determined_ner.data.readers.lines import BLANK, Line
 from determined_ner.data.readers.messages import shown
 from determined_ner.data.readers.sentences import Choice, DocumentCounter, Layout, Repair, Sentence
 from determined_ner.errors import UserError
+from determined_ner.tags.spelling import find_spelling
 
 _NAMES = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 _FORM = 1
+_USUAL = ("name", "ner", "ne", "named_entity", "namedentity")
 _ITEM = re.compile(r"(?:^|[| ])([^=| ]+)=([^| ]*)")  # some write a blank where | belongs
 
 
@@ -73,8 +75,9 @@ def _key(rows: list[list[str]], values: dict[str, list[str]], choice: Choice, pa
         return None  # a column of tags
     if choice.task != "ner":
         return choice.task if choice.task in values else None
-    keys = [key for key, tags in values.items() if 2 * sum(map(is_tag, tags)) > len(tags)]
-    typed = [key for key in keys if any(is_tag(tag) and tag != "O" for tag in values[key])] or keys
+    tagged = [key for key, tags in values.items() if _holds_tags(key, tags, len(rows))]
+    typed = [key for key in tagged if set(values[key]) != {"O"}] or tagged
+    typed = [key for key in typed if key.casefold() in _USUAL] or typed
     if len(typed) > 1:
         raise UserError(
             path,
@@ -88,6 +91,13 @@ def _key(rows: list[list[str]], values: dict[str, list[str]], choice: Choice, pa
             "write a tag a word, name=B-PER, in its last column, or train on a file with a column of tags",
         )
     return typed[0] if typed else None
+
+
+def _holds_tags(key: str, tags: list[str], words: int) -> bool:
+    """Whether a key has tags of entities, in any spelling if it has one of the usual names."""
+    if key.casefold() in _USUAL:
+        return find_spelling(Counter(tags) + Counter({"O": words - len(tags)})) is not None
+    return 2 * sum(map(is_tag, tags)) > len(tags)
 
 
 def read_conllu(lines: Iterator[Line], entities: Entities, path: Path) -> Iterator[Sentence]:

@@ -17,6 +17,7 @@ from determined_ner.data.readers.lines import BLANK, BROKEN, MAX_LINE, Line, imp
 from determined_ner.data.readers.messages import count_noun, empty_file_error, shown
 from determined_ner.data.readers.rows import Row, holds_several
 from determined_ner.data.readers.sentences import TEXT_NAMES, Choice, known_name
+from determined_ner.data.readers.spans.rows import as_row
 from determined_ner.data.readers.tables import SENTENCE_NAMES, Table, choose_columns
 from determined_ner.errors import UserError
 
@@ -188,6 +189,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _checked_object(value: object, path: Path, number: int) -> dict[str, Any]:
+    value = as_row(value)
     if not isinstance(value, dict):
         raise UserError(
             f"{path}:{number}",

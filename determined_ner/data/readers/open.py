@@ -11,6 +11,9 @@ A tag is handed on as the file has it, less white space around it; a whole numbe
 name where the file says it. Everything except ``.json`` arrays and objects, which have a limit, is read piece by piece.
 Documents are marked by -DOCSTART-, ``# newdoc`` or a document column; a file without any of these is one document, 0.
 
+What other annotation tools and tasks write is known by its first lines, or by the file beside it (``pairs``): brat,
+WebAnno TSV 3, PubTator (``spans``), CoNLL-U with entities in its last column, CoNLL-2012, a sentence a line.
+
 The way of a file: ``lines`` (bytes to checked lines), then either ``conll_columns`` and ``conll``, or one of the
 ``formats`` (lines to rows), ``tables`` (which column is which, which rows make a sentence) and ``rows`` (cells to words
 and tags).
@@ -20,6 +23,7 @@ from __future__ import annotations
 
 import difflib
 import glob
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -41,6 +45,7 @@ from determined_ner.data.readers.formats import (
 )
 from determined_ner.data.readers.lines import MAX_LINE, OPENERS, Line, open_unpacked, peek, read_lines
 from determined_ner.data.readers.messages import empty_file_error, shown
+from determined_ner.data.readers.rows import Row
 from determined_ner.data.readers.sentence_lines import (
     PARALLEL,
     PIPED,
@@ -52,10 +57,11 @@ from determined_ner.data.readers.sentence_lines import (
 from determined_ner.data.readers.sentences import DETECTED, Choice, Layout, Sentence
 from determined_ner.data.readers.spans.brat import BRAT, is_brat, read_brat
 from determined_ner.data.readers.spans.pubtator import PUBTATOR, is_pubtator, read_pubtator
+from determined_ner.data.readers.spans.rows import find_form, read_rows
 from determined_ner.data.readers.spans.text import AnnotatedText
 from determined_ner.data.readers.spans.webanno import find_layer, is_webanno, read_webanno
 from determined_ner.data.readers.spans.words import check_text, to_sentences
-from determined_ner.data.readers.tables import read_table
+from determined_ner.data.readers.tables import SAMPLE_ROWS, Table, read_table
 from determined_ner.errors import UserError
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
@@ -105,6 +111,18 @@ def describe(path: str | Path, choice: Choice = DETECTED) -> Layout:
     """
     with _opened(Path(path), choice) as content:
         return content.layout
+
+
+def other_than_columns(head: list[Line], path: Path) -> str | None:
+    """What a file is whose lines could be taken for columns of words and are something else; None: nothing known."""
+    kinds = {
+        "brat annotations": is_brat(path) and path.suffix == ".ann",
+        "WebAnno TSV": is_webanno(head),
+        "PubTator": is_pubtator(head),
+        "CoNLL-2012": is_conll2012(head, DETECTED),
+        "lines of word|tag": find_pipes(head, DETECTED) is not None,
+    }
+    return next((name for name, found in kinds.items() if found), None)
 
 
 def find_files(pattern: str) -> list[Path]:
@@ -174,9 +192,11 @@ def _opened(path: Path, choice: Choice) -> Iterator[_Content]:
     """A file's layout and its content, which can be read while the context lasts."""
     _require_file(path)
     if is_parallel(path):
+        _refuse_choice(PARALLEL, choice, path)
         yield _Content(PARALLEL, read_parallel(path))
         return
     if is_brat(path):
+        _refuse_choice(BRAT, choice, path)
         yield _Content.of_texts(BRAT, read_brat(path, choice))
         return
     format_, packing = format_of(path)
@@ -184,7 +204,7 @@ def _opened(path: Path, choice: Choice) -> Iterator[_Content]:
         raise UserError(path, f"Parquet inside {packing}", "unpack it (Parquet is compressed by itself)")
     with open_unpacked(path, packing) as stream:
         if format_ == "parquet":
-            yield _Content(*read_table(parquet_table(stream, choice, path), choice, path))
+            yield _read_rows(parquet_table(stream, choice, path), choice, path)
         else:
             limit = MAX_JSON if format_ == "json" else MAX_LINE  # a `.json` file is held whole, often in one line
             yield _read(read_lines(stream, path, packing, limit), format_, choice, path)
@@ -198,6 +218,7 @@ def _read(lines: Iterator[Line], format_: str, choice: Choice, path: Path) -> _C
             layout = find_layer(head, choice, path)
             return _Content.of_texts(layout, read_webanno(lines, layout, path))
         if is_pubtator(head):
+            _refuse_choice(PUBTATOR, choice, path)
             return _Content.of_texts(PUBTATOR, read_pubtator(lines, choice, path))
         if (entities := find_entities(head, choice, path)) is not None:
             return _Content(entities.layout(), read_conllu(lines, entities, path))
@@ -214,4 +235,22 @@ def _read(lines: Iterator[Line], format_: str, choice: Choice, path: Path) -> _C
         table = jsonl_table(lines, path)
     else:
         table = json_table(lines, choice, path)
-    return _Content(*read_table(table, choice, path))
+    return _read_rows(table, choice, path)
+
+
+def _read_rows(table: Table, choice: Choice, path: Path) -> _Content:
+    """The content of a table: texts with spans, or words and tags."""
+    sample = list(itertools.islice(table.rows, SAMPLE_ROWS))
+    rows: Iterator[Row] = itertools.chain(sample, table.rows)
+    form = find_form(sample, choice)
+    if form is not None:
+        return _Content.of_texts(form.layout(), read_rows(rows, form, choice, path))
+    return _Content(*read_table(replace(table, rows=rows), choice, path))
+
+
+def _refuse_choice(layout: Layout, choice: Choice, path: Path) -> None:
+    """Refuse a choice of columns for a format that has none."""
+    asked = {choice.text_option: choice.text_column, choice.label_option: choice.label_column}
+    for option, column in asked.items():
+        if column is not None:
+            raise UserError(path, f"is {layout.format}, without a column {shown(column)}", f"leave {option} out")

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from determined_ner.data.readers.conll import is_tag, split_cells
+from determined_ner.data.readers.conll import split_cells
 from determined_ner.data.readers.lines import BLANK, Line, open_unpacked, read_lines
 from determined_ner.data.readers.messages import count_noun, shown
 from determined_ner.data.readers.sentences import Choice, Layout, Sentence
 from determined_ner.errors import UserError
+from determined_ner.tags.spelling import find_spelling
 
 PIPED = Layout("word|tag", "1", "-1", "|")
 
@@ -34,9 +35,10 @@ def find_pipes(head: list[Line], choice: Choice) -> int | None:
     words = list(itertools.chain.from_iterable(lines))
     if sum(len(line) > 1 for line in lines) * 2 <= len(lines):
         return None
-    tagged = [word for word in words if "|" in word and is_tag(word.rpartition("|")[2])]
-    counts = Counter(word.count("|") for word in tagged)
-    return counts.most_common(1)[0][0] if 2 * len(tagged) > len(words) else None
+    tags = Counter(word.rpartition("|")[2] for word in words if "|" in word)
+    if 2 * tags.total() <= len(words) or find_spelling(tags) is None:
+        return None
+    return Counter(word.count("|") for word in words if "|" in word).most_common(1)[0][0]
 
 
 def read_piped(lines: Iterator[Line], pipes: int, path: Path) -> Iterator[Sentence]:

@@ -22,6 +22,10 @@ def test_words_and_tags_joined_by_pipes(write: Write) -> None:
     assert pairs(write("b.iob", IOB.replace("|NNP", "").replace("|VBZ", "").replace("|.", ""))) == TWO
 
 
+def test_parts_of_speech_alone_are_not_taken_for_entities(write: Write) -> None:
+    refused(write("a.txt", "the|DT dog|NN barks|VBZ\na|DT cat|NN\n"), 1, "no column holds tags")
+
+
 def test_a_word_may_hold_a_pipe(write: Write) -> None:
     assert pairs(write("a.iob", "a|b|NN|O x|NN|B-X\nc|NN|O d|NN|O ||NN|O\n")) == [
         (["a|b", "x"], ["O", "B-X"]),
@@ -45,6 +49,15 @@ def test_words_and_tags_in_two_files(write: Write) -> None:
     assert pairs(words) == pairs(tags) == TWO
     assert describe(words) == describe(tags) == PARALLEL
     assert one_a_document([words, tags]) == one_a_document([tags]) == [words]
+
+
+def test_a_column_of_what_has_none_is_refused(write: Write) -> None:
+    write("seq.out", "B-ORG O O\n")
+    refused(write("seq.in", "EU rejects .\n"), None, "is seq.in, without a column 'x'", "data.text", text_column="x")
+    write("a.txt", "Ada")
+    refused(write("a.ann", "T1\tPER 0 3\tAda\n"), None, "is brat, without a column '2'", label_column="2")
+    text = "1|t|Ada\n1\t0\t3\tAda\tPER\n"
+    refused(write("a.pubtator", text), None, "is pubtator, without a column '2'", "data.label", label_column="2")
 
 
 def test_two_files_that_do_not_belong_together_are_refused(write: Write, tmp_path: Path) -> None:

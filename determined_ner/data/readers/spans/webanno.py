@@ -34,6 +34,7 @@ _TOKEN = re.compile(r"(\d+)-(\d+)(\.\d+)?")
 _PLACE = re.compile(r"(\d+)-(\d+)")
 _STACKED = re.compile(r"(?<!\\)\|")
 _NAMED = re.compile(r"(.*?)(?<!\\)\[(\d+)\]")
+_BRACKET = re.compile(r"(?<!\\)[\[\]]")
 _ESCAPE = re.compile(r"\\(.)")
 _CONTROLS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "b": "\b"}
 _NO_ENTITIES = {
@@ -107,7 +108,7 @@ def find_layer(head: list[Line], choice: Choice, path: Path) -> Layout:
     if version is None or version[1] != "3":
         trouble = f"{shown(first)} begins a file of WebAnno TSV {version[1] if version else 'before 3'}"
         raise UserError(f"{path}:{number}", trouble, "export WebAnno TSV 3, or CoNLL 2002")
-    layers = [layer for _, text in head if _LAYER.match(text) for layer in _layers(text)]
+    layers = list(dict.fromkeys(layer for _, text in head if _LAYER.match(text) for layer in _layers(text)))
     return Layout("webanno", "#Text", _choose(layers, choice, f"{path}:{number}"), "\t", by_spans=True)
 
 
@@ -281,13 +282,14 @@ def _place(sentence: _Sentence, path: Path) -> tuple[str, list[tuple[int, int]]]
 
 def _value(item: str, layer: Layer, where: str) -> str:
     """The type of an annotation."""
-    if item not in ("*", ""):
-        return _unescape(item)
-    if layer.feature:
-        raise UserError(
-            where, f"an annotation of {layer.title} has no value", "give it one in the tool, or delete it there"
-        )
-    return layer.title
+    if item == "":
+        raise UserError(where, f"the column of {layer.title} is empty", "write _ where nothing is marked")
+    if _BRACKET.search(item):
+        raise UserError(where, f"{shown(item)} is not like PER or PER[1]", "export the file again")
+    if item == "*" and layer.feature:
+        problem = f"an annotation of {layer.title} has no value"
+        raise UserError(where, problem, "give it one in the tool, or delete it there")
+    return layer.title if item == "*" else _unescape(item)
 
 
 def _join(before: _Sentence, sentence: _Sentence) -> bool:
