@@ -11,8 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from determined_ner.convert.source import Labelled, find_labelled_texts
+from determined_ner.convert.source import LabelledFiles
 from determined_ner.data.readers.lines import OPENERS
+from determined_ner.data.readers.messages import count_noun
 from determined_ner.data.readers.open import find_files
 from determined_ner.data.writers.open import check_target, open_output
 from determined_ner.errors import UserError
@@ -50,23 +51,19 @@ def run(arguments: argparse.Namespace) -> None:
     check_target(output, format_, arguments.overwrite)
     set_up_logging(chief=False)  # what reading has to say is said below
     with tempfile.TemporaryDirectory(prefix="ner-convert-") as directory:
-        labelled = find_labelled_texts(settings, format_, Path(directory))
+        labelled = LabelledFiles(settings, format_, Path(directory))
+        if arguments.from_ not in (None, labelled.format):
+            problem = f"is read as {labelled.format}, not as {arguments.from_}"
+            raise UserError(arguments.input, problem, "correct --from, or leave it out")
         with open_output(output, format_, arguments.overwrite) as opened:
             for text in labelled.texts:
                 opened.write(text)
     writer = opened.writer
     _say(f"{arguments.input}: read as {labelled.format}")
-    for line in _remarks(labelled):
+    types = count_noun(len(writer.types), "type")
+    written = f"{writer.title}, {count_noun(writer.texts, 'text')} with {writer.entities:,} entities of {types}"
+    for line in (*labelled.remarks(), f"{output}: {written}", *writer.remarks()):
         _say(line)
-    types = f"{len(writer.types)} types" if len(writer.types) != 1 else "1 type"
-    _say(f"{output}: {writer.title}, {writer.texts:,} texts, {writer.entities:,} entities of {types}")
-    for line in writer.remarks():
-        _say(line)
-
-
-def _remarks(labelled: Labelled) -> list[str]:
-    """What was read otherwise than it stands in the files, a line each."""
-    return [*labelled.remarks, *(f"{kind}: {count:,}" for kind, count in labelled.repairs.items() if count)]
 
 
 def _say(line: str) -> None:

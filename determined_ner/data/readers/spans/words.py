@@ -1,6 +1,7 @@
 """Spans of characters made words and tags: the one place where that is done.
 
-The words are the tagger's own (`word_offsets`), so that a text is cut in training as it will be in tagging. A span is
+The words are the tagger's own (`word_offsets`), so that a text is cut in training as it will be in tagging, unless the
+file has no text but words. A span is
 read as the words that it touches. Of spans that then share a word the outermost is kept: that of the most words, of
 equals that of the most characters, of equals the first.
 """
@@ -47,7 +48,7 @@ def to_sentence(annotated: AnnotatedText, choice: Choice, path: Path, documents:
     text = annotated.text
     check_text(annotated, where)
     repairs = [*annotated.repairs]
-    offsets = word_offsets(text, choice.splitting)
+    offsets = word_offsets(text, choice.splitting) if annotated.words is None else list(annotated.words)
     starts, ends = [start for start, _ in offsets], [end for _, end in offsets]
     placed = []
     for span in annotated.spans:
