@@ -12,12 +12,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from determined_ner.data.readers.open import read_file
-from determined_ner.data.readers.sentences import DETECTED, Choice
-from determined_ner.data.readers.spans.brat import read_brat
+from determined_ner.data.readers.sentences import Choice
 from determined_ner.data.words import word_offsets
 from determined_ner.data.writers.labelled import LabelledSpan, LabelledText, join_words
 from determined_ner.data.writers.open import WORDS, open_output
 from determined_ner.data.writers.writer import Writer
+from tests.data.writers.tools import read_spans
 
 PIECES = st.one_of(
     st.sampled_from(
@@ -46,28 +46,6 @@ def write(path: Path, format_: str, items: list[LabelledText], model: str | None
         for item in items:
             output.write(item)
     return output.writer
-
-
-def read_spans(path: Path, format_: str) -> list[tuple[str, list[tuple[int, int, str]]]]:
-    """As the tools themselves read it."""
-    if format_ == "brat":
-        return [
-            (read.text, [(s.start, s.end, s.type) for s in read.spans])
-            for ann in sorted(path.glob("*.ann"))
-            for read in read_brat(ann, DETECTED)
-        ]
-    content = path.read_bytes().decode()
-    rows = json.loads(content) if format_ == "label-studio" else [json.loads(row) for row in content.split("\n")[:-1]]
-    if format_ == "label-studio":
-        regions = [[region["value"] for region in row["annotations"][0]["result"]] for row in rows]
-        return [
-            (row["data"]["text"], [(v["start"], v["end"], *v["labels"]) for v in values])
-            for row, values in zip(rows, regions, strict=True)
-        ]
-    if format_ == "doccano":
-        return [(row["text"], [tuple(span) for span in row["label"]]) for row in rows]
-    spans, type_ = ("spans", "label") if format_ == "prodigy" else ("predicted_entities", "type")
-    return [(row["text"], [(s["start"], s["end"], s[type_]) for s in row[spans]]) for row in rows]
 
 
 @pytest.mark.parametrize("format_", ["doccano", "label-studio", "prodigy", "brat", "spans"])
