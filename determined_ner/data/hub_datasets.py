@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from determined_ner.data.readers.rows import Row
-from determined_ner.data.readers.sentences import Choice, Layout, Sentence
+from determined_ner.data.readers.sentences import Choice, Layout, Sentence, known_name
 from determined_ner.data.readers.tables import SAMPLE_ROWS, Table, choose_columns, read_table
 from determined_ner.data.source import Numbered, Source, choice_of, documents_marked, hold_out, take_first
 from determined_ner.errors import UserError
 from determined_ner.files.cache import FORMAT, hash_parts
 from determined_ner.masks import masked
 from determined_ner.settings.data import DataSettings
+
+VALIDATION_NAMES = ("validation", "valid", "val", "dev", "development")
+"""Names that the part to validate on goes by, best first."""
 
 
 def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
@@ -31,7 +34,8 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         UserError: it cannot be loaded, has no such part, or its columns cannot be found.
     """
     parts = _load_dataset(settings)
-    wanted = [("train", "train", settings.max_train_samples), ("validation", "validation", settings.max_eval_samples)]
+    validation = known_name(list(parts), VALIDATION_NAMES) or "validation"
+    wanted = [("train", "train", settings.max_train_samples), ("validation", validation, settings.max_eval_samples)]
     if "test" in parts:
         wanted.append(("test", "test", settings.max_predict_samples))
     share = settings.validation_split_percentage
@@ -43,7 +47,7 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         if part not in parts:
             raise UserError(
                 "data.dataset_name",
-                f"{settings.dataset_name!r} has no {part} split (it has {', '.join(parts)})",
+                f"{settings.dataset_name!r} has no {split} split (it has {', '.join(parts)})",
                 "set data.validation_split_percentage, or use data.train_file and data.validation_file",
             )
         rows = rows_of(part)
@@ -63,7 +67,7 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
 
         # Rows have no other mark of a document than its column.
         marked = documents_marked(sentences) if layout.document_column else lambda: False
-        chosen = hold_out(sentences, marked, split, held) if held else sentences
+        chosen = hold_out(sentences, marked, split, held, rows.where) if held else sentences
         yield Source(split, key, take_first(chosen, limit), (rows.where,), rows.names.get(layout.tag_column or ""))
 
 
@@ -123,7 +127,10 @@ def _hidden(tags: object) -> bool:
 
 
 def _load_dataset(settings: DataSettings) -> Any:
-    """Load all parts of a data set, by name: a directory written by ``save_to_disk``, or what the hub has."""
+    """Load all parts of a data set, by name: a directory written by ``save_to_disk``, or what the hub has.
+
+    A directory of a single part, which has no name, is train.
+    """
     import datasets
 
     name = settings.dataset_name
@@ -134,6 +141,8 @@ def _load_dataset(settings: DataSettings) -> Any:
         directory = Path(name).expanduser()
         if (directory / "dataset_dict.json").is_file():
             return datasets.load_from_disk(str(directory))
+        if (directory / "state.json").is_file():
+            return {"train": datasets.load_from_disk(str(directory))}
         options: dict[str, Any] = {"name": settings.dataset_config_name, "revision": settings.dataset_revision}
         if settings.cache_dir:
             options["cache_dir"] = settings.cache_dir

@@ -57,8 +57,9 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         files = files_of(pattern)
         share = held_out if split != "test" else None
         key = hash_parts([FORMAT, files.contents, asdict(choice), limit, share and [split, share]])
-        sentences = hold_out(files.sentences, files.marked, split, share) if share else files.sentences
         paths = tuple(str(path) for path in files.paths)
+        where = ", ".join(paths)
+        sentences = hold_out(files.sentences, files.marked, split, share, where) if share else files.sentences
         yield Source(split, key, take_first(sentences, limit), paths, layouts=files.layouts)
 
 

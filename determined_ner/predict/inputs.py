@@ -241,7 +241,7 @@ def read_columns(lines: Iterator[Line], columns: Columns, path: Path, marked: bo
     for number, text in lines:
         cells = columns.cells((number, text), path)
         if cells is not None:
-            row = checked_row(cells, columns, number, path)
+            row = checked_row(cells, columns, number, path, [])
             if not words and columns.document is not None:
                 key = row[columns.document]
             words.append(row[columns.word])

@@ -2,10 +2,11 @@
 
     for sentence in read_file("train.conll.gz"): ...
 
-The format follows from the name: ``.csv``, ``.tsv``, ``.jsonl``/``.ndjson``, ``.json``, ``.parquet``, each except
-Parquet also with ``.gz``, ``.xz``, ``.bz2`` or ``.zst`` behind it. Every other name promises CoNLL columns, and so does
-a ``.tsv`` without a header or with blank lines between sentences. Tables have one row a sentence, its words and tags in
-lists, or one row a token and a column that says which tokens make a sentence.
+Parquet and Arrow (Feather) are known by their first bytes. Else the format follows from the name: ``.csv``, ``.tsv``,
+``.jsonl``/``.ndjson``, ``.json``, each also with ``.gz``, ``.xz``, ``.bz2`` or ``.zst`` behind it. Every other name
+promises CoNLL columns, and so does a ``.tsv`` without a header or with blank lines between sentences. Tables have one
+row a sentence, its words and tags in lists, or one row a token and a column that says which tokens make a sentence, or
+blank rows between sentences.
 
 A tag is handed on as the file has it, less white space around it; a whole number becomes its decimal string, or its
 name where the file says it. Everything except ``.json`` arrays and objects, which have a limit, is read piece by piece.
@@ -14,9 +15,9 @@ Documents are marked by -DOCSTART-, ``# newdoc`` or a document column; a file wi
 What other annotation tools and tasks write is known by its first lines, or by the file beside it (``pairs``): brat,
 WebAnno TSV 3, PubTator (``spans``), CoNLL-U with entities in its last column, CoNLL-2012, a sentence a line.
 
-The way of a file: ``lines`` (bytes to checked lines), then either ``conll_columns`` and ``conll``, or one of the
-``formats`` (lines to rows), ``tables`` (which column is which, which rows make a sentence) and ``rows`` (cells to words
-and tags).
+The way of a file: ``lines`` (bytes to checked lines), then either ``evidence``, ``conll_columns`` and ``conll``, or
+one of the ``formats`` or ``delimited`` (lines to rows), ``tables`` (which column is which, which rows make a sentence)
+and ``rows`` (cells to words and tags).
 """
 
 from __future__ import annotations
@@ -29,21 +30,23 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from determined_ner.data.readers.conll import read_conll
 from determined_ner.data.readers.conll2012 import CONLL2012, is_conll2012, read_conll2012
 from determined_ner.data.readers.conll_columns import find_columns
 from determined_ner.data.readers.conllu import find_entities, read_conllu
+from determined_ner.data.readers.delimited import columns_without_names, csv_table, is_table
+from determined_ner.data.readers.first_bytes import columnar_format, look_ahead, refuse_other_formats
 from determined_ner.data.readers.formats import (
     MAX_JSON,
-    csv_table,
+    arrow_table,
     is_json_lines,
-    is_table,
     json_table,
     jsonl_table,
     parquet_table,
 )
-from determined_ner.data.readers.lines import MAX_LINE, OPENERS, Line, open_unpacked, peek, read_lines
+from determined_ner.data.readers.lines import BROKEN, MAX_LINE, OPENERS, Line, open_unpacked, peek, read_lines
 from determined_ner.data.readers.messages import empty_file_error, shown
 from determined_ner.data.readers.rows import Row
 from determined_ner.data.readers.sentence_lines import (
@@ -74,7 +77,7 @@ def read_file(path: str | Path, choice: Choice = DETECTED) -> Iterator[Sentence]
     Columns are detected unless named (CoNLL: named, or numbered "1", "2", … or "-1"). Detection takes the columns of
     ``like`` first: in tables those of the same names, in CoNLL those of the same names, or numbers in a file without a
     header, where both have as many columns. Next it prefers a column named ``{task}_tags``. A CoNLL file that leaves
-    open whether a column of tags or, to the right of it, one of O alone is meant is refused.
+    open which of two columns has the tags, or the words, is refused.
 
     A string where a list of words (or tags) could stand is split at white space.
 
@@ -104,10 +107,10 @@ def read_annotated(path: str | Path, choice: Choice = DETECTED) -> Iterator[Anno
 
 
 def describe(path: str | Path, choice: Choice = DETECTED) -> Layout:
-    """How ``read_file`` reads a file, from its head alone (``.json`` arrays and objects are read whole).
+    """How ``read_file`` reads a file. Columns of CoNLL and quotes of CSV are told from all of it, in one pass.
 
     Raises:
-        UserError: the head cannot be read, or leaves open which column is which.
+        UserError: it cannot be read, or leaves open which column is which.
     """
     with _opened(Path(path), choice) as content:
         return content.layout
@@ -203,15 +206,34 @@ def _opened(path: Path, choice: Choice) -> Iterator[_Content]:
     if format_ == "parquet" and packing:
         raise UserError(path, f"Parquet inside {packing}", "unpack it (Parquet is compressed by itself)")
     with open_unpacked(path, packing) as stream:
-        if format_ == "parquet":
+        columnar = _columnar_format(stream, path) if not packing else None
+        if columnar == "arrow":
+            yield _read_rows(arrow_table(stream, choice, path), choice, path)
+        elif columnar or format_ == "parquet":
             yield _read_rows(parquet_table(stream, choice, path), choice, path)
         else:
             limit = MAX_JSON if format_ == "json" else MAX_LINE  # a `.json` file is held whole, often in one line
-            yield _read(read_lines(stream, path, packing, limit), format_, choice, path)
+            yield _read(read_lines(stream, path, packing, limit), format_, packing, choice, path)
 
 
-def _read(lines: Iterator[Line], format_: str, choice: Choice, path: Path) -> _Content:
-    """The content of lines whose name promises ``format_``; their head may say better."""
+def _columnar_format(stream: IO[bytes], path: Path) -> str | None:
+    """parquet or arrow, where the content is one of them, whatever its name.
+
+    Raises:
+        UserError: it cannot be read, or is named like Parquet and of another known format.
+    """
+    try:
+        start = look_ahead(stream)
+    except BROKEN as error:
+        raise UserError(path, f"cannot be read ({error})", "copy it again") from None
+    found = columnar_format(start)
+    if found is None and format_of(path)[0] == "parquet":
+        refuse_other_formats(start, path)
+    return found
+
+
+def _read(lines: Iterator[Line], format_: str, packing: str, choice: Choice, path: Path) -> _Content:
+    """The content of lines whose name promises ``format_``; what they hold may say better."""
     head, lines = peek(lines)
     if format_ in ("conll", "tsv"):
         if is_webanno(head):
@@ -227,10 +249,16 @@ def _read(lines: Iterator[Line], format_: str, choice: Choice, path: Path) -> _C
         if (pipes := find_pipes(head, choice)) is not None:
             return _Content(PIPED, read_piped(lines, pipes, path))
     if format_ == "conll" or (format_ == "tsv" and not is_table(head, choice)):
-        columns = find_columns(head, choice, path)
-        return _Content(columns.layout(), read_conll(lines, columns, path))
+        numbers = columns_without_names(head)
+        if numbers is None:
+            columns = find_columns(head, choice, path, packing)
+            return _Content(columns.layout(), read_conll(lines, columns, path))
+        text, tag = map(str, numbers)
+        table = csv_table(head, lines, "tsv", path, packing, ["1", "2"])
+        like = replace(choice, text_column=choice.text_column or text, label_column=choice.label_column or tag)
+        return _Content(*read_table(table, like, path))
     if format_ in ("csv", "tsv"):
-        table = csv_table(head, lines, format_, path)
+        table = csv_table(head, lines, format_, path, packing)
     elif format_ == "jsonl" or is_json_lines(head):
         table = jsonl_table(lines, path)
     else:
