@@ -73,7 +73,8 @@ class LabelledFiles:
                     Repair("spans without a character, left out", str(span[:3])) for span in spans if span not in held
                 ]
                 repairs.add(replace(annotated, repairs=(*annotated.repairs, *nothing)), file)
-                yield LabelledText(text, word_offsets(text, choice.splitting), held, (), annotated.document)
+                words = annotated.words or word_offsets(text, choice.splitting)
+                yield LabelledText(text, words, held, (), annotated.document)
             if annotated is None:
                 raise empty_file_error(Path(path))
         self._add_repairs(RepairCounts.of_json(repairs.as_json()))
