@@ -125,6 +125,10 @@ def test_settings_say_how_text_is_read(convert, tmp_path):
 
 def test_what_the_input_is_said_to_be_is_made_sure(convert, columns, tmp_path):
     assert convert(columns, tmp_path / "out.jsonl", "--from", "conll")[0] == 0
+    for format_, name in (("label-studio", "out.json"), ("doccano", "doccano.jsonl"), ("spans", "spans.jsonl")):
+        assert convert(columns, tmp_path / name, "--to", format_)[0] == 0
+        assert convert(tmp_path / name, tmp_path / "again.conll", "--from", format_, "--overwrite")[0] == 0
+        assert "is read as" in convert(tmp_path / name, tmp_path / "no.conll", "--from", "brat")[1]
     status, err = convert(columns, tmp_path / "no.jsonl", "--from", "doccano")
     assert status == 2 and "is read as conll, not as doccano" in err and not (tmp_path / "no.jsonl").exists()
 
