@@ -26,6 +26,10 @@ from determined_ner.settings.explaining import check_section
 _BY_SUFFIX = {".jsonl": "jsonl", ".conll": "conll"}
 """What the name of the output says of its format."""
 
+_TEXTS_WITH_SPANS = {"doccano", "prodigy", "spacy", "autogluon", "predict", "spans"}
+"""Formats of a text under one key and its spans under another, which are read alike: what tells a file of one from
+those of the others may be missing in it."""
+
 _READING = (
     *("text_column_name", "label_column_name", "document_column_name", "sentence_column_name", "label_names"),
     *("on_bad_tags", "on_bad_spans", "span_offsets", "word_splitting"),
@@ -52,18 +56,28 @@ def run(arguments: argparse.Namespace) -> None:
     set_up_logging(chief=False)  # what reading has to say is said below
     with tempfile.TemporaryDirectory(prefix="ner-convert-") as directory:
         labelled = LabelledFiles(settings, format_, Path(directory))
-        if arguments.from_ not in (None, labelled.format):
-            problem = f"is read as {labelled.format}, not as {arguments.from_}"
-            raise UserError(arguments.input, problem, "correct --from, or leave it out")
+        if arguments.from_ is not None:
+            _check_format(arguments.input, labelled.formats, arguments.from_)
         with open_output(output, format_, arguments.overwrite) as opened:
             for text in labelled.texts:
                 opened.write(text)
     writer = opened.writer
-    _say(f"{arguments.input}: read as {labelled.format}")
+    _say(f"{arguments.input}: read as {' and '.join(labelled.formats)}")
     types = count_noun(len(writer.types), "type")
     written = f"{writer.title}, {count_noun(writer.texts, 'text')} with {writer.entities:,} entities of {types}"
     for line in (*labelled.remarks(), f"{output}: {written}", *writer.remarks()):
         _say(line)
+
+
+def _check_format(pattern: str, found: list[str], wanted: str) -> None:
+    """
+    Raises:
+        UserError: the files are found to be of another format.
+    """
+    for format_ in found:
+        told_alike = {format_, wanted} <= _TEXTS_WITH_SPANS
+        if format_.replace(" ", "-") != wanted and not told_alike:
+            raise UserError(pattern, f"is read as {format_}, not as {wanted}", "correct --from, or leave it out")
 
 
 def _say(line: str) -> None:

@@ -28,7 +28,7 @@ class LabelledFiles:
     """The labelled texts of the files that the settings name.
 
     Attributes:
-        format: how the files are read.
+        formats: those that the files are found to be of.
         texts: the texts; they can be read once.
     """
 
@@ -45,7 +45,7 @@ class LabelledFiles:
         assert settings.train_file is not None
         self._source, self._settings = find_labelled(settings, "ner", settings.train_file)
         layouts = self._source.layouts()
-        self.format = " and ".join(dict.fromkeys(layout.format for layout in layouts))
+        self.formats = list(dict.fromkeys(layout.format for layout in layouts))
         self._remarks: list[str] = []
         by_spans = {layout.by_spans for layout in layouts}
         if format_ not in WORDS and len(by_spans) > 1:
@@ -73,7 +73,8 @@ class LabelledFiles:
                     Repair("spans without a character, left out", str(span[:3])) for span in spans if span not in held
                 ]
                 repairs.add(replace(annotated, repairs=(*annotated.repairs, *nothing)), file)
-                yield LabelledText(text, word_offsets(text, choice.splitting), held, (), annotated.document)
+                words = annotated.words or word_offsets(text, choice.splitting)
+                yield LabelledText(text, words, held, (), annotated.document)
             if annotated is None:
                 raise empty_file_error(Path(path))
         self._add_repairs(RepairCounts.of_json(repairs.as_json()))

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from determined_ner import cli
 from determined_ner.data.readers.open import read_file
+from tests.data.writers.tools import read_spans
 from tests.forked import content, forked
 
 FORMATS = ("doccano", "label-studio", "prodigy", "brat", "spans", "conll", "jsonl")
 
-CONLL = "-DOCSTART-\tO\n\nAda\tB-PER\nLovelace\tI-PER\nwent\tO\n\nOslo\tB-LOC\n\n-DOCSTART-\tO\n\nBo\tB-PER\nBergen\tB-LOC\n"
+MARK = "-DOCSTART-\tO\n\n"
+CONLL = f"{MARK}Ada\tB-PER\nLovelace\tI-PER\nwent\tO\n\nOslo\tB-LOC\n\n{MARK}Bo\tB-PER\nBergen\tB-LOC\n"
 TEXT = "Ada  Lovelace 😀 went to\r\nNew York; Oslo"
 SPANS = [(0, 13, "PER"), (21, 33, "LOC"), (25, 33, "LOC"), (35, 37, "X")]
 """One goes over a line end, one is nested in it, one ends inside a word."""
@@ -66,10 +69,8 @@ def test_the_name_of_the_output_says_its_format(convert, columns, tmp_path):
         {"tokens": ["Bo", "Bergen"], "tags": ["B-PER", "B-LOC"], "doc_id": 1},
     ]
     assert convert(tmp_path / "out.jsonl", tmp_path / "out.conll")[0] == 0
-    read = [list(read_file(path)) for path in (columns, tmp_path / "out.conll")]
-    assert [[(s.words, s.tags, s.document) for s in sentences] for sentences in read][0] == [
-        (s.words, s.tags, s.document) for s in read[1]
-    ]
+    before, after = ([replace(s, line=0) for s in read_file(path)] for path in (columns, tmp_path / "out.conll"))
+    assert after == before
     status, err = convert(columns, tmp_path / "out.txt")
     assert status == 2 and "out.txt: the name does not say the format" in err and "--to" in err
     status, err = convert(columns, tmp_path / "out.jsonl.gz")
@@ -124,6 +125,10 @@ def test_settings_say_how_text_is_read(convert, tmp_path):
 
 def test_what_the_input_is_said_to_be_is_made_sure(convert, columns, tmp_path):
     assert convert(columns, tmp_path / "out.jsonl", "--from", "conll")[0] == 0
+    for format_, name in (("label-studio", "out.json"), ("doccano", "doccano.jsonl"), ("spans", "spans.jsonl")):
+        assert convert(columns, tmp_path / name, "--to", format_)[0] == 0
+        assert convert(tmp_path / name, tmp_path / "again.conll", "--from", format_, "--overwrite")[0] == 0
+        assert "is read as" in convert(tmp_path / name, tmp_path / "no.conll", "--from", "brat")[1]
     status, err = convert(columns, tmp_path / "no.jsonl", "--from", "doccano")
     assert status == 2 and "is read as conll, not as doccano" in err and not (tmp_path / "no.jsonl").exists()
 
@@ -142,28 +147,11 @@ def test_texts_with_spans_stay_as_they_are(convert, brat, tmp_path, format_):
     """Nested ones, such as end inside a word or go over a line end, and white space."""
     status, err = convert(brat, out := tmp_path / "out", "--to", format_)
     assert status == 0 and "read as brat" in err and "one space" not in err
-    found = {
-        "doccano": lambda: [(rows(out)[0]["text"], [tuple(span) for span in rows(out)[0]["label"]])],
-        "spans": lambda: [
-            (row["text"], [(e["start"], e["end"], e["type"]) for e in row["predicted_entities"]]) for row in rows(out)
-        ],
-        "prodigy": lambda: [
-            (row["text"], [(e["start"], e["end"], e["label"]) for e in row["spans"]]) for row in rows(out)
-        ],
-        "label-studio": lambda: [
-            (
-                task["data"]["text"],
-                [(v["start"], v["end"], *v["labels"]) for v in (r["value"] for r in task["annotations"][0]["result"])],
-            )
-            for task in json.loads(out.read_text())
-        ],
-        "brat": lambda: [],
-    }[format_]()
+    assert read_spans(out, format_) == [(TEXT, SPANS)]
     if format_ == "brat":
         assert (out / "00000001.txt").read_bytes() == brat.with_suffix(".txt").read_bytes()
-        assert convert(out / "*.ann", again := tmp_path / "again", "--to", "doccano")[0] == 0
-        found = [(rows(again)[0]["text"], [tuple(span) for span in rows(again)[0]["label"]])]
-    assert found == [(TEXT, SPANS)]
+        assert convert(out / "*.ann", tmp_path / "again", "--to", "doccano")[0] == 0
+        assert read_spans(tmp_path / "again", "doccano") == [(TEXT, SPANS)]
     if format_ == "prodigy":
         assert "overlapping spans" in err
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import itertools
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from determined_ner.data.readers.open import read_file
-from determined_ner.data.readers.sentences import DETECTED, Choice
-from determined_ner.data.readers.spans.brat import read_brat
+from determined_ner.data.readers.open import read_annotated, read_file
+from determined_ner.data.readers.sentences import Choice
 from determined_ner.data.words import word_offsets
 from determined_ner.data.writers.labelled import LabelledSpan, LabelledText, join_words
 from determined_ner.data.writers.open import WORDS, open_output
 from determined_ner.data.writers.writer import Writer
+from tests.data.writers.tools import read_spans
 
 PIECES = st.one_of(
     st.sampled_from(
@@ -48,28 +49,6 @@ def write(path: Path, format_: str, items: list[LabelledText], model: str | None
     return output.writer
 
 
-def read_spans(path: Path, format_: str) -> list[tuple[str, list[tuple[int, int, str]]]]:
-    """As the tools themselves read it."""
-    if format_ == "brat":
-        return [
-            (read.text, [(s.start, s.end, s.type) for s in read.spans])
-            for ann in sorted(path.glob("*.ann"))
-            for read in read_brat(ann, DETECTED)
-        ]
-    content = path.read_bytes().decode()
-    rows = json.loads(content) if format_ == "label-studio" else [json.loads(row) for row in content.split("\n")[:-1]]
-    if format_ == "label-studio":
-        regions = [[region["value"] for region in row["annotations"][0]["result"]] for row in rows]
-        return [
-            (row["data"]["text"], [(v["start"], v["end"], *v["labels"]) for v in values])
-            for row, values in zip(rows, regions, strict=True)
-        ]
-    if format_ == "doccano":
-        return [(row["text"], [tuple(span) for span in row["label"]]) for row in rows]
-    spans, type_ = ("spans", "label") if format_ == "prodigy" else ("predicted_entities", "type")
-    return [(row["text"], [(s["start"], s["end"], s[type_]) for s in row[spans]]) for row in rows]
-
-
 @pytest.mark.parametrize("format_", ["doccano", "label-studio", "prodigy", "brat", "spans"])
 @settings(max_examples=150, deadline=None)
 @given(items=st.lists(texts(), min_size=1, max_size=4))
@@ -79,6 +58,27 @@ def test_text_spans_and_types_are_identical(format_, items):
         path = Path(directory) / "out"
         write(path, format_, items)
         assert read_spans(path, format_) == [(item.text, [span[:3] for span in item.spans]) for item in items]
+
+
+SUFFIXES = {"doccano": ".jsonl", "label-studio": ".json", "prodigy": ".jsonl", "spans": ".jsonl"}
+
+
+@pytest.mark.parametrize("format_", SUFFIXES)
+@settings(max_examples=150, deadline=None)
+@given(items=st.lists(texts(), min_size=1, max_size=4), documents=st.booleans())
+def test_what_is_written_is_read_here_too(format_, items, documents):
+    assume(any(item.spans for item in items))
+    items = [replace(item, document=f"d{i // 2}" if documents else None) for i, item in enumerate(items)]
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / f"out{SUFFIXES[format_]}"
+        write(path, format_, items)
+        read = list(read_annotated(path))
+    assert [(one.text, [(s.start, s.end, s.type) for s in one.spans]) for one in read] == [
+        (item.text, [span[:3] for span in item.spans]) for item in items
+    ]
+    assert not any(one.repairs for one in read)
+    if format_ != "label-studio":
+        assert [one.document for one in read] == [item.document for item in items]
 
 
 @settings(max_examples=150, deadline=None)
