@@ -51,11 +51,10 @@ from determined_ner.data.readers.messages import empty_file_error, shown
 from determined_ner.data.readers.rows import Row
 from determined_ner.data.readers.sentence_lines import (
     PARALLEL,
-    PIPED,
-    find_pipes,
+    find_joined,
     is_parallel,
+    read_joined,
     read_parallel,
-    read_piped,
 )
 from determined_ner.data.readers.sentences import DETECTED, Choice, Layout, Sentence
 from determined_ner.data.readers.spans.brat import BRAT, is_brat, read_brat
@@ -123,7 +122,7 @@ def other_than_columns(head: list[Line], path: Path) -> str | None:
         "WebAnno TSV": is_webanno(head),
         "PubTator": is_pubtator(head),
         "CoNLL-2012": is_conll2012(head, DETECTED),
-        "lines of word|tag": find_pipes(head, DETECTED) is not None,
+        "lines of word|tag": find_joined(head, DETECTED) is not None,
     }
     return next((name for name, found in kinds.items() if found), None)
 
@@ -246,8 +245,8 @@ def _read(lines: Iterator[Line], format_: str, packing: str, choice: Choice, pat
             return _Content(entities.layout(), read_conllu(lines, entities, path))
         if is_conll2012(head, choice):
             return _Content(CONLL2012, read_conll2012(lines, choice, path))
-        if (pipes := find_pipes(head, choice)) is not None:
-            return _Content(PIPED, read_piped(lines, pipes, path))
+        if (joined := find_joined(head, choice)) is not None:
+            return _Content(joined.layout(), read_joined(lines, joined, path))
     if format_ == "conll" or (format_ == "tsv" and not is_table(head, choice)):
         numbers = columns_without_names(head)
         if numbers is None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from determined_ner.data.readers.messages import count_noun, shown
 from determined_ner.data.readers.sentences import Choice, DocumentCounter, Repair, Sentence
 from determined_ner.data.readers.spans.text import AnnotatedText, Span
-from determined_ner.data.words import word_offsets
 from determined_ner.errors import UserError
 
 MAX_TEXT = 1 << 20
@@ -44,6 +43,8 @@ def to_sentence(annotated: AnnotatedText, choice: Choice, path: Path, documents:
     Raises:
         UserError: it is too long, a span is no part of it, or one had to be repaired and may not be.
     """
+    from determined_ner.data.words import word_offsets  # takes a while, which a mistyped path need not wait for
+
     where = f"{path}:{annotated.line}"
     text = annotated.text
     check_text(annotated, where)
