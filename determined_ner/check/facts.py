@@ -59,8 +59,8 @@ class SplitFacts:
 
     files: list[dict[str, str | None]]
     """path, format and the columns found; for a data set of the datasets library only path."""
-    tags_read: list[str] = field(default_factory=list)
-    """What of its tags is read otherwise than it stands there, a line each."""
+    tags_read: str = ""
+    """How its tags are read, where it is not as they stand there."""
     sentences: int = 0
     documents: int = 0
     """As marked in the files; 1 if none are marked."""
@@ -86,6 +86,10 @@ class SplitFacts:
     """Share of padding in what the model computes: train in the batches of epoch 0, the others as evaluated."""
     padding_random: float | None = None
     """The same of train with batches in random order."""
+    numbers: int = 0
+    """Of train: words that are numbers."""
+    common_prefix: str = ""
+    """Of train: what all words begin with."""
     words_without_pieces: Finding = field(default_factory=Finding)
     """Words that the tokenizer drops (zero-width, control characters); they are read as its unknown piece."""
     words_unknown: Finding = field(default_factory=Finding)
@@ -95,10 +99,16 @@ class SplitFacts:
     words_cut_otherwise: dict[str, Finding] = field(default_factory=dict)
     """By type (of plain tags: by tag), words of entities that do not come out when the text, as it is printed, is cut
     into words again."""
+    parted_words: dict[str, int] = field(default_factory=dict)
+    """Words of entities (tagged) in the first 20,000 sentences, and how many of them come out otherwise when the
+    text, as it is printed, is cut by rules and at white space."""
     repaired_tags: int = 0
     """Tags that the scheme does not allow, read as seqeval's default mode reads them."""
     bad_tags: list[str] = field(default_factory=list)
     """The first 20 of them, each described with its place."""
+    repairs: list[str] = field(default_factory=list)
+    """What was read otherwise than it stands in the files (spans of characters made words, empty words …): a line for
+    each kind, with its count and the first place."""
     long_entities: Finding = field(default_factory=Finding)
     """Entities of 10 words or more."""
     punctuation_entities: Finding = field(default_factory=Finding)

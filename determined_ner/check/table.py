@@ -48,8 +48,7 @@ def _files(report: Report) -> Iterator[str]:
                     if file[key] is not None
                 ]
                 yield f"  {'':<12}{', '.join([str(file['format']), *columns])}"
-        for line in facts.tags_read:
-            yield from _wrapped(f"  {'':<12}", line)
+        yield from _wrapped(f"  {'':<12}", facts.tags_read)
     scheme = "plain tags, which spell no entities" if report.scheme == "PLAIN" else report.scheme
     yield from _wrapped(f"  {'tags':<12}", f"{scheme}; {len(report.labels)} labels: {' '.join(report.labels)}")
 

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TypeAlias
 
 from determined_ner.data.readers.sentences import Choice, Layout, Sentence
+from determined_ner.errors import UserError
 from determined_ner.settings.data import DataSettings
 
 Numbered: TypeAlias = tuple[int, Sentence]
@@ -62,7 +63,7 @@ def documents_marked(sentences: Callable[[], Iterable[Numbered]]) -> Callable[[]
 
 
 def hold_out(
-    sentences: Callable[[], Iterable[Numbered]], marked: Callable[[], bool], split: str, per_cent: float
+    sentences: Callable[[], Iterable[Numbered]], marked: Callable[[], bool], split: str, per_cent: float, where: str
 ) -> Callable[[], Iterable[Numbered]]:
     """What of the training data is held out (validation) or is not (train), the same each time.
 
@@ -70,15 +71,24 @@ def hold_out(
 
     Args:
         marked: as `documents_marked` makes it of the same sentences.
+        where: they are read from, for the message if there is but one.
     """
 
     def chosen() -> Iterator[Numbered]:
         documents = marked()
+        row, sentence, any_chosen = 0, None, False
         for row, (file, sentence) in enumerate(sentences()):
             unit = sentence.document if documents else row
             held_out = int((unit + 1) * per_cent / 100) > int(unit * per_cent / 100)  # evenly spread
             if held_out == (split == "validation"):
+                any_chosen = True
                 yield file, sentence
+        if sentence is not None and row == 0 and not any_chosen:
+            raise UserError(
+                where,
+                f"all of it is one sentence of {len(sentence.words):,} words, of which no part can be held out",
+                "put a blank line (in a table: another sentence id) between sentences",
+            )
 
     return chosen
 

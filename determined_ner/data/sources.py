@@ -10,6 +10,7 @@ from typing import Any
 
 from determined_ner.data.hub_datasets import dataset_sources
 from determined_ner.data.readers.open import describe, find_files, format_of, read_file
+from determined_ner.data.readers.pairs import document_files, one_a_document
 from determined_ner.data.readers.sentences import DETECTED, Choice, Layout
 from determined_ner.data.source import Numbered, Source, choice_of, documents_marked, hold_out, take_first
 from determined_ner.files.cache import FORMAT, hash_file, hash_parts
@@ -25,7 +26,7 @@ def check_files(settings: DataSettings) -> None:
     """
     for pattern in (settings.train_file, settings.validation_file, settings.test_file):
         if pattern is not None and not is_remote(pattern):
-            find_files(pattern)
+            _find_documents(pattern)
 
 
 def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
@@ -48,7 +49,7 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
     held_out = settings.validation_split_percentage
     patterns = {"train": settings.train_file, "validation": settings.validation_file, "test": settings.test_file}
     choice = _reading(settings, task)
-    files_of = functools.cache(lambda pattern: Files(find_files(pattern), choice))
+    files_of = functools.cache(lambda pattern: Files(_find_documents(pattern), choice))
     for split, limit in limits.items():
         pattern = patterns[split] or (settings.train_file if split == "validation" else None)
         if pattern is None:
@@ -56,8 +57,9 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         files = files_of(pattern)
         share = held_out if split != "test" else None
         key = hash_parts([FORMAT, files.contents, _named(choice), limit, share and [split, share]])
-        sentences = hold_out(files.sentences, files.marked, split, share) if share else files.sentences
         paths = tuple(str(path) for path in files.paths)
+        where = ", ".join(paths)
+        sentences = hold_out(files.sentences, files.marked, split, share, where) if share else files.sentences
         yield Source(split, key, take_first(sentences, limit), paths, choice.label_names, files.layouts)
 
 
@@ -71,7 +73,7 @@ class Files:
         """
         self.paths = paths
         self._choice = choice
-        self.contents = [[hash_file(path), *format_of(path)] for path in paths]
+        self.contents = [[*map(hash_file, document_files(path)), *format_of(path)] for path in paths]
         """What names their content."""
         self.marked = documents_marked(self.sentences)
 
@@ -91,7 +93,10 @@ class Files:
 def _named(choice: Choice) -> dict[str, Any]:
     """What names how files are read. What came later counts where it is said alone: other text keeps its name."""
     first = ("text_column", "label_column", "document_column", "task", "like")
-    return {name: value for name, value in asdict(choice).items() if name in first or value != getattr(DETECTED, name)}
+    said = {name: value for name, value in asdict(choice).items() if name in first or value != getattr(DETECTED, name)}
+    if said["like"] is not None and not said["like"]["by_spans"]:
+        del said["like"]["by_spans"]
+    return said
 
 
 def find_labelled(settings: DataSettings, task: str, data: str | None) -> tuple[Source, DataSettings]:
@@ -120,4 +125,9 @@ def _reading(settings: DataSettings, task: str) -> Choice:
     """
     assert settings.train_file is not None
     choice = choice_of(settings, task)
-    return replace(choice, like=describe(find_files(settings.train_file)[0], choice))
+    return replace(choice, like=describe(_find_documents(settings.train_file)[0], choice))
+
+
+def _find_documents(pattern: str) -> list[Path]:
+    """The files that a path or a glob names, each document once."""
+    return one_a_document(find_files(pattern))

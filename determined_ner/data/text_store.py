@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from determined_ner.data.repairs import RepairCounts, RepairsOfAKind
 from determined_ner.data.source import Numbered, Source
 from determined_ner.data.splitting import SplittingChoice
 from determined_ner.data.words import WordSplitting, has_hidden, visible
@@ -63,6 +64,13 @@ class StoredText:
             reader = pa.ipc.open_file(source)
             for i in range(reader.num_record_batches):
                 yield reader.get_batch(i)
+
+    def has_documents(self) -> bool:
+        """Whether it says which sentences make a document."""
+        with pa.OSFile(str(self.file)) as source:
+            reader = pa.ipc.open_file(source)
+            last = reader.get_batch(reader.num_record_batches - 1).column("document")
+            return bool(last[-1].as_py() > 0)  # they ascend
 
     @functools.cached_property
     def tags(self) -> TagInventory:
@@ -120,18 +128,9 @@ class StoredText:
             raise self._stray_error(strays[0])
         return spelling
 
-    def describe_tags(self, labels: Labels) -> list[str]:
-        """What is read otherwise than it stands in the files, a line each."""
-        if labels.scheme is Scheme.PLAIN:
-            return []
-        told = [self.spelling_under(labels).describe(self.tags.counts)]
-        if hidden := self.tags.cleaned():
-            at = self.tags.places[hidden[0]]
-            told.append(
-                f"{sum(self.tags.counts[tag] for tag in hidden):,} tags are read without characters that nobody sees, "
-                f"the first at {self.source.files[at.file]}:{at.line}: {hidden[0]!a} of word {at.word} ({at.text!r})"
-            )
-        return [line for line in told if line]
+    def describe_tags(self, labels: Labels) -> str:
+        """How its tags are read, in one line; "" where it is as they stand in the files."""
+        return "" if labels.scheme is Scheme.PLAIN else self.spelling_under(labels).describe(self.tags.counts)
 
     def why_plain(self) -> tuple[str, str]:
         """Why its tags are no tags of entities, and what to do if they are."""
@@ -160,6 +159,16 @@ class StoredText:
         splitting: WordSplitting = _read_found(self.directory)["better_splitting"]
         return splitting
 
+    def repairs(self) -> list[RepairsOfAKind]:
+        """What was read otherwise than it stands in the files."""
+        return RepairCounts.of_json(_read_found(self.directory)["repairs"])
+
+    def parted_words(self) -> dict[str, int]:
+        """Of its tagged words how many come out otherwise when raw text is cut, as `splitting.SplittingChoice.parted`;
+        those of the first sentences."""
+        parted: dict[str, int] = _read_found(self.directory)["parted_words"]
+        return parted
+
 
 def store_text(
     source: Source, settings: DataSettings, cache_dir: Path, overwrite: bool = False, chunk_words: int = CHUNK_WORDS
@@ -178,11 +187,13 @@ def store_text(
 
     def build(directory: Path) -> None:
         rows, documents, inventory, choice, hidden = 0, set(), TagInventory(), SplittingChoice(), False
+        repairs = RepairCounts()
         with pa.OSFile(str(directory / "text.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
             for chunk in _chunks(source.sentences(), whole, chunk_words):
                 rows += len(chunk)
                 documents |= {sentence.document for _, sentence in (chunk[0], chunk[-1])}  # they ascend
                 for file, sentence in chunk:
+                    repairs.add(sentence, file)
                     inventory.add(sentence.tags or [], sentence.words, file, sentence.line)
                     choice.add(sentence.words, sentence.tags or [])
                     hidden = hidden or _lose_characters(sentence.words)
@@ -208,7 +219,8 @@ def store_text(
                 "mark them by -DOCSTART- or # newdoc lines or by a column (data.document_column_name), or drop "
                 "data.context",
             )
-        found = {**inventory.as_json(), "better_splitting": choice.better(), "hidden_characters": hidden}
+        splitting = {"better_splitting": choice.better(), "parted_words": choice.parted}
+        found = {**inventory.as_json(), **splitting, "hidden_characters": hidden, "repairs": repairs.as_json()}
         (directory / "found.json").write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
 
     # A directory of its own name: those that earlier versions made, words-…, text-… and sentences-…, hold less.

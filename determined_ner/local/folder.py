@@ -21,7 +21,7 @@ from determined_ner.settings.experiment import override_config, read_config
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.run_config import read_config_as_given, write_config
-from determined_ner.training.run_folder import LOCK_FILE, RUN_NAMES
+from determined_ner.training.run_folder import LOCK_FILE, RUN_NAMES, RunFolder
 
 RESUMABLE = {
     *("backend", "precision", "use_apex_amp", "apex_opt_level", "evaluate_with_ort"),
@@ -73,12 +73,14 @@ def open_folder(arguments: argparse.Namespace) -> Iterator[OpenedFolder]:
         if not resume:
             _enter_folder(stack, folder, where)
         stack.enter_context(_held(folder))
-        for directory in (folder, folder / "checkpoints", folder / "figures"):
-            remove_litter(directory)
+        remove_litter(folder)
         if resume:
             saved = read_config_as_given(folder)
             if saved is None:
                 raise _nothing_to_resume(folder)
+            RunFolder(folder).check_places()
+            for directory in ("checkpoints", "figures"):
+                remove_litter(folder / directory)
             config = config or override_config(saved, arguments.overrides)
             _check_same(saved, config, folder)
             if not arguments.config_file:

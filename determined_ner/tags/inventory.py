@@ -10,7 +10,7 @@ from typing import Any
 
 from determined_ner.tags.labels import MOST_LABELS, Labels, label_list
 from determined_ner.tags.schemes import Scheme, SchemeDetector, split_tag, to_iob2
-from determined_ner.tags.spelling import Form, Spelling, cleaned, find_spelling
+from determined_ner.tags.spelling import Form, Spelling, find_spelling
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,6 @@ class TagInventory:
             both = spelling.respell([tag] if before is None else [before, tag])
             if split_tag(both[-1]) is not None:
                 yield None if before is None or split_tag(both[0]) is None else both[0], both[-1]
-
-    def cleaned(self) -> list[str]:
-        """The tags with characters that nobody sees."""
-        return [tag for tag in self.counts if cleaned(tag) != tag]
 
     def as_json(self) -> dict[str, Any]:
         if self.too_many:

@@ -54,7 +54,7 @@ def test_another_spelling_gives_the_labels_and_the_tags_of_iob2(load, tmp_path, 
     assert corpus.labels.names == ("B-LOC", "B-PER", "I-PER", "O") and corpus.labels.scheme is Scheme.IOB2
     for name, split in corpus.splits.items():
         assert tags_of(split, corpus.labels) == TAGS and split.counts["repaired_tags"] == 0
-        assert corpus.texts[name].describe_tags(corpus.labels) == [told]
+        assert corpus.texts[name].describe_tags(corpus.labels) == told
 
 
 def test_bare_prefixes_and_types_without_prefix(load, tmp_path):
@@ -125,15 +125,9 @@ def test_a_stray_tag_is_named_with_its_place_in_any_split(load, tmp_path, tag, m
     assert all(part in str(caught.value) for part in message.split(" .* "))
 
 
-def test_tags_with_hidden_characters_are_read_without_them_and_told(load, tmp_path):
+def test_tags_with_hidden_characters_are_read_without_them(load, tmp_path):
     file = save(tmp_path / "a.jsonl", [*TAGS, ["O", "B-PER\u200b", "O"]])
-    corpus = load(train_file=file, validation_file=file)
-    assert corpus.labels.names == ("B-LOC", "B-PER", "I-PER", "O")
-    (told,) = corpus.texts["train"].describe_tags(corpus.labels)
-    assert told == (
-        "1 tags are read without characters that nobody sees, the first at "
-        rf"{file}:3: 'B-PER\u200b' of word 2 ('word1')"
-    )
+    assert load(train_file=file, validation_file=file).labels.names == ("B-LOC", "B-PER", "I-PER", "O")
 
 
 # -- Numbers ---------------------------------------------------------------------------------------------------
@@ -207,6 +201,6 @@ def test_where_f1_is_asked_of_plain_tags_the_first_of_them_is_named(refuse, tmp_
 def test_parts_of_speech_stay_plain(load, tmp_path):
     file = save(tmp_path / "a.jsonl", [["DET", "NOUN", "_", "_", "_"], ["_", "_", "PUNCT", "X"]])
     corpus = load(train_file=file, validation_file=file)
-    assert corpus.labels.scheme is Scheme.PLAIN and corpus.texts["train"].describe_tags(corpus.labels) == []
+    assert corpus.labels.scheme is Scheme.PLAIN and corpus.texts["train"].describe_tags(corpus.labels) == ""
     file = save(tmp_path / "b.jsonl", [["PER", "O", "O"]])
     assert load(task="pos", train_file=file, validation_file=file).labels.names == ("O", "PER")

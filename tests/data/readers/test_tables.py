@@ -26,7 +26,7 @@ def test_a_row_a_token_with_the_id_in_the_first_row(write: Write) -> None:
 
 @pytest.mark.parametrize("title", ["Sentence #", "sentence_id", "Sentence", "sent_id", "SENTENCE_IDX"])
 def test_a_row_a_token_with_the_id_in_every_row(write: Write, title: str) -> None:
-    text = f"{title},word,tag\n1,a,B-X\n1,b,O\n2,c,O\n1,d,O\n"
+    text = f"{title},word,tag\n1,a,B-X\n1,b,O\n2,c,O\n3,d,O\n"
     assert pairs(write("a.csv", text)) == [(["a", "b"], ["B-X", "O"]), (["c"], ["O"]), (["d"], ["O"])]
 
 
