@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from determined_ner.data.encode import encode_split
+from determined_ner.data.source import WHOLE
 from determined_ner.data.sources import find_sources
 from determined_ner.data.split import Split
 from determined_ner.data.text_store import StoredText, store_text
@@ -27,7 +28,11 @@ class Corpus:
     """All splits of a data set, by name: train, validation and, where given, test."""
 
     labels: Labels
+<<<<<<< HEAD
     """Those of train, and an I-X of a type of which train has a B-X alone, where another split has one."""
+=======
+    """Those of train; where that leaves out a fold, those of all folds."""
+>>>>>>> main
     texts: dict[str, StoredText]
     splits: dict[str, Split]
     word_splitting: WordSplitting
@@ -59,10 +64,14 @@ def load_corpus(
     texts = {
         source.split: store_text(source, settings, cache_dir, overwrite) for source in find_sources(settings, task)
     }
+<<<<<<< HEAD
     labels = texts["train"].labels(task)
     if labels.scheme is not Scheme.PLAIN:
         for text in texts.values():
             labels = with_inside(labels, text.tags.iob2(text.spelling_under(labels)))
+=======
+    labels = texts.pop(WHOLE, texts["train"]).labels()
+>>>>>>> main
     splits = {
         split: encode_split(text, labels, settings, tokenizer, max_seq_length, cache_dir, overwrite)
         for split, text in texts.items()

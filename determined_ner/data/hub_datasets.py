@@ -14,7 +14,16 @@ from determined_ner.data.readers.sentences import Choice, Layout, Sentence, know
 from determined_ner.data.readers.spans.rows import Form, find_form, read_rows
 from determined_ner.data.readers.spans.words import to_sentences
 from determined_ner.data.readers.tables import SAMPLE_ROWS, Table, choose_columns, read_table
-from determined_ner.data.source import Numbered, Source, choice_of, documents_marked, hold_out, take_first
+from determined_ner.data.source import (
+    WHOLE,
+    HeldOut,
+    Numbered,
+    Source,
+    choice_of,
+    documents_marked,
+    hold_out,
+    take_first,
+)
 from determined_ner.errors import UserError
 from determined_ner.files.cache import FORMAT, hash_parts
 from determined_ner.masks import masked
@@ -40,8 +49,8 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
     wanted = [("train", "train", settings.max_train_samples), ("validation", validation, settings.max_eval_samples)]
     if "test" in parts:
         wanted.append(("test", "test", settings.max_predict_samples))
-    share = settings.validation_split_percentage
-    if share:
+    held_out = HeldOut.of(settings)
+    if held_out:
         wanted[1] = ("validation", "train", settings.max_eval_samples)
     choice = choice_of(settings, task)
     rows_of = functools.cache(lambda part: _DatasetRows(parts[part], f"{settings.dataset_name} ({part})"))
@@ -60,12 +69,16 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         choice = replace(
             choice, text_column=layout.text_column, label_column=layout.tag_column
         )  # of train, for all splits
-        held = share if split != "test" else None
+        held = held_out if split != "test" else None
         how = [layout.text_column, layout.tag_column, layout.document_column]
         if layout.by_spans:
             how += [choice.splitting, choice.on_bad_spans, choice.span_offsets]
+<<<<<<< HEAD
         named = [list(choice.label_names)] if choice.label_names else []
         key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task, limit, held and [split, held], *named])
+=======
+        key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task, limit, held and held.key(split)])
+>>>>>>> main
 
         def sentences(rows: _DatasetRows = rows, choice: Choice = choice) -> Iterator[Numbered]:
             return ((0, sentence) for sentence in rows.sentences(choice))
@@ -73,8 +86,16 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         # Rows have no other mark of a document than its column.
         marked = documents_marked(sentences) if layout.document_column else lambda: False
         chosen = hold_out(sentences, marked, split, held, rows.where) if held else sentences
+<<<<<<< HEAD
         names = rows.names.get(layout.tag_column or "", choice.label_names)
         yield Source(split, key, take_first(chosen, limit), (rows.where,), names)
+=======
+        names = rows.names.get(layout.tag_column or "")
+        yield Source(split, key, take_first(chosen, limit), (rows.where,), names)
+        if held and held.fold and split == "validation":
+            key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task])
+            yield Source(WHOLE, key, sentences, (rows.where,), names)
+>>>>>>> main
 
 
 class _DatasetRows:
