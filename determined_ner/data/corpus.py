@@ -28,11 +28,8 @@ class Corpus:
     """All splits of a data set, by name: train, validation and, where given, test."""
 
     labels: Labels
-<<<<<<< HEAD
-    """Those of train, and an I-X of a type of which train has a B-X alone, where another split has one."""
-=======
-    """Those of train; where that leaves out a fold, those of all folds."""
->>>>>>> main
+    """Those of train (where that leaves out a fold, those of all folds), and an I-X of a type of which it has a B-X
+    alone, where another split has one."""
     texts: dict[str, StoredText]
     splits: dict[str, Split]
     word_splitting: WordSplitting
@@ -64,14 +61,10 @@ def load_corpus(
     texts = {
         source.split: store_text(source, settings, cache_dir, overwrite) for source in find_sources(settings, task)
     }
-<<<<<<< HEAD
-    labels = texts["train"].labels(task)
+    labels = texts.pop(WHOLE, texts["train"]).labels(task)
     if labels.scheme is not Scheme.PLAIN:
         for text in texts.values():
             labels = with_inside(labels, text.tags.iob2(text.spelling_under(labels)))
-=======
-    labels = texts.pop(WHOLE, texts["train"]).labels()
->>>>>>> main
     splits = {
         split: encode_split(text, labels, settings, tokenizer, max_seq_length, cache_dir, overwrite)
         for split, text in texts.items()

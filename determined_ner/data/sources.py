@@ -11,11 +11,7 @@ from typing import Any
 from determined_ner.data.hub_datasets import dataset_sources
 from determined_ner.data.readers.open import describe, find_files, format_of, read_file
 from determined_ner.data.readers.pairs import document_files, one_a_document
-<<<<<<< HEAD
 from determined_ner.data.readers.sentences import DETECTED, Choice, Layout
-from determined_ner.data.source import Numbered, Source, choice_of, documents_marked, hold_out, take_first
-=======
-from determined_ner.data.readers.sentences import Choice, Layout
 from determined_ner.data.source import (
     WHOLE,
     HeldOut,
@@ -26,7 +22,6 @@ from determined_ner.data.source import (
     hold_out,
     take_first,
 )
->>>>>>> main
 from determined_ner.files.cache import FORMAT, hash_file, hash_parts
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.urls import is_remote
@@ -69,23 +64,14 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         if pattern is None:
             continue
         files = files_of(pattern)
-<<<<<<< HEAD
-        share = held_out if split != "test" else None
-        key = hash_parts([FORMAT, files.contents, _named(choice), limit, share and [split, share]])
-        paths = tuple(str(path) for path in files.paths)
-        where = ", ".join(paths)
-        sentences = hold_out(files.sentences, files.marked, split, share, where) if share else files.sentences
-        yield Source(split, key, take_first(sentences, limit), paths, choice.label_names, files.layouts)
-=======
         held = held_out if split != "test" else None
-        key = hash_parts([FORMAT, files.contents, asdict(choice), limit, held and held.key(split)])
-        paths = tuple(str(path) for path in files.paths)
+        key = hash_parts([FORMAT, files.contents, _named(choice), limit, held and held.key(split)])
+        paths, names = tuple(str(path) for path in files.paths), choice.label_names
         sentences = hold_out(files.sentences, files.marked, split, held, ", ".join(paths)) if held else files.sentences
-        yield Source(split, key, take_first(sentences, limit), paths, layouts=files.layouts)
+        yield Source(split, key, take_first(sentences, limit), paths, names, files.layouts)
         if held and held.fold and split == "validation":
-            key = hash_parts([FORMAT, files.contents, asdict(choice)])
-            yield Source(WHOLE, key, files.sentences, paths, layouts=files.layouts)
->>>>>>> main
+            key = hash_parts([FORMAT, files.contents, _named(choice)])
+            yield Source(WHOLE, key, files.sentences, paths, names, files.layouts)
 
 
 class Files:

@@ -44,11 +44,7 @@ class DataSettings(Section):
     text_column_name: ColumnName | None = None
     """Column of the words, by name or (CoNLL) number; default: found."""
     label_column_name: ColumnName | None = None
-<<<<<<< HEAD
-    """Column of the tags, by name or (CoNLL) number, of WebAnno a layer (NamedEntity.value), of CoNLL-U a key of the
-=======
     """Column of the tags, by name or (CoNLL) number; of WebAnno a layer (NamedEntity.value), of CoNLL-U a key of the
->>>>>>> main
     last column; default: found."""
     document_column_name: ColumnName | None = None
     """Column that tells which document a sentence belongs to; default: found (-DOCSTART- and # newdoc tell it too)."""
