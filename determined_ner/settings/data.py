@@ -40,8 +40,8 @@ class DataSettings(Section):
     text_column_name: ColumnName | None = None
     """Column of the words, by name or (CoNLL) number; default: found."""
     label_column_name: ColumnName | None = None
-    """Column of the tags, by name or (CoNLL) number, of WebAnno a layer (NamedEntity.value), of CoNLL-U a key of the last
-    column; default: found."""
+    """Column of the tags, by name or (CoNLL) number; of WebAnno a layer (NamedEntity.value), of CoNLL-U a key in its
+    last column; default: found."""
     document_column_name: ColumnName | None = None
     """Column that tells which document a sentence belongs to; default: found (-DOCSTART- and # newdoc tell it too)."""
     sentence_column_name: str | None = None
