@@ -84,6 +84,10 @@ class SplitFacts:
     """Share of padding in what the model computes: train in the batches of epoch 0, the others as evaluated."""
     padding_random: float | None = None
     """The same of train with batches in random order."""
+    numbers: int = 0
+    """Of train: words that are numbers."""
+    common_prefix: str = ""
+    """Of train: what all words begin with."""
     words_without_pieces: Finding = field(default_factory=Finding)
     """Words that the tokenizer drops (zero-width, control characters); they are read as its unknown piece."""
     words_unknown: Finding = field(default_factory=Finding)

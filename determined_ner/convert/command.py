@@ -13,7 +13,6 @@ from pathlib import Path
 
 from determined_ner.convert.source import LabelledFiles
 from determined_ner.data.readers.lines import OPENERS
-from determined_ner.data.readers.messages import count_noun
 from determined_ner.data.readers.open import find_files
 from determined_ner.data.writers.open import check_target, open_output
 from determined_ner.errors import UserError
@@ -63,9 +62,8 @@ def run(arguments: argparse.Namespace) -> None:
                 opened.write(text)
     writer = opened.writer
     _say(f"{arguments.input}: read as {' and '.join(labelled.formats)}")
-    types = count_noun(len(writer.types), "type")
-    written = f"{writer.title}, {count_noun(writer.texts, 'text')} with {writer.entities:,} entities of {types}"
-    for line in (*labelled.remarks(), f"{output}: {written}", *writer.remarks()):
+    counts = f"texts: {writer.texts:,}, entities: {writer.entities:,}, types: {len(writer.types)}"
+    for line in (*labelled.remarks(), f"{output}: {writer.title}, {counts}", *writer.remarks()):
         _say(line)
 
 

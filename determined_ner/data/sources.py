@@ -12,7 +12,16 @@ from determined_ner.data.hub_datasets import dataset_sources
 from determined_ner.data.readers.open import describe, find_files, format_of, read_file
 from determined_ner.data.readers.pairs import document_files, one_a_document
 from determined_ner.data.readers.sentences import Choice, Layout
-from determined_ner.data.source import Numbered, Source, choice_of, documents_marked, hold_out, take_first
+from determined_ner.data.source import (
+    WHOLE,
+    HeldOut,
+    Numbered,
+    Source,
+    choice_of,
+    documents_marked,
+    hold_out,
+    take_first,
+)
 from determined_ner.files.cache import FORMAT, hash_file, hash_parts
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.urls import is_remote
@@ -30,7 +39,7 @@ def check_files(settings: DataSettings) -> None:
 
 
 def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
-    """The splits that the settings name, train first.
+    """The splits that the settings name, train first; of folds also `WHOLE`.
 
     Args:
         task: prefix of the label column looked for first, ``ner`` for ``ner_tags``.
@@ -46,7 +55,7 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         "validation": settings.max_eval_samples,
         "test": settings.max_predict_samples,
     }
-    held_out = settings.validation_split_percentage
+    held_out = HeldOut.of(settings)
     patterns = {"train": settings.train_file, "validation": settings.validation_file, "test": settings.test_file}
     choice = _reading(settings, task)
     files_of = functools.cache(lambda pattern: Files(_find_documents(pattern), choice))
@@ -55,12 +64,14 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         if pattern is None:
             continue
         files = files_of(pattern)
-        share = held_out if split != "test" else None
-        key = hash_parts([FORMAT, files.contents, asdict(choice), limit, share and [split, share]])
+        held = held_out if split != "test" else None
+        key = hash_parts([FORMAT, files.contents, asdict(choice), limit, held and held.key(split)])
         paths = tuple(str(path) for path in files.paths)
-        where = ", ".join(paths)
-        sentences = hold_out(files.sentences, files.marked, split, share, where) if share else files.sentences
+        sentences = hold_out(files.sentences, files.marked, split, held, ", ".join(paths)) if held else files.sentences
         yield Source(split, key, take_first(sentences, limit), paths, layouts=files.layouts)
+        if held and held.fold and split == "validation":
+            key = hash_parts([FORMAT, files.contents, asdict(choice)])
+            yield Source(WHOLE, key, files.sentences, paths, layouts=files.layouts)
 
 
 class Files:
@@ -102,7 +113,7 @@ def find_labelled(settings: DataSettings, task: str, data: str | None) -> tuple[
         UserError: it is not there, or its columns cannot be found.
     """
     if data is not None:
-        update: dict[str, Any] = dict.fromkeys(("validation_split_percentage", "max_eval_samples"))
+        update: dict[str, Any] = dict.fromkeys(("validation_split_percentage", "folds", "fold", "max_eval_samples"))
         update |= dict.fromkeys(("dataset_name", "dataset_config_name", "dataset_revision"))
         settings = settings.model_copy(update={**update, "train_file": data, "validation_file": data})
     settings = settings.model_copy(update={"test_file": None})

@@ -12,8 +12,8 @@ import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 
 from determined_ner.check.command import check
-from determined_ner.check.counts import WordKinds
 from determined_ner.check.facts import AmbiguousWord
+from determined_ner.check.word_kinds import WordKinds
 from determined_ner.tags.labels import Labels
 from determined_ner.tags.schemes import Scheme
 from tests.check.planted import Sentences

@@ -62,7 +62,8 @@ def rows(path: Path) -> list[dict]:
 
 def test_the_name_of_the_output_says_its_format(convert, columns, tmp_path):
     status, err = convert(columns, tmp_path / "out.jsonl")
-    assert status == 0 and "in.conll: read as conll" in err and "3 texts with 4 entities of 2 types" in err
+    assert status == 0 and "in.conll: read as conll" in err
+    assert "out.jsonl: JSON Lines, texts: 3, entities: 4, types: 2" in err
     assert rows(tmp_path / "out.jsonl") == [
         {"tokens": ["Ada", "Lovelace", "went"], "tags": ["B-PER", "I-PER", "O"], "doc_id": 0},
         {"tokens": ["Oslo"], "tags": ["B-LOC"], "doc_id": 0},

@@ -8,15 +8,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from determined_ner.data.readers.conll import COMMENT, DOCSTART, NOT_A_WORD, Columns, is_blank, is_tag, split_cells
-from determined_ner.data.readers.evidence import Evidence, Rows, gather, gather_from_file, merged, of_row
+from determined_ner.data.readers.evidence import MOST_CLASSES, Evidence, Rows, gather, gather_from_file, merged, of_row
 from determined_ner.data.readers.lines import BLANK, Line, is_whole
 from determined_ner.data.readers.messages import count_noun, empty_file_error, shown
 from determined_ner.data.readers.sentences import DOCUMENT_NAMES, TEXT_NAMES, Choice, known_name
 from determined_ner.errors import UserError
 from determined_ner.tags.spelling import Form, Spelling
 
-_MOST_CLASSES, _ROWS_A_CLASS, _MORE_WORDS = 100, 8, 4
-"""A column of so few different cells, each standing in so many rows, may be one of classes, where another has so many
+_ROWS_A_CLASS, _MORE_WORDS = 8, 4
+"""A column of few different cells, each standing in so many rows, may be one of classes, where another has so many
 times as many."""
 
 _NUMBER = re.compile(r"-?[0-9]{1,6}")  # a column given by number
@@ -184,7 +184,7 @@ class _Detection:
         """
         few = self.evidence.columns[word].distinct
         most = max(candidates, key=lambda column: self.evidence.columns[column].distinct)
-        if few > _MOST_CLASSES or word == most or self.evidence.rows < _ROWS_A_CLASS * few:
+        if few > MOST_CLASSES or word == most or self.evidence.rows < _ROWS_A_CLASS * few:
             return word
         if self.evidence.columns[most].distinct < _MORE_WORDS * few or self.evidence.is_id(most):
             return word
@@ -272,6 +272,9 @@ class _Detection:
                     typed.append(column)
             elif column in spelled and not typed:
                 outside.append(column)
+        columns = self.evidence.columns
+        if typed and columns[typed[0]].has_chunks(spelled[typed[0]]):
+            typed = [*(c for c in reversed(candidates) if c > typed[0] and columns[c].has_marks()), *typed]
         if len(typed) + len(outside) > 1 and typed:
             return self._choose_by_name(typed, outside)
         return next(iter((*typed, *outside)), None)
@@ -279,13 +282,14 @@ class _Detection:
     def _may_be_meant(self, left: int, right: int, spelled: dict[int, Spelling]) -> bool:
         """Whether a column of tags may be the one that is meant though another stands to the right of it.
 
-        It is not where it has chunks, which few words are outside of, and the other spells entities the usual way.
+        It is not where it has chunks and the other spells entities, other types than these, the usual way.
         """
-        columns = self.evidence.columns
-        if not spelled[right].standard or columns[left].share(spelled[left]) >= 0.5:
+        one, other = self.evidence.columns[left], self.evidence.columns[right]
+        if not spelled[right].standard or one.types(spelled[left]) & other.types(spelled[right]):
             return True
-        shared = columns[left].types(spelled[left]) & columns[right].types(spelled[right])
-        return bool(shared)
+        if other.names_chunks(spelled[right]):
+            return not one.names_chunks(spelled[left])
+        return not one.has_chunks(spelled[left])
 
     def _refuse_strays(self, column: int, spelled: dict[int, Spelling]) -> None:
         """Refuse a column of tags with a stranger in it: that is a slip or a header, and either would be learned as

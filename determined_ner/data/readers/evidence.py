@@ -24,8 +24,17 @@ _BLOCK = 1024
 """Rows that are counted at a time."""
 _ENOUGH_ROWS = 100
 """From which on it says something that no cell stands twice: words of a text do."""
-_FEW_ROWS = 20
-"""Of no more, nothing is told from words that are all alike."""
+_FEW_FOLLOWERS = 10
+"""Of no more words that follow others in their sentences, nothing is told though all are like those before."""
+
+_CHUNKS = frozenset("np vp pp advp adjp sbar prt conjp intj lst ucp nc vc pc ac advc nx vx px advx adjx ap".split())
+"""Types of chunks, as CoNLL-2000 and German and other chunkers name them."""
+_FEW_OUTSIDE = 0.3
+"""Share of the words; more are outside of entities, fewer outside of chunks."""
+_ENOUGH_MARKS = 0.1
+"""Share of the words that a mark for O has at least."""
+MOST_CLASSES = 100
+"""A column of fewer different cells may be one of classes."""
 
 _DIGITS = re.compile(r"[0-9]+")
 
@@ -102,6 +111,22 @@ class Column:
         parts = (spelling.split(cell) for cell in self.counts)
         return {part[1].casefold() for part in parts if part is not None and part[0] != "O"}
 
+    def names_chunks(self, spelling: Spelling) -> bool:
+        """Whether the types of its tags are those of chunks."""
+        types = self.types(spelling)
+        return 2 * len(types & _CHUNKS) > len(types)
+
+    def has_chunks(self, spelling: Spelling) -> bool:
+        """Whether its tags are of chunks rather than entities: their types say it, or few words are outside."""
+        return self.names_chunks(spelling) or self.share(spelling) < _FEW_OUTSIDE
+
+    def has_marks(self) -> bool:
+        """Whether it may have tags in an unknown spelling: a few classes, and a mark for none of them."""
+        total = sum(self.counts.values())
+        marks = [mark for mark in ("O", "o", "0") if self.counts[mark] > _ENOUGH_MARKS * total]
+        others = [cell for cell in self.counts if cell not in marks]
+        return bool(marks and others) and len(others) < MOST_CLASSES and not any(cell[:1].isdigit() for cell in others)
+
 
 @dataclass
 class Evidence:
@@ -109,8 +134,8 @@ class Evidence:
 
     columns: list[Column]
     rows: int = 0
-    sentences: int = 0
-    """Those of two words or more."""
+    followers: int = 0
+    """Those that follow another one in their sentence."""
     hash_cells: list[Counter[str]] = field(default_factory=list)
     """By column: cells of lines that begin with # and have all columns, and may be data."""
 
@@ -128,7 +153,7 @@ class Evidence:
         for column, cells in zip(self.columns, zip(*(cells for _, cells in rows), strict=True), strict=True):
             column.add(cells, numbers)
         for sentence in sentences:
-            self.sentences += len(sentence) > 1
+            self.followers += len(sentence) - 1
             first = sentence[0][1]
             for i, column in enumerate(self.columns):
                 if column.constant and any(cells[i] != first[i] for _, cells in sentence):
@@ -137,7 +162,7 @@ class Evidence:
     def is_id(self, column: int) -> bool:
         """Whether a column counts or names words, sentences or documents."""
         known = self.columns[column]
-        return known.counts_on or (known.constant and (self.sentences > 2 or self.rows > _FEW_ROWS))
+        return known.counts_on or (known.constant and self.followers > _FEW_FOLLOWERS)
 
 
 @dataclass(frozen=True)
@@ -226,7 +251,7 @@ def _gather_from_file(path: Path, packing: str, known: Rows, changed: int, size:
 def merged(one: Evidence, other: Evidence) -> Evidence:
     """Evidence of the rows of both."""
     both = Evidence.of(len(one.columns))
-    both.rows, both.sentences = one.rows + other.rows, one.sentences + other.sentences
+    both.rows, both.followers = one.rows + other.rows, one.followers + other.followers
     both.hash_cells = [a + b for a, b in zip(one.hash_cells, other.hash_cells, strict=True)]
     for column, parts in zip(both.columns, zip(one.columns, other.columns, strict=True), strict=True):
         column.merge(*parts)

@@ -58,6 +58,7 @@ from determined_ner.data.readers.sentence_lines import (
 )
 from determined_ner.data.readers.sentences import DETECTED, Choice, Layout, Sentence
 from determined_ner.data.readers.spans.brat import BRAT, is_brat, read_brat
+from determined_ner.data.readers.spans.docbin import is_docbin, open_docbin
 from determined_ner.data.readers.spans.pubtator import PUBTATOR, is_pubtator, read_pubtator
 from determined_ner.data.readers.spans.rows import find_form, read_rows
 from determined_ner.data.readers.spans.text import AnnotatedText
@@ -205,18 +206,20 @@ def _opened(path: Path, choice: Choice) -> Iterator[_Content]:
     if format_ == "parquet" and packing:
         raise UserError(path, f"Parquet inside {packing}", "unpack it (Parquet is compressed by itself)")
     with open_unpacked(path, packing) as stream:
-        columnar = _columnar_format(stream, path) if not packing else None
-        if columnar == "arrow":
+        binary = _binary_format(stream, path) if not packing else None
+        if binary == "docbin":
+            yield _Content.of_texts(*open_docbin(stream, choice, path))
+        elif binary == "arrow":
             yield _read_rows(arrow_table(stream, choice, path), choice, path)
-        elif columnar or format_ == "parquet":
+        elif binary or format_ == "parquet":
             yield _read_rows(parquet_table(stream, choice, path), choice, path)
         else:
             limit = MAX_JSON if format_ == "json" else MAX_LINE  # a `.json` file is held whole, often in one line
             yield _read(read_lines(stream, path, packing, limit), format_, packing, choice, path)
 
 
-def _columnar_format(stream: IO[bytes], path: Path) -> str | None:
-    """parquet or arrow, where the content is one of them, whatever its name.
+def _binary_format(stream: IO[bytes], path: Path) -> str | None:
+    """parquet, arrow or docbin, where the content is one of them, whatever its name.
 
     Raises:
         UserError: it cannot be read, or is named like Parquet and of another known format.
@@ -225,7 +228,7 @@ def _columnar_format(stream: IO[bytes], path: Path) -> str | None:
         start = look_ahead(stream)
     except BROKEN as error:
         raise UserError(path, f"cannot be read ({error})", "copy it again") from None
-    found = columnar_format(start)
+    found = "docbin" if is_docbin(start) else columnar_format(start)
     if found is None and format_of(path)[0] == "parquet":
         refuse_other_formats(start, path)
     return found

@@ -21,10 +21,12 @@ from determined_ner.data.readers.spans.items import annotate, span_parts
 from determined_ner.data.readers.spans.text import AnnotatedText, Span
 from determined_ner.errors import UserError
 
-_TEXT_KEYS = ("text", "text_snippet", "full_text", "content", "sentence")
+TEXT_KEYS = ("text", "text_snippet", "full_text", "content", "sentence")
 """Keys that a text goes by, best first."""
+PRINTED_SPANS = "entity_annotations"
+"""AutoGluon's key of the spans, which it prints as JSON."""
 _SPAN_KEYS = (
-    *("entities", "spans", "label", "labels", "annotations", "ner", "tags", "ner_tags", "entity_annotations"),
+    *("entities", "spans", "label", "labels", "annotations", "ner", "tags", "ner_tags", PRINTED_SPANS),
     "predicted_entities",
 )
 """Keys that spans go by, best first; those under another key are found by their content."""
@@ -72,7 +74,7 @@ def find_form(sample: Sequence[Row], choice: Choice) -> Form | None:
         return Form("label studio", choice.text_column or "data", "annotations")
     if any("tokenized_text" in row and _is_spans(row.get("ner"), words=True) for row in rows):
         return Form("gliner", "tokenized_text", "ner", document)
-    text = choice.text_column or known_name([name for name in names if _any(rows, name, str)], _TEXT_KEYS)
+    text = choice.text_column or known_name([name for name in names if _any(rows, name, str)], TEXT_KEYS)
     if text is None or not _any(rows, text, str):
         return None
     if choice.label_column is None and _has_words_and_tags(rows, names, choice):
@@ -162,7 +164,8 @@ def _read_words(row: Row, form: Form, document: str | None, path: Path) -> Annot
 def _span_key(rows: Sequence[Mapping[str, Any]], names: Sequence[str], text: str, choice: Choice) -> str | None:
     """The key of the spans: that which the user named, else the best known, else the only one with spans."""
     if choice.label_column is not None:
-        return choice.label_column if _are_spans(rows, choice.label_column) else None
+        blank = all(row.get(choice.label_column) in (None, []) for row in rows)
+        return choice.label_column if blank or _are_spans(rows, choice.label_column) else None
     like = choice.like
     if like is not None and like.by_spans and like.tag_column in names and like.text_column == text:
         return like.tag_column
@@ -195,6 +198,11 @@ def _as_list(cell: object) -> list[Any] | None:
         return []
     if isinstance(cell, str) and cell.lstrip()[:1] == "[":
         cell = _parsed(cell)
+    if isinstance(cell, Mapping) and cell and all(isinstance(column, list) for column in cell.values()):
+        if len({len(column) for column in cell.values()}) > 1:
+            return None
+        # So the datasets library keeps a list of objects.
+        return [dict(zip(cell, items, strict=True)) for items in zip(*cell.values(), strict=True)]
     return cell if isinstance(cell, list) else None
 
 

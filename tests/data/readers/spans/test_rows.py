@@ -8,14 +8,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from determined_ner.data.hub_datasets import dataset_sources
 from determined_ner.data.readers.open import describe, read_annotated, read_file
 from determined_ner.data.readers.sentences import Choice
 from determined_ner.data.readers.spans.text import Span
 from determined_ner.errors import UserError
+from determined_ner.settings.data import DataSettings
 
 TEXT = "Ada Brann saw Oslo ."
 SPANS = [(0, 9, "PER"), (14, 18, "LOC")]
@@ -211,3 +216,27 @@ def test_text_spans_and_types_come_back_whatever_they_are(tmp_path: Path, text: 
     path = write(tmp_path / "b.jsonl", {"text": text, "label": units}, {"text": text, "label": [[0, 1, "X"]]})
     first, _ = read_annotated(path, Choice(span_offsets="utf16"))
     assert first.spans == tuple(Span(*span) for span in spans)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [OBJECTS, {name: [one[name] for one in OBJECTS] for name in OBJECTS[0]}],
+    ids=["a list of objects", "an object of lists"],
+)
+@pytest.mark.parametrize("key", ["entities", "mentions"])
+def test_columns_with_spans_are_read(tmp_path: Path, key: str, cell: Any) -> None:
+    table = pa.table({"id": [1, 2], "text": [TEXT, TEXT], key: [cell, cell]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    for name in ("a.parquet", "a.arrow"):
+        assert describe(tmp_path / name).by_spans and read(tmp_path / name) == [READ, READ]
+
+
+def test_a_data_set_with_spans_is_read(tmp_path: Path) -> None:
+    rows = datasets.Dataset.from_list([{"text": TEXT, "entities": OBJECTS}, {"text": "No one .", "entities": []}])
+    empty = datasets.Dataset.from_list([{"text": "No one .", "entities": []}], features=rows.features)
+    datasets.DatasetDict({"train": rows, "validation": empty}).save_to_disk(tmp_path / "set")
+    train, validation = dataset_sources(DataSettings(dataset_name=str(tmp_path / "set")), "ner")
+    assert [(s.words, s.tags) for _, s in train.sentences()] == [READ, (["No", "one", "."], ["O", "O", "O"])]
+    assert [(s.words, s.tags) for _, s in validation.sentences()] == [(["No", "one", "."], ["O", "O", "O"])]
