@@ -224,6 +224,17 @@ def test_a_text_of_ten_megabytes_is_refused(convert, brat, tmp_path):
         assert status == 2 and "10,000,000 characters" in err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("half", ["text", "type", "document"])
+def test_half_a_character_is_refused(convert, tmp_path, half):
+    values = {"text": "Ada", "type": "PER", "document": "d"} | {half: "x\ud83d"}
+    row = {"text": values["text"], "label": [[0, 1, values["type"]]], "doc_id": values["document"]}
+    (path := tmp_path / "in.jsonl").write_text(json.dumps(row) + "\n")
+    for format_ in FORMATS:
+        status, err = convert(path, tmp_path / "out", "--to", format_)
+        assert status == 2 and "in.jsonl:1" in err and "half a character" in err and err.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("format_", ["label-studio", "brat"])
 def test_an_output_that_was_killed_is_whole_or_not_there(columns, tmp_path, monkeypatch, format_):
     output = tmp_path / "new" / "out"
