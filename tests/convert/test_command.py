@@ -183,6 +183,13 @@ def test_spans_and_tags_together_are_refused(convert, brat, columns, tmp_path):
     assert status == 2 and "convert them apart" in err
 
 
+def test_an_output_over_the_other_file_of_a_document_or_its_directory_is_refused(convert, brat, tmp_path):
+    before = content(tmp_path)
+    for source, output in ((".txt", brat), (".ann", brat.with_suffix(".txt")), (".ann", brat.parent)):
+        status, err = convert(brat.with_suffix(source), output, "--to", "brat", "--overwrite")
+        assert status == 2 and "is the input, too, or holds it" in err and content(tmp_path) == before
+
+
 # -- Outputs ---------------------------------------------------------------------------------------------------
 
 
