@@ -7,6 +7,7 @@ import pytest
 
 from determined_ner.data import sources
 from determined_ner.data.sources import find_labelled, find_sources
+from determined_ner.errors import UserError
 from determined_ner.settings.data import DataSettings
 from tests.conftest import make_sentences, write_conll
 from tests.data.corpora import files, tags_of, with_documents
@@ -117,3 +118,10 @@ def test_a_model_is_scored_on_another_file_read_as_its_validation_data_was(tmp_p
     source, settings = find_labelled(settings, "ner", str(other))
     assert source.files == (str(other),) and len(list(source.sentences())) == 9
     assert settings.max_eval_samples is None and settings.test_file is None
+
+
+def test_of_a_single_sentence_nothing_is_held_out_and_the_message_says_so(load, tmp_path):
+    path = tmp_path / "a.conll"
+    path.write_text("Ada B-PER\nsleeps O\n" * 50)
+    with pytest.raises(UserError, match=r"all of it is one sentence of 100 words.*put a blank line"):
+        load(train_file=str(path), validation_split_percentage=10)
