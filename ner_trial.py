@@ -43,6 +43,7 @@ from determined_ner import determined_api
 from determined_ner.cluster.run import run_on_cluster
 from determined_ner.cluster.workarounds import UploadLastEvents, prepare_task
 from determined_ner.errors import exit_status
+from determined_ner.local.folds import train_folds
 from determined_ner.local.run import run_locally
 from determined_ner.model.directory import ModelDirectory
 from determined_ner.training.callbacks import BeginEvaluation, SelfContained, StopWhereDiverged
@@ -125,7 +126,9 @@ def train(arguments: argparse.Namespace) -> int:
     def run() -> None:
         raise_at_interrupt()
         info = det.get_cluster_info()
-        if info is None or info.task_type != "TRIAL":
+        if arguments.folds is not None:
+            train_folds(arguments, arguments.folds, NERTrial, on_cluster=info is not None)
+        elif info is None or info.task_type != "TRIAL":
             run_locally(arguments, NERTrial)
         else:
             run_on_cluster(arguments, info, NERTrial)

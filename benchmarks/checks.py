@@ -1,15 +1,17 @@
-"""What the checks of a checkpoint and of a model cost, beside the work that they guard.
+"""What the checks of a checkpoint, a model and a cache cost, beside the work that they guard.
 
     python3 benchmarks/checks.py --encoder DIR [--rounds 5]
 
-A model of BERT-base's shape with random weights and AdamW's two moments is saved as a checkpoint; its tokenizer is that
-of the encoder. All on one thread, as seconds of wall time, medians of the rounds, which are taken in turn.
+A model of BERT-base's shape with random weights is saved as a model directory, and with AdamW's two moments as a
+checkpoint; its tokenizer is that of the encoder. The entry of a cache is 256 MiB of random bytes. All on one thread,
+the files in memory by then, as seconds of wall time, medians of the rounds, which are taken in turn.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import statistics
 import sys
 import tempfile
@@ -26,10 +28,12 @@ import torch
 import transformers
 
 from determined_ner.data.tokenizer import load_tokenizer
+from determined_ner.files.cache import build_once
 from determined_ner.files.checksums import check_files, write_checksums
 from determined_ner.hub import Pretrained
+from determined_ner.model.directory import ModelDirectory
 from determined_ner.model.probe import check_behaviour
-from determined_ner.model.weights import check_finite
+from determined_ner.model.weights import check_finite, check_model_files
 
 
 def digest(path: Path, update: Callable[[bytes], Any]) -> None:
@@ -53,22 +57,35 @@ def main() -> None:
     model = transformers.AutoModelForTokenClassification.from_config(config).eval()
     weights = model.state_dict()
     state = {"models": weights, "optimizers": [{k: torch.zeros_like(v) for k, v in weights.items()} for _ in range(2)]}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "state_dict.pth"
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, directory, cache = (Path(scratch) / name for name in ("checkpoint", "model", "cache"))
+        folder.mkdir()
+        file = folder / "state_dict.pth"
+
+        def build(entry: Path) -> None:
+            (entry / "bytes").write_bytes(os.urandom(256 << 20))
+
         work: dict[str, Callable[[], object]] = {
             "torch.save of the state": lambda: torch.save(state, file),
             "torch.load of the state": lambda: torch.load(file, weights_only=True),
-            "its checksums, written": lambda: write_checksums(Path(folder)),
-            "its checksums, compared": lambda: check_files(Path(folder)),
+            "its checksums, written": lambda: write_checksums(folder),
+            "its checksums, compared": lambda: check_files(folder),
             "CRC-32 of it alone": lambda: digest(file, lambda block: zlib.crc32(block)),
             "SHA-256 of it alone": lambda: digest(file, hashlib.sha256().update),
             "BLAKE2b of it alone": lambda: digest(file, hashlib.blake2b().update),
+            "model directory, loaded": lambda: ModelDirectory(directory).load_model(),
+            "its checksums, compared (model)": lambda: check_model_files(directory),
+            "cache entry, opened": lambda: build_once(cache, "entry", build),
             "weights that are not finite": lambda: check_finite(model, "the model"),
             "behaviour, before a training": lambda: check_behaviour(model, tokenizer, 512, source),
             "behaviour, before tagging": lambda: check_behaviour(model, tokenizer, 512, source, lengths=False),
         }
         torch.save(state, file)
-        write_checksums(Path(folder))
+        write_checksums(folder)
+        model.save_pretrained(directory)
+        tokenizer.tokenizer.save_pretrained(directory)
+        write_checksums(directory)
+        build_once(cache, "entry", build)
         seconds: dict[str, list[float]] = {name: [] for name in work}
         for _ in range(arguments.rounds):
             for name, action in work.items():
@@ -77,7 +94,7 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - started)
         print(f"{file.stat().st_size / 1e6:,.0f} MB, {arguments.rounds} rounds")
     for name, taken in seconds.items():
-        print(f"{name:<30} {statistics.median(taken):6.2f} s   {min(taken):.2f} to {max(taken):.2f}")
+        print(f"{name:<32} {statistics.median(taken):6.2f} s   {min(taken):.2f} to {max(taken):.2f}")
 
 
 if __name__ == "__main__":

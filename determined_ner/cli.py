@@ -24,6 +24,9 @@ from determined_ner.settings.arguments import (
 
 SOURCE = "a run's folder (runs/NAME), its model/, a checkpoint's directory, or the UUID of a cluster's checkpoint"
 
+OUTPUT_FORMATS = ("doccano", "label-studio", "prodigy", "brat", "spans", "conll", "jsonl")
+"""Formats of labelled text that are written (`determined_ner.data.writers`)."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
@@ -90,6 +93,11 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace an --output that exists")
     by_name = ".txt and standard input are text, .jsonl and .ndjson JSON Lines, else CoNLL columns"
     add("--format", choices=("text", "conll", "jsonl"), help=f"what INPUT is (default: by its name: {by_name})")
+    add(
+        "--to",
+        choices=OUTPUT_FORMATS,
+        help="write what this tool imports, or words and tags (default: INPUT with more)",
+    )
     add("--text-column", metavar="NAME", help="key or column of the text or the words (default: found)")
     add("--label-column", metavar="NAME", help="column of tags that a CoNLL file has already (default: found)")
     add("--backend", choices=("torch", "onnx"), default="torch", help="what runs the model")
@@ -99,6 +107,17 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     unconstrained = f"give each word its most probable tag by itself (default: {constrained})"
     add("--unconstrained", action="store_true", help=unconstrained)
     _add_trust_argument(parser)
+
+
+def _add_convert_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("input", type=local_name, metavar="IN", help="labelled text as data.train_file takes it: a file, or a glob")
+    add("output", type=local_path, metavar="OUT", help="written atomically; a directory for brat")
+    add("--from", metavar="FORMAT", dest="from_", help="refuse IN where it is found to be of another format than this")
+    add("--to", choices=OUTPUT_FORMATS, help="format of OUT (default: .jsonl is jsonl, .conll is conll)")
+    add("--overwrite", action="store_true", help="replace an OUT that exists")
+    setting = "how IN is read, as for training: data.label_column_name=ner, data.span_offsets=utf16"
+    add("--config", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help=setting)
 
 
 def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
@@ -183,6 +202,15 @@ VERBS = {
         "lists of words to tags.",
         "no output is left",
         _add_predict_arguments,
+    ),
+    "convert": Verb(
+        "determined_ner.convert.command",
+        "write labelled text in another format",
+        "Write labelled text, as training reads it, in another format: words and tags, or what an annotation tool "
+        "imports. What the format cannot say is told.",
+        "no output is left",
+        _add_convert_arguments,
+        extra="train",
     ),
     "report": Verb(
         "determined_ner.report.command",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pickle
 import select
 import shutil
 import signal
@@ -52,13 +53,19 @@ class HyperparameterError(UserError):
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's message says first (the rest speaks to programmers); its kind, where that says more."""
+    """What a library's message says first (the rest speaks to programmers), or its kind, where that says more.
+
+    Three hundred characters of it: it may name all that there is. Advice to load a file unsafely is left out.
+    """
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
+        return "it is no file of plain tensors"
     lines = [line.strip() for line in str(error).strip().split("\n")]
     said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
     if not said:
         return type(error).__name__
     bare = isinstance(error, LookupError | ArithmeticError | TypeError | AttributeError)  # KeyError: 'x'
-    return f"{type(error).__name__}: {said}" if bare else said.rstrip(".")
+    said = f"{type(error).__name__}: {said}" if bare else said.rstrip(".")
+    return said if len(said) <= 300 else f"{said[:300]}…"
 
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)

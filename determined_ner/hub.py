@@ -57,6 +57,15 @@ class Pretrained:
         """The error to raise where it cannot work: that of a hyperparameter, or of a directory that the user named."""
         return (HyperparameterError if self.setting else UserError)(self.where, problem, remedy)
 
+    def needs_code(self) -> UserError:
+        """The error to raise where it cannot be loaded without running code that it brings along."""
+        allow = "--config hyperparameters.trust_remote_code=true"
+        if self.setting is None:
+            allow = "--trust-remote-code (in Python: trust_remote_code=True; in the config of a batch inference: "
+            allow += "hyperparameters.trust_remote_code: true)"
+        problem = "needs Python code of its own, which runs only if you allow it"
+        return self.refused(problem, f"read the code, then allow it with {allow}")
+
     def location(self) -> str:
         """The name as the library takes it: a directory with its ``~`` expanded, or a name of the hub as it is.
 
@@ -113,6 +122,8 @@ class Pretrained:
         except UserError:
             raise
         except Exception as error:
+            if asks_for_code(error):
+                raise self.needs_code() from error
             if isinstance(error, OSError) and not Path(self.name).expanduser().is_dir():
                 failure = (
                     f"{failure}, as it is not a directory here and the Hugging Face hub does not give it "
@@ -122,9 +133,12 @@ class Pretrained:
                     "write the path of a local model directory, or check the name of the hub model, "
                     "hyperparameters.revision and the connection to the hub"
                 )
-            said = first_line(error)  # which names each architecture that there is, where it names one
-            said = said if len(said) <= 300 else f"{said[:300]}…"
-            raise UserError(self.where, f"{failure}: {said}", remedy) from error
+            raise UserError(self.where, f"{failure}: {first_line(error)}", remedy) from error
+
+
+def asks_for_code(error: Exception) -> bool:
+    """Whether the library would have code run that a model brings along."""
+    return isinstance(error, ValueError) and "trust_remote_code" in str(error)
 
 
 @contextlib.contextmanager

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+from determined_ner.files.checksums import CHECKSUMS_FILE
+
+
+def own_copy(model_dir: Path, to: Path) -> Path:
+    """A copy of a model directory that its owner changes: without its checksums."""
+    return Path(shutil.copytree(model_dir, to, ignore=shutil.ignore_patterns(CHECKSUMS_FILE)))
 
 
 def flip_a_bit(file: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.damage import own_copy
 
 MODELING = """
 from pathlib import Path
@@ -45,7 +46,7 @@ class OwnCode:
             model_dir: of a BERT.
             folder: an empty directory.
         """
-        self.path = Path(shutil.copytree(model_dir, folder / "own"))
+        self.path = own_copy(model_dir, folder / "own")
         self._marker = folder / "code-has-run"
         (self.path / "modeling_own.py").write_text(MODELING.format(marker=str(self._marker)))
         config = json.loads((self.path / "config.json").read_text())

@@ -107,6 +107,9 @@ def test_one_message_a_machine(monkeypatch, capsys):
         (ValueError("one:\n  two\nthree"), "one: two"),
         (KeyError("x"), "KeyError: 'x'"),
         (ValueError(), "ValueError"),
+        (ValueError("x" * 301), "x" * 300 + "…"),
+        (pickle.UnpicklingError("invalid load key, 'v'."), "it is no file of plain tensors"),
+        (OSError("Weights only load failed. Set `weights_only` to `False`"), "it is no file of plain tensors"),
     ],
 )
 def test_the_first_line_of_a_librarys_message(error, said):

@@ -73,6 +73,8 @@ class SplitCounter:
             windows=len(split.windows) - 1,
             repaired_tags=split.counts["repaired_tags"],
             bad_tags=list(split.bad_tags),
+            repairs=[repairs.describe(text.source) for repairs in text.repairs()],
+            parted_words=text.parted_words(),
         )
 
     def count(self, word_kinds: WordKinds | None, progress: Callable[[float], None]) -> SplitFacts:

@@ -97,10 +97,16 @@ class SplitFacts:
     words_cut_otherwise: dict[str, Finding] = field(default_factory=dict)
     """By type (of plain tags: by tag), words of entities that do not come out when the text, as it is printed, is cut
     into words again."""
+    parted_words: dict[str, int] = field(default_factory=dict)
+    """Words of entities (tagged) in the first 20,000 sentences, and how many of them come out otherwise when the
+    text, as it is printed, is cut by rules and at white space."""
     repaired_tags: int = 0
     """Tags that the scheme does not allow, read as seqeval's default mode reads them."""
     bad_tags: list[str] = field(default_factory=list)
     """The first 20 of them, each described with its place."""
+    repairs: list[str] = field(default_factory=list)
+    """What was read otherwise than it stands in the files (spans of characters made words, empty words …): a line for
+    each kind, with its count and the first place."""
     long_entities: Finding = field(default_factory=Finding)
     """Entities of 10 words or more."""
     punctuation_entities: Finding = field(default_factory=Finding)

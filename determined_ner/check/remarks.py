@@ -87,6 +87,7 @@ def _types(report: Report) -> Iterator[Remark]:
 
 def _tags(report: Report) -> Iterator[Remark]:
     for name, facts in report.splits.items():
+        yield from (Remark(f"{name}: {repairs}") for repairs in facts.repairs)
         if facts.repaired_tags:
             tags = "1 tag is" if facts.repaired_tags == 1 else f"{facts.repaired_tags:,} tags are"
             yield Remark(
@@ -171,21 +172,35 @@ def _splitting(report: Report) -> Iterator[Remark]:
         if not many:
             continue
         counts = ", ".join(f"{kind} {otherwise[kind].count:,} of {totals[kind]:,}" for kind in many)
+        what = "which stand beside marks that white space alone does not part from them"
         if rules:
-            advice = "set data.word_splitting: whitespace if white space parts them in the text that you will tag"
             what = "which the rules for raw text part otherwise"
-        else:
-            advice = "part marks from words by spaces in the text that you will tag, or set data.word_splitting: rules"
-            what = "which stand beside marks that white space alone does not part from them"
         yield Remark(
-            f"{name}: words of {counts}, {what}: the model will not be shown them as they stand here; {advice}, or "
-            f"give words to the tagger",
+            f"{name}: words of {counts}, {what}: the model will not be shown them as they stand here; "
+            f"{_better_splitting(report.word_splitting, facts.parted_words)}, or give words to the tagger",
             [
                 _describe_word(example) + (_cut_up(example.text) if rules else "")
                 for kind in many
                 for example in otherwise[kind].examples
             ],
         )
+
+
+def _better_splitting(chosen: str, parted: dict[str, int]) -> str:
+    """What to set, or to do, so that fewer words are parted.
+
+    Args:
+        parted: as `SplitFacts.parted_words`.
+    """
+    other = "whitespace" if chosen == "rules" else "rules"
+    counts = f"{parted[other]:,} words of entities as text is printed, in the place of {parted[chosen]:,}"
+    if parted[other] < parted[chosen]:
+        return f"set data.word_splitting: {other}, which parts {counts}"
+    if chosen == "whitespace":
+        advice = "part marks from words by spaces in the text that you will tag"
+        return f"{advice} (data.word_splitting: rules would part {counts})"
+    condition = "only if white space parts all words in the text that you will tag"
+    return f"set data.word_splitting: whitespace, which parts {counts}, {condition}"
 
 
 def _cut_up(word: str) -> str:

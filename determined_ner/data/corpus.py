@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from determined_ner.data.encode import encode_split
+from determined_ner.data.source import WHOLE
 from determined_ner.data.sources import find_sources
 from determined_ner.data.split import Split
 from determined_ner.data.text_store import StoredText, store_text
@@ -26,7 +27,7 @@ class Corpus:
     """All splits of a data set, by name: train, validation and, where given, test."""
 
     labels: Labels
-    """Those of train."""
+    """Those of train; where that leaves out a fold, those of all folds."""
     texts: dict[str, StoredText]
     splits: dict[str, Split]
     word_splitting: WordSplitting
@@ -58,7 +59,7 @@ def load_corpus(
     texts = {
         source.split: store_text(source, settings, cache_dir, overwrite) for source in find_sources(settings, task)
     }
-    labels = texts["train"].labels()
+    labels = texts.pop(WHOLE, texts["train"]).labels()
     splits = {
         split: encode_split(text, labels, settings, tokenizer, max_seq_length, cache_dir, overwrite)
         for split, text in texts.items()

@@ -11,8 +11,19 @@ from typing import Any
 
 from determined_ner.data.readers.rows import Row
 from determined_ner.data.readers.sentences import Choice, Layout, Sentence, known_name
+from determined_ner.data.readers.spans.rows import Form, find_form, read_rows
+from determined_ner.data.readers.spans.words import to_sentences
 from determined_ner.data.readers.tables import SAMPLE_ROWS, Table, choose_columns, read_table
-from determined_ner.data.source import Numbered, Source, choice_of, documents_marked, hold_out, take_first
+from determined_ner.data.source import (
+    WHOLE,
+    HeldOut,
+    Numbered,
+    Source,
+    choice_of,
+    documents_marked,
+    hold_out,
+    take_first,
+)
 from determined_ner.errors import UserError
 from determined_ner.files.cache import FORMAT, hash_parts
 from determined_ner.masks import masked
@@ -38,8 +49,8 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
     wanted = [("train", "train", settings.max_train_samples), ("validation", validation, settings.max_eval_samples)]
     if "test" in parts:
         wanted.append(("test", "test", settings.max_predict_samples))
-    share = settings.validation_split_percentage
-    if share:
+    held_out = HeldOut.of(settings)
+    if held_out:
         wanted[1] = ("validation", "train", settings.max_eval_samples)
     choice = choice_of(settings, task)
     rows_of = functools.cache(lambda part: _DatasetRows(parts[part], f"{settings.dataset_name} ({part})"))
@@ -58,9 +69,11 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         choice = replace(
             choice, text_column=layout.text_column, label_column=layout.tag_column
         )  # of train, for all splits
-        held = share if split != "test" else None
+        held = held_out if split != "test" else None
         how = [layout.text_column, layout.tag_column, layout.document_column]
-        key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task, limit, held and [split, held]])
+        if layout.by_spans:
+            how += [choice.splitting, choice.on_bad_spans, choice.span_offsets]
+        key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task, limit, held and held.key(split)])
 
         def sentences(rows: _DatasetRows = rows, choice: Choice = choice) -> Iterator[Numbered]:
             return ((0, sentence) for sentence in rows.sentences(choice))
@@ -68,7 +81,11 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         # Rows have no other mark of a document than its column.
         marked = documents_marked(sentences) if layout.document_column else lambda: False
         chosen = hold_out(sentences, marked, split, held, rows.where) if held else sentences
-        yield Source(split, key, take_first(chosen, limit), (rows.where,), rows.names.get(layout.tag_column or ""))
+        names = rows.names.get(layout.tag_column or "")
+        yield Source(split, key, take_first(chosen, limit), (rows.where,), names)
+        if held and held.fold and split == "validation":
+            key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task])
+            yield Source(WHOLE, key, sentences, (rows.where,), names)
 
 
 class _DatasetRows:
@@ -87,24 +104,34 @@ class _DatasetRows:
         self._warned_of_empty_rows = False
 
     def choose(self, choice: Choice) -> Layout:
-        """Tell the columns of words, tags and documents."""
+        """Tell the columns of words or texts, of tags or spans, and of documents."""
+        if (form := self._form(choice)) is not None:
+            return form.layout()
         return choose_columns(list(self.dataset.column_names), choice, Path(self.where))
 
     def without_labels(self, choice: Choice) -> str | None:
         """Why nothing can be scored on these rows; None: it can. Many hub data sets withhold the labels of test."""
-        column = self.choose(replace(choice, need_tags=False)).tag_column
+        layout = self.choose(replace(choice, need_tags=False))
+        column = layout.tag_column
         if column is None:
             return f"no column {choice.label_column!r} among {', '.join(self.dataset.column_names)}"
         tags = self.dataset.select(range(min(SAMPLE_ROWS, len(self.dataset))))[column]
-        if all(_hidden(row) for row in tags):
+        if all(row is None if layout.by_spans else _hidden(row) for row in tags):
             return f"column {column!r} has null, -1 or no labels at all"
         return None
 
     def sentences(self, choice: Choice) -> Iterator[Sentence]:
         """Read the rows from the beginning."""
         layout = self.choose(choice)
+        if (form := self._form(choice)) is not None:
+            where = Path(self.where)
+            return to_sentences(read_rows(enumerate(self.dataset, 1), form, choice, where), choice, where)
         table = Table("dataset", list(self.dataset.column_names), self._rows(layout), tag_names=self.names)
         return read_table(table, choice, Path(self.where))[1]
+
+    def _form(self, choice: Choice) -> Form | None:
+        """The form of its spans of characters, if it has any."""
+        return find_form(list(enumerate(self.dataset.select(range(min(SAMPLE_ROWS, len(self.dataset)))), 1)), choice)
 
     def _rows(self, layout: Layout) -> Iterator[Row]:
         """Rows except those with neither words nor tags, which one warning counts: a user cannot edit a data set."""

@@ -12,6 +12,9 @@ from determined_ner.data.readers.sentences import Choice, Layout, Sentence
 from determined_ner.errors import UserError
 from determined_ner.settings.data import DataSettings
 
+WHOLE = "whole"
+"""The split that is all of the training data, where folds are cut from it: all of them predict its labels."""
+
 Numbered: TypeAlias = tuple[int, Sentence]
 """A sentence, and the position of its file in the list of its source."""
 
@@ -62,8 +65,35 @@ def documents_marked(sentences: Callable[[], Iterable[Numbered]]) -> Callable[[]
     return functools.cache(lambda: any(sentence.document for _, sentence in sentences()))
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """What of the training documents validates: a share of them, or one of several equal parts."""
+
+    per_cent: float | None
+    fold: tuple[int, int] | None
+    """Which part, from 1, and of how many."""
+
+    @classmethod
+    def of(cls, settings: DataSettings) -> HeldOut | None:
+        """None: the validation data is a part of its own."""
+        fold = (settings.fold, settings.folds) if settings.fold and settings.folds else None
+        share = settings.validation_split_percentage
+        return cls(share, fold) if share or fold else None
+
+    def key(self, split: str) -> list[object]:
+        """What tells the two parts from other data, for the key of a cache."""
+        return [split, self.per_cent if self.fold is None else ["fold", *self.fold]]
+
+    def holds(self, unit: int) -> bool:
+        """Whether a document, numbered from 0, is held out; such documents are evenly spread."""
+        if self.fold is not None:
+            return unit % self.fold[1] == self.fold[0] - 1
+        assert self.per_cent is not None
+        return int((unit + 1) * self.per_cent / 100) > int(unit * self.per_cent / 100)
+
+
 def hold_out(
-    sentences: Callable[[], Iterable[Numbered]], marked: Callable[[], bool], split: str, per_cent: float, where: str
+    sentences: Callable[[], Iterable[Numbered]], marked: Callable[[], bool], split: str, held_out: HeldOut, where: str
 ) -> Callable[[], Iterable[Numbered]]:
     """What of the training data is held out (validation) or is not (train), the same each time.
 
@@ -71,18 +101,27 @@ def hold_out(
 
     Args:
         marked: as `documents_marked` makes it of the same sentences.
-        where: they are read from, for the message if there is but one.
+        where: they are read from, for messages.
+
+    Raises:
+        UserError: while they are read to their end: they are fewer than the folds, or one, of which nothing is chosen.
     """
 
     def chosen() -> Iterator[Numbered]:
-        documents = marked()
-        row, sentence, any_chosen = 0, None, False
+        documents, units, row, sentence, any_chosen = marked(), 0, 0, None, False
         for row, (file, sentence) in enumerate(sentences()):
             unit = sentence.document if documents else row
-            held_out = int((unit + 1) * per_cent / 100) > int(unit * per_cent / 100)  # evenly spread
-            if held_out == (split == "validation"):
+            units = unit + 1  # neither documents nor rows leave out a number
+            if held_out.holds(unit) == (split == "validation"):
                 any_chosen = True
                 yield file, sentence
+        if held_out.fold is not None and 0 < units < held_out.fold[1]:
+            what = "document" if documents else "sentence"
+            raise UserError(
+                where,
+                f"has {units} {what}{'s' if units > 1 else ''}, which cannot be cut into {held_out.fold[1]} folds",
+                "ask for fewer folds" if units > 1 else "give more text",
+            )
         if sentence is not None and row == 0 and not any_chosen:
             raise UserError(
                 where,

@@ -10,8 +10,18 @@ from typing import Any
 
 from determined_ner.data.hub_datasets import dataset_sources
 from determined_ner.data.readers.open import describe, find_files, format_of, read_file
+from determined_ner.data.readers.pairs import document_files, one_a_document
 from determined_ner.data.readers.sentences import Choice, Layout
-from determined_ner.data.source import Numbered, Source, choice_of, documents_marked, hold_out, take_first
+from determined_ner.data.source import (
+    WHOLE,
+    HeldOut,
+    Numbered,
+    Source,
+    choice_of,
+    documents_marked,
+    hold_out,
+    take_first,
+)
 from determined_ner.files.cache import FORMAT, hash_file, hash_parts
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.urls import is_remote
@@ -25,11 +35,11 @@ def check_files(settings: DataSettings) -> None:
     """
     for pattern in (settings.train_file, settings.validation_file, settings.test_file):
         if pattern is not None and not is_remote(pattern):
-            find_files(pattern)
+            _find_documents(pattern)
 
 
 def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
-    """The splits that the settings name, train first.
+    """The splits that the settings name, train first; of folds also `WHOLE`.
 
     Args:
         task: prefix of the label column looked for first, ``ner`` for ``ner_tags``.
@@ -45,21 +55,23 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         "validation": settings.max_eval_samples,
         "test": settings.max_predict_samples,
     }
-    held_out = settings.validation_split_percentage
+    held_out = HeldOut.of(settings)
     patterns = {"train": settings.train_file, "validation": settings.validation_file, "test": settings.test_file}
     choice = _reading(settings, task)
-    files_of = functools.cache(lambda pattern: Files(find_files(pattern), choice))
+    files_of = functools.cache(lambda pattern: Files(_find_documents(pattern), choice))
     for split, limit in limits.items():
         pattern = patterns[split] or (settings.train_file if split == "validation" else None)
         if pattern is None:
             continue
         files = files_of(pattern)
-        share = held_out if split != "test" else None
-        key = hash_parts([FORMAT, files.contents, asdict(choice), limit, share and [split, share]])
+        held = held_out if split != "test" else None
+        key = hash_parts([FORMAT, files.contents, asdict(choice), limit, held and held.key(split)])
         paths = tuple(str(path) for path in files.paths)
-        where = ", ".join(paths)
-        sentences = hold_out(files.sentences, files.marked, split, share, where) if share else files.sentences
+        sentences = hold_out(files.sentences, files.marked, split, held, ", ".join(paths)) if held else files.sentences
         yield Source(split, key, take_first(sentences, limit), paths, layouts=files.layouts)
+        if held and held.fold and split == "validation":
+            key = hash_parts([FORMAT, files.contents, asdict(choice)])
+            yield Source(WHOLE, key, files.sentences, paths, layouts=files.layouts)
 
 
 class Files:
@@ -72,7 +84,7 @@ class Files:
         """
         self.paths = paths
         self._choice = choice
-        self.contents = [[hash_file(path), *format_of(path)] for path in paths]
+        self.contents = [[*map(hash_file, document_files(path)), *format_of(path)] for path in paths]
         """What names their content."""
         self.marked = documents_marked(self.sentences)
 
@@ -101,7 +113,7 @@ def find_labelled(settings: DataSettings, task: str, data: str | None) -> tuple[
         UserError: it is not there, or its columns cannot be found.
     """
     if data is not None:
-        update: dict[str, Any] = dict.fromkeys(("validation_split_percentage", "max_eval_samples"))
+        update: dict[str, Any] = dict.fromkeys(("validation_split_percentage", "folds", "fold", "max_eval_samples"))
         update |= dict.fromkeys(("dataset_name", "dataset_config_name", "dataset_revision"))
         settings = settings.model_copy(update={**update, "train_file": data, "validation_file": data})
     settings = settings.model_copy(update={"test_file": None})
@@ -115,4 +127,9 @@ def _reading(settings: DataSettings, task: str) -> Choice:
     """
     assert settings.train_file is not None
     choice = choice_of(settings, task)
-    return replace(choice, like=describe(find_files(settings.train_file)[0], choice))
+    return replace(choice, like=describe(_find_documents(settings.train_file)[0], choice))
+
+
+def _find_documents(pattern: str) -> list[Path]:
+    """The files that a path or a glob names, each document once."""
+    return one_a_document(find_files(pattern))

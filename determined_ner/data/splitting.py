@@ -34,6 +34,8 @@ class SplittingChoice:
     def __init__(self) -> None:
         self._sentences = 0
         self._kept: dict[WordSplitting, int] = {"rules": 0, "whitespace": 0}
+        self.parted = {"tagged": 0, "rules": 0, "whitespace": 0}
+        """Tagged words, and how many of them come out otherwise by each splitting where text is written as printed."""
 
     def add(self, words: Sequence[str], tags: Sequence[str]) -> None:
         """Look at one sentence; those after the first `SAMPLE_SENTENCES` change nothing."""
@@ -43,11 +45,14 @@ class SplittingChoice:
         tagged = [tag != "O" for tag in tags]
         if not any(tagged):
             return
+        self.parted["tagged"] += sum(tagged)
         for glue in (glue_unspaced, glue_printed):
             glued = glue(words)
             for splitting in self._kept:
-                kept = kept_words(words, glued, splitting)
-                self._kept[splitting] += sum(k and t for k, t in zip(kept, tagged, strict=True))
+                kept = sum(k and t for k, t in zip(kept_words(words, glued, splitting), tagged, strict=True))
+                self._kept[splitting] += kept
+                if glue is glue_printed:
+                    self.parted[splitting] += sum(tagged) - kept
 
     def better(self) -> WordSplitting:
         """That which gives back more of the tagged words, in both ways of writing together; of equals, the rules."""

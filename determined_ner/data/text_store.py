@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from determined_ner.data.repairs import RepairCounts, RepairsOfAKind
 from determined_ner.data.source import Numbered, Source
 from determined_ner.data.splitting import SplittingChoice
 from determined_ner.data.words import WordSplitting, has_hidden, visible
@@ -61,6 +62,13 @@ class StoredText:
             for i in range(reader.num_record_batches):
                 yield reader.get_batch(i)
 
+    def has_documents(self) -> bool:
+        """Whether it says which sentences make a document."""
+        with pa.OSFile(str(self.file)) as source:
+            reader = pa.ipc.open_file(source)
+            last = reader.get_batch(reader.num_record_batches - 1).column("document")
+            return bool(last[-1].as_py() > 0)  # they ascend
+
     def labels(self) -> Labels:
         """The labels found in its tags, after those that its data set declares.
 
@@ -80,6 +88,16 @@ class StoredText:
         splitting: WordSplitting = _read_found(self.directory)["better_splitting"]
         return splitting
 
+    def repairs(self) -> list[RepairsOfAKind]:
+        """What was read otherwise than it stands in the files."""
+        return RepairCounts.of_json(_read_found(self.directory)["repairs"])
+
+    def parted_words(self) -> dict[str, int]:
+        """Of its tagged words how many come out otherwise when raw text is cut, as `splitting.SplittingChoice.parted`;
+        those of the first sentences."""
+        parted: dict[str, int] = _read_found(self.directory)["parted_words"]
+        return parted
+
 
 def store_text(
     source: Source, settings: DataSettings, cache_dir: Path, overwrite: bool = False, chunk_words: int = CHUNK_WORDS
@@ -98,11 +116,13 @@ def store_text(
 
     def build(directory: Path) -> None:
         rows, words, documents, inventory, choice, hidden = 0, 0, set(), TagInventory(), SplittingChoice(), False
+        repairs = RepairCounts()
         with pa.OSFile(str(directory / "text.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
             for chunk in _chunks(source.sentences(), whole, chunk_words):
                 rows += len(chunk)
                 documents |= {sentence.document for _, sentence in (chunk[0], chunk[-1])}  # they ascend
-                for _, sentence in chunk:
+                for file, sentence in chunk:
+                    repairs.add(sentence, file)
                     inventory.add(sentence.tags or [])
                     words += len(sentence.words)
                     choice.add(sentence.words, sentence.tags or [])
@@ -129,11 +149,13 @@ def store_text(
                 "mark them by -DOCSTART- or # newdoc lines or by a column (data.document_column_name), or drop "
                 "data.context",
             )
-        found = {**_describe(inventory, words), "better_splitting": choice.better(), "hidden_characters": hidden}
-        (directory / "found.json").write_text(json.dumps(found), encoding="utf-8")
+        splitting = {"better_splitting": choice.better(), "parted_words": choice.parted}
+        found = {**_describe(inventory, words), **splitting, "hidden_characters": hidden}
+        found["repairs"] = repairs.as_json()
+        (directory / "found.json").write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
 
-    # A directory of its own name: those that earlier versions made, text-… and sentences-…, hold less.
-    directory = build_once(cache_dir, f"words-{key}", build, overwrite)
+    # A directory of its own name: those that earlier versions made, words-…, text-… and sentences-…, hold less.
+    directory = build_once(cache_dir, f"tagged-{key}", build, overwrite)
     # Earlier versions fed hidden characters to the tokenizer: windows of such text have another key than theirs.
     kind = "visible" if _read_found(directory)["hidden_characters"] else "text"
     return StoredText(source, f"{kind}-{key}", directory)

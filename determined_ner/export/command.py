@@ -16,6 +16,7 @@ from determined_ner.errors import UserError
 from determined_ner.export.card import write_card
 from determined_ner.export.parity import LEAVE_OUT, Check, Comparison, Tolerances, onnx_logits, torch_logits
 from determined_ner.files.atomic import atomic_directory, write_json
+from determined_ner.files.checksums import write_checksums
 from determined_ner.hub import quiet_transformers
 from determined_ner.logs import set_up_logging
 from determined_ner.model.directory import ONNX_FILE, SETTINGS_FILE, ModelDirectory
@@ -98,6 +99,7 @@ def export(
                 checks[ONNX_FILE] = compared
             if quantize:
                 checks[QUANTIZED_FILE] = quantize_within(folder / QUANTIZED_FILE, graph, check, tolerances)
+        write_checksums(folder)  # not of the card, which is there to be edited
         write_card(folder, trained, model, check.files, checks)
         for name, compared in checks.items():
             logger.info(f"{output / name}: {compared.describe()}")

@@ -159,7 +159,7 @@ def _run(exported: Any, ids: torch.Tensor, mask: torch.Tensor, name: str) -> tor
     try:
         return torch.as_tensor(exported(ids, mask))
     except Exception as error:  # of ONNX Runtime, of one kind for each thing that can be wrong with a graph
-        said = f"fails at {len(ids)} × {ids.shape[1]} pieces: {first_line(error)[:300]}"
+        said = f"fails at {len(ids)} × {ids.shape[1]} pieces: {first_line(error)}"
         raise UserError(name, said, LEAVE_OUT) from error
 
 

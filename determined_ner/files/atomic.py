@@ -60,8 +60,7 @@ def read_json(file: Path, whole: str = "it") -> dict[str, Any] | None:
     Raises:
         UserError: the file is damaged.
     """
-    if file.exists() and not file.is_file():
-        raise UserError(file, "is no file, but a directory, a pipe or a device", f"copy {whole} again")
+    check_is_file(file, whole)
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -71,6 +70,16 @@ def read_json(file: Path, whole: str = "it") -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise UserError(file, "not a JSON object", f"copy {whole} again")
     return value
+
+
+def check_is_file(file: Path, whole: str) -> None:
+    """Check that what has a file's name can be read to its end; it may be missing.
+
+    Raises:
+        UserError: it is a directory, a pipe or a device.
+    """
+    if file.exists() and not file.is_file():
+        raise UserError(file, "is no file, but a directory, a pipe or a device", f"copy {whole} again")
 
 
 def check_name(path: Path, where: object) -> None:
@@ -101,10 +110,19 @@ def check_output(path: Path, overwrite: bool) -> None:
     """Check that the output file of a command can be written; what a killed one left of it is removed.
 
     Raises:
-        UserError: it cannot, or it exists and is not to be replaced.
+        UserError: it cannot, another process is writing it, or it exists and is not to be replaced.
     """
     check_name(path, "--output")
-    remove_litter(path.parent, path.name)
+    if remove_litter(path.parent, path.name):
+        raise UserError(path, "another process is writing it", "wait for it, or name another file")
+    _check_free(path, overwrite)
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    """
+    Raises:
+        UserError: what is there, or is not, keeps the file from being written.
+    """
     if path.is_dir():
         raise UserError(path, "is a directory", "name a file in it")
     if path.exists() and not path.is_file():
@@ -126,8 +144,6 @@ def atomic_file(path: Path, overwrite: bool) -> Iterator[IO[str]]:
         UserError: it cannot be written, or another process is writing it.
     """
     check_output(path, overwrite)
-    if remove_litter(path.parent, path.name):
-        raise UserError(path, "another process is writing it", "wait for it, or name another file")
     with (
         write_errors_explained(path, "make room or rights, or name another file"),
         replacing(path) as partial,
@@ -136,7 +152,7 @@ def atomic_file(path: Path, overwrite: bool) -> Iterator[IO[str]]:
         yield file
         file.flush()
         os.fsync(file.fileno())
-        check_output(path, overwrite)  # again: a file of this name may have appeared meanwhile
+        _check_free(path, overwrite)  # again: a file of this name may have appeared meanwhile
 
 
 # -- Directories -----------------------------------------------------------------------------------------------

@@ -6,8 +6,10 @@ forger, who would forge the sums too, no hash beside the files helps.
 
 from __future__ import annotations
 
+import os
 import stat
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from determined_ner.errors import UserError
@@ -29,10 +31,13 @@ def write_checksums(directory: Path, name: str = CHECKSUMS_FILE) -> None:
     write_json(own, sums)
 
 
-def check_files(directory: Path) -> None:
+def check_files(directory: Path, may_lack: Sequence[str] = ()) -> None:
     """Check that all files are as they were written; others may have come.
 
     A directory without checksums, of an earlier version, is taken as it is.
+
+    Args:
+        may_lack: patterns of names of files that may be gone.
 
     Raises:
         UserError: naming the first file that is missing, another, or none (a pipe, say, which is not waited for).
@@ -45,6 +50,8 @@ def check_files(directory: Path) -> None:
     for name, recorded in (sums or {}).items():
         match recorded:
             case [int(size), int(value)] if not (Path(name).is_absolute() or ".." in Path(name).parts):
+                if not os.path.lexists(directory / name) and any(map(Path(name).match, may_lack)):
+                    continue
                 files.append((directory / name, value))
                 _check_size(directory / name, size)
             case _:

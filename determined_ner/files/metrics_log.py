@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from determined_ner.errors import UserError
-from determined_ner.files.atomic import write_text
+from determined_ner.files.atomic import check_is_file, write_text
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -41,8 +41,7 @@ class MetricsLog:
         """
         if not self.path.exists():
             return []
-        if not self.path.is_file():
-            raise UserError(self.path, "is no file, but a directory, a pipe or a device", "copy the run again")
+        check_is_file(self.path, "the run")
         lines = self.path.read_bytes().split(b"\n")
         reports = []
         for number, line in enumerate(lines, 1):

@@ -9,6 +9,7 @@ from typing import Any
 
 from determined_ner.errors import write_errors_explained
 from determined_ner.files.atomic import replacing_directory, write_json
+from determined_ner.files.checksums import write_checksums
 from determined_ner.hub import quiet_transformers
 from determined_ner.model.weights import load_weights
 from determined_ner.report.curves import plot_curves
@@ -46,6 +47,7 @@ def finish(folder: RunFolder, training: Training, seconds: float) -> None:
         with quiet_transformers():
             training.model.save_pretrained(partial)
         training.write_description(partial)
+        write_checksums(partial)
 
     test = training.score("test") if "test" in training.corpus.splits else None
     validations = [report for report in reports if report["kind"] == "validation"]

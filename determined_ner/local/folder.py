@@ -21,7 +21,7 @@ from determined_ner.settings.experiment import override_config, read_config
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.run_config import read_config_as_given, write_config
-from determined_ner.training.run_folder import LOCK_FILE, RUN_NAMES
+from determined_ner.training.run_folder import LOCK_FILE, RUN_NAMES, RunFolder
 
 RESUMABLE = {
     *("backend", "precision", "use_apex_amp", "apex_opt_level", "evaluate_with_ort"),
@@ -66,21 +66,23 @@ def open_folder(arguments: argparse.Namespace) -> Iterator[OpenedFolder]:
     with contextlib.ExitStack() as stack:
         if folder is None:
             assert config is not None
-            folder = _enter_named_folder(stack, str(config.get("name") or "ner"), resume)
+            folder = enter_named_folder(stack, str(config.get("name") or "ner"), resume)
         where = "--resume" if resume else f"--output-dir {folder}"
         if resume and not folder.is_dir():
-            raise _nothing_to_resume(folder)
+            raise nothing_to_resume(folder)
         if not resume:
-            _enter_folder(stack, folder, where)
-        stack.enter_context(_held(folder))
-        for directory in (folder, folder / "checkpoints", folder / "figures"):
-            remove_litter(directory)
+            enter_folder(stack, folder, where)
+        stack.enter_context(held(folder))
+        remove_litter(folder)
         if resume:
             saved = read_config_as_given(folder)
             if saved is None:
-                raise _nothing_to_resume(folder)
+                raise nothing_to_resume(folder)
+            RunFolder(folder).check_places()
+            for directory in ("checkpoints", "figures"):
+                remove_litter(folder / directory)
             config = config or override_config(saved, arguments.overrides)
-            _check_same(saved, config, folder)
+            check_same(saved, config, folder)
             if not arguments.config_file:
                 _check_trust(config, arguments.overrides)
         else:
@@ -92,11 +94,19 @@ def open_folder(arguments: argparse.Namespace) -> Iterator[OpenedFolder]:
         yield OpenedFolder(folder, config)
 
 
-def _nothing_to_resume(folder: Path) -> UserError:
+def nothing_to_resume(folder: Path) -> UserError:
+    """What is raised where ``--resume`` has nothing to go on with."""
+    if (folder / fold_name(1)).is_dir():
+        return UserError("--resume", f"{folder} holds the folds of a training", "add --folds K, as it was started with")
     return UserError("--resume", f"{folder} holds no run to go on with", "start it without --resume")
 
 
-def _enter_named_folder(stack: contextlib.ExitStack, name: str, resume: bool) -> Path:
+def fold_name(fold: int) -> str:
+    """Name of the run's folder of a fold, counted from 1, in the folder of all."""
+    return f"fold-{fold}"
+
+
+def enter_named_folder(stack: contextlib.ExitStack, name: str, resume: bool) -> Path:
     """runs/NAME, runs/NAME-2, …: the newest there is to resume, else the next free one, made and so taken."""
     slug = re.sub(r"[^\w.-]+", "-", name)[:100].strip("-.") or "ner"
     slug = slug.encode()[:240].decode(errors="ignore")  # a number follows, and the file system counts bytes
@@ -118,7 +128,7 @@ def _enter_named_folder(stack: contextlib.ExitStack, name: str, resume: bool) ->
         folder = Path("runs") / f"{slug}-{number}"
 
 
-def _enter_folder(stack: contextlib.ExitStack, folder: Path, where: str) -> None:
+def enter_folder(stack: contextlib.ExitStack, folder: Path, where: str) -> None:
     """
     Raises:
         UserError: it is a file, or cannot be made.
@@ -143,7 +153,7 @@ def _check_free(folder: Path, where: str) -> None:
 
 
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> Iterator[None]:
     """As `lock_folder`; a lock file that was made for a mistake goes again, unless something of a run was written."""
     lock = folder / LOCK_FILE
     made = not os.path.lexists(lock)
@@ -211,7 +221,7 @@ def _check_trust(config: dict[str, Any], overrides: list[str]) -> None:
         )
 
 
-def _check_same(saved: dict[str, Any], config: dict[str, Any], folder: Path) -> None:
+def check_same(saved: dict[str, Any], config: dict[str, Any], folder: Path) -> None:
     """A continuation that trains otherwise would be neither the old run nor a new one; it may train longer.
 
     Raises:

@@ -33,6 +33,7 @@ from determined_ner.local.folder import OpenedFolder, open_folder
 from determined_ner.local.processes import joined_processes, on_chief
 from determined_ner.local.progress import Progress
 from determined_ner.logs import set_up_logging
+from determined_ner.masks import shown
 from determined_ner.model.checkpoint import checkpoint_name
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.settings.loop import REPORTING_BATCHES, Duration, parse_loop
@@ -71,6 +72,7 @@ def _train(
     settings = parse_settings(config.get("hyperparameters"), config.get("data"))
     check_batch_size(settings.hparams.global_batch_size, processes.size)
     loop = parse_loop(config, settings)
+    _check_beginning(config)
     if loop.profiling and chief:
         logger.warning("profiling.enabled: has no meaning here: the profiler reports to a cluster's master")
     resumed = on_chief(processes, lambda: folder.begin(resume))
@@ -115,11 +117,28 @@ def _train(
         try:
             controller.run()
         except DivergedError as error:
-            raise UserError(folder.checkpoints, error.problem, error.remedy) from None
+            good = None if error.good is None else str(folder.checkpoints / error.good)
+            raise DivergedError(error.what, good, error.remedy) from None
         finally:
             progress.close()
         if chief:
             finish(folder, training, time.perf_counter() - started)
+
+
+def _check_beginning(config: dict[str, Any]) -> None:
+    """
+    Raises:
+        UserError: it is to begin with weights that a cluster's master has.
+    """
+    for name in ("source_checkpoint_uuid", "source_trial_id"):
+        value = (config.get("searcher") or {}).get(name)
+        if value is not None:
+            raise UserError(
+                f"searcher.{name}",
+                f"{shown(value)} is known to a cluster alone, and this run is not on one",
+                "make a model directory of the checkpoint (determined-ner export UUID --output DIR) and name that in "
+                "hyperparameters.pretrained_model_name_or_path",
+            )
 
 
 def _keep_config(folder: RunFolder, config: dict[str, Any]) -> None:

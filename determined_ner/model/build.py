@@ -15,7 +15,7 @@ from determined_ner.errors import HyperparameterError
 from determined_ner.hub import Pretrained, quiet_transformers
 from determined_ner.model.config_file import read_config
 from determined_ner.model.head import check_labels, take_rows
-from determined_ner.model.weights import check_finite, stored_bytes
+from determined_ner.model.weights import check_finite, check_model_files, stored_bytes
 
 if TYPE_CHECKING:  # who only tags needs no pydantic
     from determined_ner.settings.hyperparameters import Hyperparameters
@@ -213,6 +213,7 @@ def _load_weights(config: Any, hparams: Hyperparameters) -> tuple[Any, dict[str,
         "fetch its files again if they are damaged, cut short or git-lfs pointers, "
         "or set use_pretrained_weights: false to train from random ones"
     )
+    check_model_files(Path(source.location()))
     check_size(config, source)
     with quiet_transformers(), source.loading("no weights can be loaded", remedy):
         model, info = transformers.AutoModelForTokenClassification.from_pretrained(

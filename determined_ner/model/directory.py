@@ -13,16 +13,15 @@ from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
 from determined_ner.data.words import WordSplitting
 from determined_ner.errors import UserError, first_line
 from determined_ner.files.atomic import read_json
-from determined_ner.files.checksums import CHECKSUMS_FILE
-from determined_ner.hub import Pretrained
+from determined_ner.hub import Pretrained, asks_for_code
 from determined_ner.model.build import check_size, check_vocabulary, longest_window, untrained_model, window_size
-from determined_ner.model.checkpoint import STATE_FILE, check_checkpoint
+from determined_ner.model.checkpoint import STATE_FILE, TRIAL_STATE_FILE, check_checkpoint
 from determined_ner.model.config_file import read_config
 from determined_ner.model.inference import OnnxModel, TorchModel, find_device
 from determined_ner.model.onnx_session import open_session, read_labels
 from determined_ner.model.probe import check_behaviour
 from determined_ner.model.settings_file import check_described
-from determined_ner.model.weights import check_finite, load_token_classifier, load_weights
+from determined_ner.model.weights import check_finite, check_model_files, load_token_classifier, load_weights
 from determined_ner.tags.labels import Labels, label_scheme
 from determined_ner.tags.schemes import Scheme
 
@@ -61,8 +60,10 @@ class ModelDirectory:
             UserError: the directory is missing, incomplete, damaged, or holds a model of another task.
         """
         self.path = path
-        if (path / STATE_FILE).exists() or (path / CHECKSUMS_FILE).exists():
+        if any((path / name).exists() for name in (STATE_FILE, TRIAL_STATE_FILE)):
             check_checkpoint(path)
+        else:
+            check_model_files(path)
         self._remedy = remedy
         self._source = Pretrained(str(path), trust_remote_code=trust_remote_code)
         self.config = self._load_config()
@@ -167,13 +168,8 @@ class ModelDirectory:
         except UserError:
             raise
         except Exception as error:  # of the library, which says in dozens of ways what it cannot read
-            if found.get("auto_map") and not self._source.trust_remote_code:
-                raise UserError(
-                    path,
-                    "its model needs Python code of its own, which runs only if you allow it",
-                    "read the code, then allow it with --trust-remote-code (in Python: trust_remote_code=True; in the "
-                    "config of a batch inference: hyperparameters.trust_remote_code: true)",
-                ) from error
+            if asks_for_code(error):
+                raise self._source.needs_code() from error
             raise self._unreadable("config.json", error) from error
         architectures = found.get("architectures") or []
         # (A checkpoint's config still names the class that the encoder came from; there the weights tell.)

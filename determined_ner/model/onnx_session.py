@@ -44,7 +44,7 @@ def open_session(path: Path, threads: int | None = None, remedy: str = EXPORT_AG
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of a dozen kinds, one for each way to be broken
-        raise UserError(path, f"cannot be opened by onnxruntime: {first_line(error)[:200]}", remedy) from error
+        raise UserError(path, f"cannot be opened by onnxruntime: {first_line(error)}", remedy) from error
     inputs, outputs = ({x.name for x in xs} for xs in (session.get_inputs(), session.get_outputs()))
     if inputs != set(INPUTS) or outputs != {OUTPUT}:
         raise UserError(

@@ -50,7 +50,7 @@ def check_behaviour(
         except Exception as error:  # as many kinds as architectures
             raise source.refused(
                 f"is a model of type {model.config.model_type!r}, which cannot compute a text of {max(sizes)} pieces: "
-                f"{first_line(error)[:300]}",
+                f"{first_line(error)}",
                 REMEDY,
             ) from error
         return output

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 import transformers
 
 from determined_ner.errors import UserError, first_line
+from determined_ner.files.checksums import CHECKSUMS_FILE, check_files
 from determined_ner.hub import Pretrained, quiet_transformers
 from determined_ner.model.checkpoint import STATE_FILE
 
@@ -30,6 +30,23 @@ def count_stored_tensors(folder: Path) -> int:
         except Exception:  # of many kinds; whoever loads the file says what is wrong with it
             continue
     return count
+
+
+def check_model_files(folder: Path) -> None:
+    """Compare the files of a model directory with the checksums beside them, before anything of it is read.
+
+    One without checksums, as others make them, is taken as it is. Weights in the form that is not used may be gone.
+
+    Raises:
+        UserError: naming a file that is another.
+    """
+    if not (folder / CHECKSUMS_FILE).exists():
+        return
+    try:
+        check_files(folder, may_lack=("*.safetensors", "*.onnx"))
+    except UserError as error:
+        remedy = f"copy the model directory again, or remove its {CHECKSUMS_FILE} if you changed it yourself"
+        raise UserError(error.where, error.problem, remedy) from None
 
 
 def find_infinite_weight(model: torch.nn.Module) -> str | None:
@@ -114,6 +131,5 @@ def load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
 
 
 def unloadable(file: Path, error: Exception) -> UserError:
-    """What is said of a file of a checkpoint that cannot be loaded; torch's advice to load it unsafely is left out."""
-    reason = "it is no file of plain tensors" if isinstance(error, pickle.UnpicklingError) else first_line(error)
-    return UserError(file, f"is damaged, or of another model: {reason}", "copy the checkpoint again")
+    """What is said of a file of a checkpoint that cannot be loaded."""
+    return UserError(file, f"is damaged, or of another model: {first_line(error)}", "copy the checkpoint again")

@@ -7,6 +7,8 @@ text    one text a line → one JSON object a line: the text and ``predicted_ent
 conll   columns, one word a line → the same lines, those of words with the tag as one more column
 jsonl   objects → the same with ``predicted_entities`` (if the text is a string) or ``predicted_tags`` (if it is a list
         of words)
+
+With ``--to`` it is what an annotation tool imports, or words and tags, whatever INPUT is (`data.writers`).
 """
 
 from __future__ import annotations
@@ -14,16 +16,19 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import IO, TYPE_CHECKING
 
+from determined_ner.data.writers.open import check_target, open_output
 from determined_ner.errors import UserError, standard_output
-from determined_ner.files.atomic import atomic_file, check_output
+from determined_ner.files.atomic import atomic_file
 from determined_ner.masks import printable
 from determined_ner.predict.inputs import open_input
+from determined_ner.tags.schemes import split_tag
 
 if TYPE_CHECKING:
+    from determined_ner.predict.inputs import Item
     from determined_ner.tagging.tagged import Tagged
     from determined_ner.tagging.tagger import Tagger
 
@@ -97,10 +102,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(
             "--onnx-file", f"{arguments.onnx_file!r} needs --backend onnx", "add that, or leave the file out"
         )
-    if arguments.output:
-        check_output(arguments.output, arguments.overwrite)  # before the model is loaded; it is checked again below
-    else:
-        standard_output()
+    check_target(arguments.output, arguments.to, arguments.overwrite)  # before the model is loaded, and below again
     columns = (arguments.text_column, arguments.label_column)
     with open_input(arguments.input, arguments.format, *columns) as (format_, read_items, share):
         from determined_ner.tagging.tagger import in_buffers  # takes seconds, and a mistyped path need not wait for it
@@ -108,19 +110,48 @@ def run(arguments: argparse.Namespace) -> None:
         tagger = _load_tagger(arguments)
         described = f"read as {format_}; {len(tagger.labels)} labels, {tagger.scheme.value}"
         print(printable(f"{arguments.input}: {described}"), file=sys.stderr)
-        output: AbstractContextManager[IO[str]] = (
-            atomic_file(arguments.output, arguments.overwrite) if arguments.output else nullcontext(standard_output())
-        )
         progress = _Progress(share)
         document = (lambda item: item.document) if tagger.whole_documents else None
-        with output as file:
+        with _opened_output(arguments, tagger) as (write, remarks):
             for buffer in in_buffers(read_items(tagger.cut), lambda item: len(item.words), document):
                 words, documents = [item.words for item in buffer], [item.document for item in buffer]
                 tagged = tagger.tag(words, documents, progress.add_words)
-                file.write("".join(item.format_result(tagged, i) for i, item in enumerate(buffer)))
-                file.flush()
+                write(buffer, tagged)
                 progress.add_texts(tagged)
         progress.close(str(arguments.output or "standard output"))
+        for remark in remarks():
+            print(printable(remark), file=sys.stderr)
+
+
+@contextmanager
+def _opened_output(
+    arguments: argparse.Namespace, tagger: Tagger
+) -> Iterator[tuple[Callable[[list[Item], Tagged], None], Callable[[], list[str]]]]:
+    """What writes the texts of a buffer with what was predicted for them, and what then remains to be said."""
+    if arguments.to is None:
+        file: AbstractContextManager[IO[str]] = (
+            atomic_file(arguments.output, arguments.overwrite) if arguments.output else nullcontext(standard_output())
+        )
+        with file as stream:
+
+            def write_lines(buffer: list[Item], tagged: Tagged) -> None:
+                stream.write("".join(item.format_result(tagged, i) for i, item in enumerate(buffer)))
+                stream.flush()
+
+            yield write_lines, list
+        return
+    folder = arguments.model_dir.absolute()
+    model = folder.parent.name if folder.name == "model" else folder.name  # runs/NAME/model
+    types = [parts[1] if (parts := split_tag(label)) else label for label in tagger.labels if label != "O"]
+    with open_output(arguments.output, arguments.to, arguments.overwrite, model, types) as output:
+
+        def write_texts(buffer: list[Item], tagged: Tagged) -> None:
+            for i, item in enumerate(buffer):
+                if (text := item.labelled(tagged, i)) is not None:
+                    output.write(text)
+            output.flush()
+
+        yield write_texts, output.writer.remarks
 
 
 def _load_tagger(arguments: argparse.Namespace) -> Tagger:

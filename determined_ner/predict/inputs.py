@@ -20,9 +20,12 @@ from determined_ner.data.readers.conll_columns import find_columns
 from determined_ner.data.readers.formats import json_object
 from determined_ner.data.readers.lines import BLANK, Line, open_unpacked, peek, read_lines
 from determined_ner.data.readers.messages import shown
-from determined_ner.data.readers.open import find_files, format_of
+from determined_ner.data.readers.open import find_files, format_of, other_than_columns
 from determined_ner.data.readers.sentences import DOCUMENT_NAMES, TEXT_NAMES, Choice, DocumentCounter, known_name
+from determined_ner.data.writers.labelled import LabelledSpan, LabelledText, join_words
+from determined_ner.data.writers.spans import ENTITIES_KEY
 from determined_ner.errors import UserError
+from determined_ner.tags.schemes import to_iob2
 
 if TYPE_CHECKING:
     from determined_ner.tagging.tagged import Tagged
@@ -32,7 +35,6 @@ Format = Literal["text", "conll", "jsonl"]
 STDIN = Path("<standard input>")
 """Stands for the path of standard input in messages."""
 TAGS_KEY = "predicted_tags"
-ENTITIES_KEY = "predicted_entities"
 
 
 Cut: TypeAlias = "Callable[[str], RawText]"
@@ -56,17 +58,22 @@ class Item(Protocol):
             index: which of those texts this is.
         """
 
+    def labelled(self, tagged: Tagged, index: int) -> LabelledText | None:
+        """The text with what was predicted for it, the arguments being those of `format_result`; None: it is none."""
+
 
 class TextRow:
     """Raw text: a line of a plain text file, or a string of JSON Lines."""
 
-    def __init__(self, raw: RawText, line: str, document: int) -> None:
+    def __init__(self, raw: RawText, line: str, document: int, marked: bool = False) -> None:
         """
         Args:
             line: the JSON object to which the entities are added.
+            marked: whether the input says which document it belongs to.
         """
         self._raw = raw
         self._line = line
+        self._marked = marked
         self.document = document
         self.words = raw.words
 
@@ -75,6 +82,9 @@ class TextRow:
         for entity in entities:
             entity["score"] = round(entity["score"], 6)
         return _with_key(self._line, ENTITIES_KEY, entities)
+
+    def labelled(self, tagged: Tagged, index: int) -> LabelledText:
+        return _labelled(self._raw.text, self._raw.offsets, tagged, index, self.document if self._marked else None)
 
 
 @dataclass
@@ -85,9 +95,14 @@ class WordsRow:
     line: str
     """The object as it was read."""
     document: int
+    marked: bool
+    """Whether the input says which document it belongs to."""
 
     def format_result(self, tagged: Tagged, index: int) -> str:
         return _with_key(self.line, TAGS_KEY, tagged.tags[index])
+
+    def labelled(self, tagged: Tagged, index: int) -> LabelledText:
+        return _labelled(*join_words(self.words), tagged, index, self.document if self.marked else None)
 
 
 @dataclass
@@ -100,12 +115,35 @@ class ColumnLines:
     separator: str
     """Between columns."""
     document: int
+    marked: bool
+    """Whether the input says which document it belongs to."""
 
     def format_result(self, tagged: Tagged, index: int) -> str:
         tags = iter(tagged.tags[index])
         return "".join(
             f"{line}{self.separator}{next(tags)}\n" if holds_word else f"{line}\n" for line, holds_word in self.lines
         )
+
+    def labelled(self, tagged: Tagged, index: int) -> LabelledText | None:
+        if not self.words:  # lines after the last sentence
+            return None
+        return _labelled(*join_words(self.words), tagged, index, self.document if self.marked else None)
+
+
+def _labelled(
+    text: str, words: list[tuple[int, int]], tagged: Tagged, index: int, document: int | None
+) -> LabelledText:
+    """A text with what was predicted for it.
+
+    Args:
+        words: (start, end) of each, in characters.
+        document: None: the input does not say which one it belongs to.
+    """
+    spans = [
+        LabelledSpan(words[first][0], words[end - 1][1], entity_type, tagged.score(index, first, end))
+        for entity_type, first, end in tagged.spans[index]
+    ]
+    return LabelledText(text, words, spans, to_iob2(tagged.tags[index], tagged.scheme)[0], document)
 
 
 def _with_key(line: str, key: str, value: object) -> str:
@@ -153,15 +191,16 @@ def read_json_lines(lines: Iterator[Line], cut: Cut, column: str | None, path: P
             if key in row:
                 raise UserError(where, f"has {key!r} already", "drop or rename it")
         document_column = known_name(names, DOCUMENT_NAMES)
-        if document_column is None:
+        marked = document_column is not None
+        if not marked:
             documents.mark()
         document = documents.number(None if document_column is None else row[document_column])
         value = row[name]
         _check_characters(row, where)
         if isinstance(value, str):
-            yield TextRow(cut(value), line, document)
+            yield TextRow(cut(value), line, document, marked)
         elif isinstance(value, list) and all(isinstance(word, str) for word in value):
-            yield WordsRow(value, line, document)
+            yield WordsRow(value, line, document, marked)
         else:
             raise UserError(
                 where,
@@ -182,8 +221,11 @@ def _check_characters(row: dict[str, Any], where: str) -> None:
         raise UserError(where, f"{bad!a} is half a character (a lone surrogate)", "write the whole one") from None
 
 
-def read_columns(lines: Iterator[Line], columns: Columns, path: Path) -> Iterator[Item]:
+def read_columns(lines: Iterator[Line], columns: Columns, path: Path, marked: bool) -> Iterator[Item]:
     """Every sentence is a text; all lines are kept, and that of a word gets its tag as one more column.
+
+    Args:
+        marked: whether the file says where documents begin.
 
     Raises:
         UserError: a line without a word, or with another number of columns.
@@ -194,7 +236,7 @@ def read_columns(lines: Iterator[Line], columns: Columns, path: Path) -> Iterato
     kept: list[tuple[str, bool]] = []
 
     def sentence() -> Item:
-        return ColumnLines(words, kept, columns.separator, documents.number(key))
+        return ColumnLines(words, kept, columns.separator, documents.number(key), marked)
 
     for number, text in lines:
         cells = columns.cells((number, text), path)
@@ -268,14 +310,18 @@ def open_input(
         if chosen == "text":
             if format_ is None:
                 head, lines = peek(lines)
+                _refuse_annotations(head, path)
                 _refuse_columns(head, path)
             yield chosen, partial(read_text, lines), share
         elif chosen == "jsonl":
             yield chosen, lambda cut: read_json_lines(lines, cut, text_column, path), share
         else:
             head, lines = peek(lines)
+            if text_column is None:
+                _refuse_annotations(head, path)
             columns = find_columns(head, _choice(text_column, label_column), path)
-            yield chosen, lambda cut: read_columns(lines, columns, path), share
+            marked = columns.document is not None or any(begins_document(text) for _, text in head)
+            yield chosen, lambda cut: read_columns(lines, columns, path, marked), share
 
 
 def _one_file(name: str) -> Path:
@@ -306,6 +352,19 @@ def _choice(text_column: str | None = None, label_column: str | None = None) -> 
         label_option="--label-column",
         document_option="its header",  # no option names it
     )
+
+
+def _refuse_annotations(head: list[Line], path: Path) -> None:
+    """Refuse what annotation tools write: numbers of its tokens, or its marks, would be tagged as words.
+
+    Raises:
+        UserError: it is such a file.
+    """
+    kind = other_than_columns(head, path)
+    if kind is not None:
+        raise UserError(
+            path, f"holds {kind}, which is not read here", f"run determined-ner convert {path} NEW.jsonl, and tag that"
+        )
 
 
 def _refuse_columns(head: list[Line], path: Path) -> None:

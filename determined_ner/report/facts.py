@@ -147,8 +147,8 @@ def find_facts(tagged: TaggedText) -> Facts:
         unit=unit,
         units=len(starts) - 1,
         evaluated=evaluate(tagged.gold, tagged.tags, tagged.sentences, table),
-        headline=_headline(tagged, tagged.tags),
-        headline_decoded=_headline(tagged, tagged.decoded),
+        headline=headline(tagged, tagged.tags),
+        headline_decoded=headline(tagged, tagged.decoded),
         decoding_changes=int(np.count_nonzero(tagged.tags != tagged.decoded)),
         per_type=_type_rows(tagged, matching, counts),
         kinds={kind: int(np.count_nonzero(matching.kind == kind)) for kind in MistakeKind},
@@ -195,8 +195,8 @@ def _strict_spans(tagged: TaggedText, tags: NDArray[Any]) -> Spans:
     return entity_spans(tags, tagged.sentences, tagged.table, Scheme.IOB2)
 
 
-def _headline(tagged: TaggedText, tags: NDArray[Any]) -> dict[str, Score]:
-    """The scores over all types."""
+def headline(tagged: TaggedText, tags: NDArray[Any]) -> dict[str, Score]:
+    """The scores over all types, with bootstrap intervals."""
     return {name: _score(rows, statistic) for name, (rows, statistic) in headline_counts(tagged, tags).items()}
 
 

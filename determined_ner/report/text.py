@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from determined_ner.data.padding import Padding, evaluation_padding
 from determined_ner.errors import UserError
 from determined_ner.report.tagged_text import Ints, TaggedText
+from determined_ner.tagging.tagged import Tagged
 from determined_ner.tagging.tagger import Tagger, in_buffers
 from determined_ner.tags.entities import TagTable
 from determined_ner.tags.schemes import Scheme
@@ -120,18 +122,11 @@ def tag_text(trained: Trained, name: str, text: LabelledText, labels: tuple[str,
     tags = np.empty(len(text.gold), np.int16)
     decoded = np.empty_like(tags)
     confidence = np.empty(len(tags))
-    done, started = 0, time.perf_counter()
-    document = (lambda s: int(text.documents[s])) if tagger.whole_documents else None
-    with tqdm(total=len(tags), desc=f"tagging with {name}", unit="word", disable=None, leave=False) as bar:
-        for some in in_buffers(range(len(text.words)), lambda s: len(text.words[s]), document):
-            tagged = tagger.tag([text.words[s] for s in some], [int(text.documents[s]) for s in some])
-            here = slice(done, done + len(tagged.ids))
-            best = tagged.logits.argmax(1)
-            tags[here], decoded[here] = ids[best], ids[tagged.ids]
-            confidence[here] = np.take_along_axis(tagged.probabilities, best[:, None], 1)[:, 0]
-            done += len(tagged.ids)
-            bar.update(len(tagged.ids))
-    assert done == len(tags)
+    started = time.perf_counter()
+    for here, tagged in tagged_parts(tagger, name, text):
+        best = tagged.logits.argmax(1)
+        tags[here], decoded[here] = ids[best], ids[tagged.ids]
+        confidence[here] = np.take_along_axis(tagged.probabilities, best[:, None], 1)[:, 0]
     seconds = time.perf_counter() - started
     speed = Speed(seconds, len(tags) / max(seconds, 1e-9), _device())
     tagged_text = TaggedText(
@@ -147,6 +142,26 @@ def tag_text(trained: Trained, name: str, text: LabelledText, labels: tuple[str,
         confidence=confidence,
     )
     return tagged_text, speed
+
+
+def tagged_parts(tagger: Tagger, name: str, text: LabelledText) -> Iterator[tuple[slice, Tagged]]:
+    """Tag the text in parts that fit in memory.
+
+    Args:
+        name: of the model, for the bar.
+
+    Yields:
+        the words of a part, and what is predicted for them.
+    """
+    done = 0
+    document = (lambda s: int(text.documents[s])) if tagger.whole_documents else None
+    with tqdm(total=len(text.gold), desc=f"tagging with {name}", unit="word", disable=None, leave=False) as bar:
+        for some in in_buffers(range(len(text.words)), lambda s: len(text.words[s]), document):
+            tagged = tagger.tag([text.words[s] for s in some], [int(text.documents[s]) for s in some])
+            yield slice(done, done + len(tagged.ids)), tagged
+            done += len(tagged.ids)
+            bar.update(len(tagged.ids))
+    assert done == len(text.gold)
 
 
 def _device() -> str:

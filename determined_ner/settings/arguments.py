@@ -92,6 +92,12 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="continue the newest checkpoint of the run folder, bit for bit, with its settings",
     )
+    parser.add_argument(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="train K times, each time without one of K parts of the training documents, and score that part",
+    )
 
 
 def parse_train_arguments(argv: list[str] | None = None, prog: str = "ner_trial.py") -> argparse.Namespace:

@@ -29,17 +29,23 @@ class DataSettings(Section):
     dataset_revision: str | None = None
     """Branch, tag or commit of a hub dataset; ``refs/convert/parquet`` for datasets that were scripts."""
     train_file: str | None = None
-    """CoNLL columns, CSV, TSV, JSON, JSON Lines or Parquet; a glob takes several files."""
+    """CoNLL columns, CSV, TSV, JSON, JSON Lines or Parquet, or what annotation tools write (brat, WebAnno, PubTator …);
+    a glob takes several files."""
     validation_file: str | None = None
     """Scored once an epoch, unless min_validation_period says otherwise; read by the columns of train_file."""
     validation_split_percentage: Annotated[float, Field(gt=0, lt=100)] | None = None
     """Without validation data: per cent of the training documents that are held out, the same ones each time."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Without validation data: into how many parts the training documents are cut, the same ones each time."""
+    fold: Positive | None = None
+    """Which of the folds is held out, from 1; ``determined-ner train --folds K`` trains with each in turn."""
     test_file: str | None = None
     """Scored once with the best model, at the end of a local run."""
     text_column_name: ColumnName | None = None
     """Column of the words, by name or (CoNLL) number; default: found."""
     label_column_name: ColumnName | None = None
-    """Column of the tags, by name or (CoNLL) number; default: found."""
+    """Column of the tags, by name or (CoNLL) number; of WebAnno a layer (NamedEntity.value), of CoNLL-U a key of the
+    last column; default: found."""
     document_column_name: ColumnName | None = None
     """Column that tells which document a sentence belongs to; default: found (-DOCSTART- and # newdoc tell it too)."""
     sentence_column_name: ColumnName | None = None
@@ -86,7 +92,15 @@ class DataSettings(Section):
     def _one_source(self) -> DataSettings:
         if not self.dataset_name and not self.train_file:
             raise ValueError("give either dataset_name or train_file (and validation_file); got neither")
-        if self.train_file and not self.validation_file and not self.validation_split_percentage:
+        if (self.folds is None) != (self.fold is None) or (self.folds and self.fold and self.fold > self.folds):
+            raise ValueError(f"folds ({self.folds}) and fold ({self.fold}) go together: write fold as 1 to folds")
+        if self.folds and (self.validation_file or self.validation_split_percentage):
+            given = "validation_file" if self.validation_file else "validation_split_percentage"
+            raise ValueError(
+                f"{given} and folds exclude each other, since each fold is validated on what it does not train on: set "
+                f"{given}=null; a glob in train_file takes several files"
+            )
+        if self.train_file and not (self.validation_file or self.validation_split_percentage or self.folds):
             raise ValueError("train_file needs a validation_file, or validation_split_percentage to hold some out")
         if self.validation_file and self.validation_split_percentage:
             raise ValueError("validation_file and validation_split_percentage exclude each other: drop one")

@@ -1,9 +1,57 @@
-"""What people call a tagger with, checked: texts are no words, and words are no texts."""
+"""What people call a tagger with, checked: texts are no words, words are no texts, ``"false"`` is not False."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from numbers import Integral
 from typing import Any
+
+
+def check_flag(name: str, value: Any) -> None:
+    """
+    Raises:
+        TypeError: it is neither True nor False (a text would be taken for True).
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is {_typed(value)}; write {name}=True or {name}=False")
+
+
+def check_count(name: str, value: Any) -> None:
+    """
+    Raises:
+        TypeError: it is neither a whole number nor None.
+        ValueError: it is less than 1.
+    """
+    remedy = f"write a whole number from 1, as {name}=8, or leave it out"
+    if value is not None and not _is_whole(value):
+        raise TypeError(f"{name} is {_typed(value)}; {remedy}")
+    if value is not None and value < 1:
+        raise ValueError(f"{name} is {value}; {remedy}")
+
+
+def checked_documents(documents: Any, count: int) -> Sequence[int]:
+    """The document of each of ``count`` texts.
+
+    Raises:
+        TypeError: they are no whole numbers.
+        ValueError: they are not as many as texts, or decrease.
+    """
+    remedy = "tagger.tag(texts, documents) takes a number for each text that does not decrease, as [0, 0, 1]"
+    if isinstance(documents, str) or not _is_list(documents):
+        raise TypeError(f"documents is {_typed(documents)}; {remedy}")
+    numbers = list(documents)
+    for i, number in enumerate(numbers):
+        if not _is_whole(number):
+            raise TypeError(f"documents[{i}] is {_typed(number)}; {remedy}")
+        if i and number < numbers[i - 1]:
+            raise ValueError(f"documents[{i}] is {number}, after {numbers[i - 1]}; {remedy}")
+    if len(numbers) != count:
+        raise ValueError(f"documents has {len(numbers)} numbers for {count} texts; {remedy}")
+    return numbers
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def checked_texts(texts: Any) -> Iterator[str]:

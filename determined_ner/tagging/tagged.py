@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from determined_ner.tags.schemes import Scheme, from_iob2, split_tag, to_iob2
+from determined_ner.tags.schemes import Scheme, from_iob2, iob2_entities, to_iob2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,11 @@ class Tagged:
         """(N,) softmax probability of each word's chosen label."""
         return np.take_along_axis(self.probabilities, self.ids[:, None], 1)[:, 0]
 
+    def score(self, text: int, first: int, end: int) -> float:
+        """The score of an entity: the mean of those of its words, ``first`` up to ``end`` of a text."""
+        begin = int(self.starts[text])
+        return float(self.scores[begin + first : begin + end].mean())
+
     @cached_property
     def tags(self) -> list[list[str]]:
         """The tags of each text, one a word, in ``scheme``."""
@@ -83,12 +88,7 @@ class Tagged:
             if self.label_scheme is Scheme.PLAIN:
                 spans.extend((name, i, i + 1) for i, name in enumerate(names))
             elif any(name != "O" for name in names):
-                for i, tag in enumerate(to_iob2(names, self.label_scheme)[0]):
-                    prefix, entity_type = split_tag(tag) or ("O", "")
-                    if prefix == "B":
-                        spans.append((entity_type, i, i + 1))
-                    elif prefix == "I":
-                        spans[-1] = (entity_type, spans[-1][1], i + 1)
+                spans = iob2_entities(to_iob2(names, self.label_scheme)[0])
             found.append(spans)
         return found
 

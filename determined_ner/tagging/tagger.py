@@ -29,7 +29,7 @@ from determined_ner.data.windows import CutTexts, cut_windows, window_room
 from determined_ner.data.words import WordSplitting
 from determined_ner.model.directory import ONNX_FILE, Backend, ModelDirectory
 from determined_ner.model.inference import Model
-from determined_ner.tagging.arguments import checked_texts, checked_words
+from determined_ner.tagging.arguments import check_count, check_flag, checked_documents, checked_texts, checked_words
 from determined_ner.tagging.tagged import Entity, Tagged
 from determined_ner.tagging.words import RawText
 from determined_ner.tags.decoding import allowed_transitions, best_tags
@@ -77,10 +77,10 @@ class Tagger:
 
         Raises:
             HyperparameterError: a stride that leaves no room.
-            ValueError: a batch size that is none.
+            TypeError, ValueError: a batch size that is none, or a choice that is neither True nor False.
         """
-        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-            raise ValueError(f"batch_size {batch_size!r} must be a whole number from 1, or None")
+        check_count("batch_size", batch_size)
+        check_flag("constrained", constrained)
         self.labels = tuple(labels)
         self.label_scheme = label_scheme
         self.scheme = scheme
@@ -120,8 +120,13 @@ class Tagger:
 
         Raises:
             UserError: something is missing in the directory or wrong with it.
-            ValueError: no such backend, device or batch size.
+            TypeError: a number that is none, or a choice that is neither True nor False.
+            ValueError: no such backend, device, batch size or number of threads.
         """
+        for name, number in (("batch_size", batch_size), ("threads", threads)):
+            check_count(name, number)
+        for name, choice in (("constrained", constrained), ("trust_remote_code", trust_remote_code)):
+            check_flag(name, choice)
         if backend not in get_args(Backend):
             raise ValueError(f"backend {backend!r} must be one of {', '.join(map(repr, get_args(Backend)))}")
         directory = ModelDirectory(Path(model_dir).expanduser(), trust_remote_code=trust_remote_code)
@@ -198,9 +203,10 @@ class Tagger:
 
         Raises:
             TypeError: raw texts, one text's words instead of a list of texts, or something else.
-            ValueError: half a character (a lone surrogate).
+            ValueError: half a character (a lone surrogate); documents that decrease, or are not as many as the texts.
         """
-        return self._tag(checked_words(texts), documents, progress)
+        words = checked_words(texts)
+        return self._tag(words, documents if documents is None else checked_documents(documents, len(words)), progress)
 
     def _tag(
         self,

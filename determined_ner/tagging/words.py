@@ -27,9 +27,8 @@ class RawText:
             index: which of those texts this is.
         """
         found = []
-        begin = int(tagged.starts[index])
         for entity_type, first, end in tagged.spans[index]:
             start, stop = self.offsets[first][0], self.offsets[end - 1][1]
-            score = float(tagged.scores[begin + first : begin + end].mean())
+            score = tagged.score(index, first, end)
             found.append(Entity(entity_type, self.text[start:stop], start, stop, score))
         return found

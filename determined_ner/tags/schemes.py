@@ -170,6 +170,23 @@ def from_iob2(tags: Sequence[str], scheme: Scheme) -> list[str]:
     return spelled
 
 
+def iob2_entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
+    """The entities of one document's IOB2 tags, as (type, first word, word after the last).
+
+    Tags that IOB2 does not allow are read as `to_iob2` reads them.
+
+    Raises:
+        ValueError: a tag that is no entity tag.
+    """
+    entities: list[tuple[str, int, int]] = []
+    for i, (prefix, entity_type) in enumerate(_read_tags(tags)):
+        if prefix == "B":
+            entities.append((entity_type, i, i + 1))
+        elif prefix == "I":
+            entities[-1] = (entity_type, entities[-1][1], i + 1)
+    return entities
+
+
 def _read_tags(tags: Iterable[str]) -> list[tuple[str, str]]:
     """Read tags of any scheme as valid IOB2 pairs of prefix and type, by the rule that `to_iob2` states."""
     words = []

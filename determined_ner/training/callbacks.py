@@ -153,10 +153,8 @@ class StopWhereDiverged(pytorch.PyTorchCallback):
         cures = [f"a lower hyperparameters.learning_rate (it is {hparams.learning_rate:g})", "a longer warmup_ratio"]
         cures += ["precision: bf16 or fp32"] if hparams.precision == "fp16" or hparams.use_apex_amp else []
         cures += ["max_grad_norm: 1.0"] if not hparams.max_grad_norm else []
-        good = f"the last good checkpoint is {self._good}" if self._good else "there is no checkpoint yet"
-        error = DivergedError(
-            "", f"{problem}: the training diverged, and {good}", f"start again with {', or '.join(cures)}"
-        )
+        remedy = f"start again with {', or '.join(cures)}"
+        error = DivergedError(f"{problem}: the training diverged", self._good, remedy)
         on_cluster = not isinstance(determined_api.core_context(self._context).train, core.DummyTrainContext)
         searcher = (self._context.get_experiment_config().get("searcher") or {}).get("name")
         if not on_cluster or searcher == "single":
@@ -166,4 +164,15 @@ class StopWhereDiverged(pytorch.PyTorchCallback):
 
 
 class DivergedError(UserError):
-    """Training came to numbers that are none."""
+    """Training came to numbers that are none.
+
+    Attributes:
+        what: happened.
+        good: the newest checkpoint, as the loop names it; None: there is none yet.
+    """
+
+    def __init__(self, what: str, good: str | None, remedy: str) -> None:
+        self.what, self.good = what, good
+        newest = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
+        super().__init__("", f"{what}, and {newest}", remedy)
+        self.args = (what, good, remedy)  # from which a copy is made

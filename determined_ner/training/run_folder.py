@@ -22,6 +22,8 @@ logger = logging.getLogger("determined_ner")
 SUMMARY_FILE = "summary.json"
 """What came out at the end."""
 
+DIRECTORIES = ("checkpoints", "model", "figures", "tensorboard", "cache", "cache/downloads")
+"""Those of a run's folder that a run itself writes to."""
 RUN_NAMES = (
     *(CONFIG_FILE, SECRETS_FILE, METRICS_FILE, SUMMARY_FILE),
     *("checkpoints", "model", "figures", "tensorboard", "cache", "report"),
@@ -43,6 +45,21 @@ class RunFolder:
         self.metrics = MetricsLog(path / METRICS_FILE)
         """Every report."""
 
+    def check_places(self) -> None:
+        """Check that what a run fills, replaces and prunes lies in its own folder; nothing is changed.
+
+        Raises:
+            UserError: a link leads out of it, or something else stands where a run has a directory or a file.
+        """
+        for directory in map(self.path.joinpath, DIRECTORIES):
+            if directory.is_symlink():
+                remedy = "remove the link, and move what it leads to here if it is of the run"
+                raise UserError(directory, f"is a link to {directory.readlink()}, where a run has a directory", remedy)
+            if os.path.lexists(directory) and not directory.is_dir():
+                raise UserError(directory, "is no directory, as a run has there", "remove it")
+        if (self.path / SUMMARY_FILE).is_dir():
+            raise UserError(self.path / SUMMARY_FILE, "is a directory, where a run has a file", "remove it")
+
     def begin(self, resume: bool) -> int | None:
         """Make ready to train.
 
@@ -56,11 +73,6 @@ class RunFolder:
         Raises:
             UserError: something in the folder is damaged; then nothing was changed.
         """
-        for directory in map(self.path.joinpath, ("checkpoints", "model", "figures", "tensorboard", "cache")):
-            if os.path.lexists(directory) and not directory.is_dir():
-                raise UserError(directory, "is no directory, as a run has there", "remove it")
-        if (self.path / SUMMARY_FILE).is_dir():
-            raise UserError(self.path / SUMMARY_FILE, "is a directory, where a run has a file", "remove it")
         self.checkpoints.mkdir(exist_ok=True)
         if not resume:
             return None

@@ -43,6 +43,8 @@ from determined_ner.training.metrics import EvaluationMetrics
 logger = logging.getLogger("determined_ner")
 T = TypeVar("T")
 
+MANY_PARTED = 0.1
+"""Share of the tagged words from which on it is worth a word that tagging raw text gives them otherwise."""
 DEFAULT_CACHE = Path("~/.cache/determined_ner")
 """Where tokenized data is kept unless ``data.cache_dir`` says otherwise; a local run keeps it in its folder."""
 
@@ -314,8 +316,8 @@ class Training:
                 f"{len(split.windows) - 1:,} windows of at most {self.max_seq_length} pieces"
             )
         logger.info(f"tags: {self.labels.scheme.value}, {len(self.labels.names)} labels: {' '.join(self.labels.names)}")
-        if self.data.word_splitting == "auto" and self.corpus.word_splitting == "whitespace":
-            logger.info("words: raw text will be cut at white space alone, as the words of train were")
+        if splitting := self._describe_splitting():
+            logger.info(splitting)
         hparams, slots, loop = self.settings.hparams, self.slots.size, self.loop
         logger.info(
             f"model: {hparams.pretrained_model_name_or_path}, {self.parameters / 1e6:.1f} M parameters, "
@@ -328,8 +330,26 @@ class Training:
             f"{split_up if slots * self.accumulation_steps > 1 else ''}, seed {self.seed}"
         )
 
+    def _describe_splitting(self) -> str | None:
+        """How raw text will be cut, where that is worth a line: at white space, or many words come out otherwise."""
+        chosen, parted = self.corpus.word_splitting, self.corpus.texts["train"].parted_words()
+        ways = {"rules": "by rules", "whitespace": "at white space alone"}
+        many = parted[chosen] > MANY_PARTED * parted["tagged"]
+        if not many and (chosen == "rules" or self.data.word_splitting != "auto"):
+            return None
+        line = f"words: raw text will be cut {ways[chosen]}"
+        if chosen == "whitespace" and self.data.word_splitting == "auto":
+            line += ", as the words of train were"
+        if many:
+            other = "whitespace" if chosen == "rules" else "rules"
+            line += f"; of {parted['tagged']:,} tagged words that parts {parted[chosen]:,} otherwise where text is "
+            line += f"written as it is printed ({ways[other]}: {parted[other]:,}): determined-ner check shows them"
+        return line
+
     def _data_warnings(self) -> Iterator[str]:
         for split in self.corpus.splits.values():
+            text = self.corpus.texts[split.name]
+            yield from (f"{split.name}: {repairs.describe(text.source)}" for repairs in text.repairs())
             for count, what in (
                 ("unknown_words", f"words without a piece of their own are read as {self.tokenizer.unknown}"),
                 ("cut_words", "words longer than a window are read by their beginning"),

@@ -107,6 +107,8 @@ def find_trained(source: str, downloads: Path, trust_remote_code: bool = False) 
         inside = downloads
     elif not path.is_dir():
         raise UserError(source, "is a file" if path.exists() else "no such directory", REMEDY)
+    elif (path / "fold-1").is_dir():
+        raise UserError(source, "holds the runs of several folds", "name one of them, such as fold-1 in it")
     elif (path / "checkpoints").is_dir() or (path / SUMMARY_FILE).is_file():
         run = RunFolder(path)
         summary = _read_summary(path / SUMMARY_FILE)

@@ -95,7 +95,8 @@ def test_words_that_raw_text_is_cut_into_otherwise_are_told(tmp_path, tiny_encod
     assert report.word_splitting == "rules" and facts.words_cut_otherwise["MAIL"].count == 9
     assert "PER" not in facts.words_cut_otherwise
     (remark,) = [r for r in report.warnings if r.text.startswith("train: words of MAIL 9 of 9")]
-    assert "set data.word_splitting: whitespace" in remark.text
+    counts = "which parts 9 words of entities as text is printed, in the place of 9"
+    assert f"set data.word_splitting: whitespace, {counts}, only if white space parts all words" in remark.text
     assert remark.places[0] == f"{files['train']}:1: word 2: ana@x.org (cut into ana @ x.org)"
     assert "words of entities cut otherwise in raw text 9 (50.0%)" in " ".join(format_report(report).split())
 
@@ -103,6 +104,23 @@ def test_words_that_raw_text_is_cut_into_otherwise_are_told(tmp_path, tiny_encod
     assert report.word_splitting == "whitespace"
     (remark,) = [r for r in report.warnings if r.text.startswith("train: words of PER 9 of 9")]
     assert "part marks from words by spaces" in remark.text and "word 4: Ada" in remark.places[0]
+    assert "(data.word_splitting: rules would part 9 words of entities" in remark.text
+
+
+@pytest.mark.parametrize(("chosen", "better"), [("rules", "whitespace"), ("whitespace", "rules")])
+def test_another_splitting_is_advised_where_it_parts_fewer_words(tmp_path, tiny_encoder, chosen, better):
+    one, two = ("ana@x.org", "Ada") if chosen == "rules" else ("Ada", "ana@x.org")
+    sentences = [[(one, "B-X"), ("and", "O"), (one, "B-X"), (",", "O")]] * 9 + [[(two, "B-X"), (".", "O")]]
+    if chosen == "rules":
+        sentences = [[(word, tag) for word, tag in sentence if word != ","] for sentence in sentences]
+    files = {name: write_conll(tmp_path / f"{name}.conll", sentences) for name in ("train", "validation")}
+    config = write_config(tmp_path / "experiment.yaml", tiny_encoder, files)
+    report = check(config, [f"data.word_splitting={chosen}"], timing=False)
+    (remark,) = [r for r in report.warnings if r.text.startswith("train: words of X ")]
+    parted = report.splits["train"].parted_words
+    assert parted[better] < parted[chosen]
+    counts = f"parts {parted[better]} words of entities as text is printed, in the place of {parted[chosen]}"
+    assert f"set data.word_splitting: {better}, which {counts}" in remark.text
 
 
 def remarks_on(tmp_path, tiny_encoder, sentences) -> str:

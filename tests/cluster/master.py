@@ -313,15 +313,15 @@ class Master:
         """Work out an answer; the result sends it with the function that it is given, and records the request."""
         url = urllib.parse.urlsplit(target)
         query = dict(urllib.parse.parse_qsl(url.query))
-        run, began, body = self.run, time.monotonic(), {}
+        run, began, body, routes = self.run, time.monotonic(), {}, self._routes
         time.sleep(self.delay)
         if (failing := self.failing) is not None:
             self.failed += 1
             return lambda send: send(failing, {})
         try:
-            if (method, url.path) not in self._routes:
+            if (method, url.path) not in routes:
                 raise LookupError("unknown path")
-            in_path, body_class, handler = self._routes[method, url.path]
+            in_path, body_class, handler = routes[method, url.path]
             if token != f"Bearer {TOKEN}":
                 raise PermissionError(f"wrong token {token}")
             body = json.loads(raw or b"{}", parse_constant=_no_constant)
@@ -407,7 +407,14 @@ def _handler(master: Master) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True  # or else each answer waits 40 ms
 
         def _take(self) -> None:
-            raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            length = int(self.headers.get("Content-Length", 0))
+            try:
+                raw = self.rfile.read(length)
+            except ConnectionError:
+                raw = b""
+            if len(raw) < length:  # a node that was killed sent half of it: no request has come
+                self.close_connection = True
+                return
             token = self.headers.get("Grpc-Metadata-x-allocation-token")
             master.take(self.command, self.path, token, raw)(self._send)
 

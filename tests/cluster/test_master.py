@@ -57,6 +57,14 @@ def test_it_refuses_what_it_does_not_know(master: Master) -> None:
     assert len(master.refused) == 6
 
 
+def test_half_a_request_of_a_node_that_was_killed_is_none(master: Master) -> None:
+    with socket.create_connection(("127.0.0.1", master.ports[0]), 10) as killed:
+        killed.sendall(f"POST /api/v1/trials/{TRIAL}/progress HTTP/1.1\r\nContent-Length: 40\r\n\r\n{{".encode())
+        killed.shutdown(socket.SHUT_WR)
+        assert killed.recv(1) == b""
+    assert not master.requests
+
+
 def test_it_remembers_validations(master: Master) -> None:
     best = "/api/v1/experiments/3/searcher/best_searcher_validation_metric"
     assert ask(master, best) == (404, {})

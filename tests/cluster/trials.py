@@ -67,7 +67,7 @@ class Trial:
     def run_well(self, **options: Any) -> Outcome:
         outcome = self.run(**options)
         assert outcome.status == 0, outcome.log
-        assert self.master.refused == []
+        assert not self.master.refused, self.master.refused
         return outcome
 
     def seen(self) -> list[dict[str, Any]]:

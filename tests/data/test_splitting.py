@@ -53,6 +53,13 @@ def test_of_a_mixed_corpus_the_splitting_is_that_which_parts_fewer_tagged_words(
     assert better(NEWS + MAIL * 5) == "whitespace"
 
 
+def test_what_each_splitting_parts_of_printed_text_is_counted():
+    choice = SplittingChoice()
+    for words, tags in (*MAIL, ("Ada , Bo .", "B O B O"), ("no@body here", "O O")):
+        choice.add(words.split(), tags.split())
+    assert choice.parted == {"tagged": 5, "rules": 3, "whitespace": 4}
+
+
 def test_plain_tags_count_all_words():
     assert better([("a@b , c", "X PUNCT X")]) == "rules" and better([("a@b c/d e", "X X X")]) == "whitespace"
 

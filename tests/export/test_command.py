@@ -19,6 +19,7 @@ from determined_ner.model.onnx_export import quantize_onnx
 from determined_ner.model.onnx_session import open_session, read_labels
 from determined_ner.training.trained import find_trained
 from tests.conftest import ROOT, make_sentences, write_conll
+from tests.damage import flip_a_bit, own_copy
 from tests.own_code import OwnCode
 
 onnx = pytest.importorskip("onnx")
@@ -55,6 +56,16 @@ def test_all_files_are_made_checked_and_load(run, tmp_path, capsys):
     summary = json.loads((run / "summary.json").read_text())
     assert summary["best"]["f1"] > 0.9  # or the next line says nothing
     assert [(entity["entity_group"], entity["word"]) for entity in found] == [("PER", "ada bo"), ("LOC", "oslo")]
+
+    text = write_conll(tmp_path / "text.conll", make_sentences(2))
+    predict = ["predict", str(output), str(text), "--backend", "onnx", "--output"]
+    flip_a_bit(output / "model_quantized.onnx")
+    assert cli.main([*predict, str(tmp_path / "refused")]) == 2
+    assert f"{output / 'model_quantized.onnx'}: is damaged: its checksum" in capsys.readouterr().err
+    flip_a_bit(output / "model_quantized.onnx")
+    (output / "model.safetensors").unlink()  # which this backend does not need, and the card is the user's
+    (output / "README.md").write_text((output / "README.md").read_text() + "Edited.\n")
+    assert cli.main([*predict, str(tmp_path / "tagged")]) == 0
 
     card = (output / "README.md").read_text(encoding="utf-8")
     assert f"| f1 | {summary['best']['f1']:.4f} |" in card and f"{summary['test']['f1']:.4f} |" in card
@@ -99,7 +110,7 @@ def test_a_run_that_was_stopped_gives_its_best_checkpoint(run, tmp_path):
 
 def test_the_user_names_the_labelled_text(run, tmp_path, capsys):
     moved = tmp_path / "moved"
-    shutil.copytree(run / "model", moved)
+    own_copy(run / "model", moved)
     settings = json.loads((moved / "ner_settings.json").read_text())
     settings["data"]["train_file"] = settings["data"]["validation_file"] = "gone.conll"
     (moved / "ner_settings.json").write_text(json.dumps(settings))
@@ -115,7 +126,7 @@ def test_the_user_names_the_labelled_text(run, tmp_path, capsys):
 
 def test_text_that_changed_since_the_training_is_warned_of(run, tmp_path, capsys):
     moved = tmp_path / "moved"
-    shutil.copytree(run / "model", moved)
+    own_copy(run / "model", moved)
     settings = json.loads((moved / "ner_settings.json").read_text())
     settings["data"]["validation_file"] = str(write_conll(tmp_path / "new.conll", make_sentences(9, 300)))
     (moved / "ner_settings.json").write_text(json.dumps(settings))
@@ -162,7 +173,7 @@ def test_the_smallest_int8_file_that_loses_little_is_kept(run, tmp_path):
 
 def spoilt(run, tmp_path, source, name, spoil):
     folder = tmp_path / "spoilt"
-    shutil.copytree(run / "model" if source == "model" else checkpoint_of(run), folder)
+    own_copy(run / "model" if source == "model" else checkpoint_of(run), folder)
     (folder / name).write_bytes(spoil((folder / name).read_bytes()))
     return folder
 
@@ -206,7 +217,7 @@ def test_what_is_no_source_is_refused(run, tmp_path, monkeypatch, capsys):
     assert "no token classifier" in refused(capsys, run.parent / "encoder", "--output", "out")
     (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
     assert "without a checkpoint" in refused(capsys, "empty", "--output", "out")
-    shutil.copytree(run / "model", "other")
+    own_copy(run / "model", tmp_path / "other")
     (tmp_path / "other" / "ner_settings.json").unlink()
     assert "no model of this trial" in refused(capsys, "other", "--output", "out")
     assert only(tmp_path) == ["empty", "other"]

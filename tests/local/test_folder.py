@@ -16,7 +16,8 @@ from determined_ner.files.checksums import CHECKSUMS_FILE
 from determined_ner.local import folder as module
 from determined_ner.local.folder import lock_folder, open_folder
 from determined_ner.settings.arguments import parse_train_arguments
-from determined_ner.training.run_folder import RUN_NAMES
+from determined_ner.training.run_folder import DIRECTORIES, RUN_NAMES
+from tests.forked import content
 
 
 def test_resume_with_nothing_there_is_refused(refuse, tmp_path):
@@ -135,6 +136,27 @@ def test_the_litter_of_a_killed_run_is_removed_when_it_goes_on(train):
         (left / "new").write_text("half")
     train(output="begun", options=["--resume"])
     assert not list(folder.rglob("*.partial*"))
+
+
+def test_a_resumed_run_follows_no_link_out_of_its_folder(train, tmp_path, capsys):
+    """The folder may be somebody else's; what a link in it leads to is neither written to nor removed."""
+    folder, outside = train(output="begun"), tmp_path / "outside"
+    longer = ["--output-dir", str(folder), "--resume", "--config", "hyperparameters.num_train_epochs=3"]
+    for name in DIRECTORIES:
+        (place := folder / name).mkdir(exist_ok=True)
+        place.rename(outside)
+        place.symlink_to(outside)
+        (litter := outside / ".precious.partial-abcd1234").mkdir()
+        before = content(outside)
+        capsys.readouterr()
+        assert ner_trial.main(longer) == 2
+        message = capsys.readouterr().err
+        assert message.count("error: ") == 1 and f"{place}: is a link to {outside}" in message, message
+        assert content(outside) == before and litter.is_dir()
+        litter.rmdir()
+        place.unlink()
+        outside.rename(place)
+    assert ner_trial.main(longer) == 0
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,13 @@ def test_lengths_and_periods_of_the_config_are_honoured(train):
     assert sorted(int(p.name[5:]) for p in (folder / "checkpoints").iterdir()) == [3, 6, 9, 10]
 
 
+@pytest.mark.parametrize("name", ["source_checkpoint_uuid", "source_trial_id"])
+def test_weights_that_a_cluster_alone_has_are_not_left_out_in_silence(refuse, name):
+    message = refuse(f"searcher.{name}=17")
+    assert f"searcher.{name}: 17 is known to a cluster alone" in message
+    assert "determined-ner export UUID --output DIR" in message and "pretrained_model_name_or_path" in message
+
+
 @pytest.mark.parametrize(
     ("override", "batches"),
     [

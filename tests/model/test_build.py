@@ -14,10 +14,12 @@ import transformers
 from determined_ner import cli
 from determined_ner.data.tokenizer import load_tokenizer
 from determined_ner.errors import HyperparameterError, UserError
+from determined_ner.files.checksums import write_checksums
 from determined_ner.hub import Pretrained
 from determined_ner.model.build import build_model, check_vocabulary, load_config, longest_window, window_size
 from determined_ner.settings.hyperparameters import Hyperparameters
 from tests.conftest import read_metrics, write_config
+from tests.damage import flip_a_bit
 
 LABELS = ("O", "B-PER", "I-PER")
 NO_LIMIT = 10**30  # what a tokenizer without a limit says
@@ -63,6 +65,15 @@ def same_encoder(model, path: Path) -> bool:
 
 
 # -- The model ---------------------------------------------------------------------------------------------------
+
+
+def test_a_training_does_not_begin_with_a_damaged_model(tagger):
+    write_checksums(tagger)
+    build(tagger, labels=("O", "B-X"))
+    flip_a_bit(tagger / "model.safetensors")
+    with pytest.raises(UserError, match="its checksum is another") as refusal:
+        build(tagger, labels=("O", "B-X"))
+    assert refusal.value.where == str(tagger / "model.safetensors")
 
 
 def test_the_encoder_is_loaded_and_the_label_map_is_in_the_config(tiny_encoder):

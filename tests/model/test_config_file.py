@@ -136,9 +136,12 @@ def test_no_command_runs_code_or_asks_on_the_word_of_what_it_reads(
         status = cli.main([str(argument) for argument in arguments])
         message = capsys.readouterr().err
         assert not marker.exists(), arguments[0]
-        assert status in (0, 2) and "Traceback" not in message
-        if model_type == "own-bert" and where == "all" and arguments[0] != "check":
-            assert status == 2 and "--trust-remote-code" in message
+        assert status in (0, 2) and "Traceback" not in message and "argument `trust_remote_code" not in message
+        if model_type == "own-bert" and where == "all" and "tokenizer_name" not in str(arguments[-1]):
+            option = "--trust-remote-code"
+            if arguments[0] == "check":
+                option = "--config hyperparameters.trust_remote_code=true"
+            assert status == 2 and f"read the code, then allow it with {option}" in message
 
 
 # -- Damaged and hostile -------------------------------------------------------------------------------------------

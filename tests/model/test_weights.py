@@ -9,8 +9,10 @@ import torch
 import transformers
 
 from determined_ner.errors import UserError
+from determined_ner.files.checksums import CHECKSUMS_FILE, write_checksums
 from determined_ner.hub import Pretrained
-from determined_ner.model.weights import STATE_FILE, load_token_classifier, load_weights
+from determined_ner.model.weights import STATE_FILE, check_model_files, load_token_classifier, load_weights
+from tests.damage import flip_a_bit
 
 REMEDY = "name another"
 
@@ -96,3 +98,57 @@ def test_a_checkpoint_runs_no_code(model, tmp_path):
     torch.save({"models_state_dict": [Path("x")]}, tmp_path / STATE_FILE)  # a pickle of a class
     with pytest.raises(UserError, match="is damaged, or of another model: "):
         load_weights(model, tmp_path)
+
+
+def test_a_pickle_in_the_place_of_weights_is_refused_in_our_words(model, tmp_path):
+    """torch would advise to load it unsafely."""
+    model.config.save_pretrained(tmp_path)
+    torch.save({"x": Path("x")}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError) as refusal:
+        load(tmp_path, model.config)
+    assert "its weights cannot be loaded: " in str(refusal.value) and "weights_only" not in str(refusal.value)
+
+
+# -- Checksums beside the weights ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def directory(model, tmp_path) -> Path:
+    """A model directory with checksums, as a run leaves it."""
+    model.save_pretrained(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(bytes(1000))
+    (tmp_path / "vocab.txt").write_text("a")
+    write_checksums(tmp_path)
+    return tmp_path
+
+
+def say_twice(config: Path) -> None:
+    config.write_text(config.read_text().replace("{", '{"num_hidden_layers": 2, ', 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "problem"),
+    [
+        ("model.safetensors", flip_a_bit, "is damaged: its checksum is another"),
+        ("model.onnx", flip_a_bit, "is damaged: its checksum is another"),
+        ("config.json", say_twice, "is damaged: "),
+        ("vocab.txt", Path.unlink, "is missing"),
+    ],
+)
+def test_a_file_of_a_model_that_is_not_as_it_was_written_is_named(directory, name, damage, problem):
+    check_model_files(directory)
+    damage(directory / name)
+    with pytest.raises(UserError, match=problem) as refusal:
+        check_model_files(directory)
+    assert refusal.value.where == str(directory / name)
+    assert refusal.value.remedy.endswith("or remove its checksums.json if you changed it yourself")
+    (directory / CHECKSUMS_FILE).unlink()
+    check_model_files(directory)
+
+
+def test_what_its_owner_does_to_a_model_directory_is_no_damage(directory):
+    """A card is written; weights in the form that is not used are left out."""
+    (directory / "README.md").write_text("mine")
+    (directory / "model.safetensors").unlink()
+    (directory / "model.onnx").unlink()
+    check_model_files(directory)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, make_sentences, write_conll
+from tests.damage import own_copy
 from tests.report.pages import read_page
 from tests.report.runs import best_checkpoint, best_of, names, refused, report, unfinished
 
@@ -31,7 +32,7 @@ def test_a_run_has_its_report_in_its_folder(run, tmp_path, capsys):
 
 def test_a_model_of_others_with_labelled_text(run, tmp_path):
     """No settings lie beside it, so it is read as any Hugging Face directory."""
-    shutil.copytree(run / "model", tmp_path / "model")
+    own_copy(run / "model", tmp_path / "model")
     (tmp_path / "model" / "ner_settings.json").unlink()
     data = write_conll(tmp_path / "some.conll", make_sentences(9, 300))
     assert report(tmp_path / "model", "--data", data) == 0
@@ -94,7 +95,7 @@ def test_what_is_no_model_is_refused(run, tmp_path, capsys):
     assert "no token classifier" in refused(capsys, run.parent / "encoder", *out)
     (tmp_path / "stopped" / "checkpoints").mkdir(parents=True)
     assert "--resume" in refused(capsys, tmp_path / "stopped", *out)
-    shutil.copytree(run / "model", tmp_path / "bare")
+    own_copy(run / "model", tmp_path / "bare")
     (tmp_path / "bare" / "ner_settings.json").unlink()
     assert "--data FILE" in refused(capsys, tmp_path / "bare", *out)
     (tmp_path / "bare" / "ner_settings.json").write_text('{"labels": 1')
@@ -103,7 +104,7 @@ def test_what_is_no_model_is_refused(run, tmp_path, capsys):
 
 
 def test_labels_of_another_scheme_are_refused(run, tmp_path, capsys):
-    shutil.copytree(run / "model", model := tmp_path / "model")
+    model = own_copy(run / "model", tmp_path / "model")
     (model / "ner_settings.json").unlink()
     config = (model / "config.json").read_text()
     (model / "config.json").write_text(config.replace("B-PER", "L-PER").replace("B-LOC", "U-LOC"))
@@ -129,7 +130,7 @@ def test_text_that_cannot_be_scored_is_refused(run, tmp_path, capsys):
 
 
 def test_validation_data_that_moved_is_asked_for(run, tmp_path, capsys):
-    shutil.copytree(run / "model", moved := tmp_path / "moved")
+    moved = own_copy(run / "model", tmp_path / "moved")
     settings = json.loads((moved / "ner_settings.json").read_text())
     settings["data"]["train_file"] = settings["data"]["validation_file"] = "gone.conll"
     (moved / "ner_settings.json").write_text(json.dumps(settings))
@@ -140,7 +141,7 @@ def test_validation_data_that_moved_is_asked_for(run, tmp_path, capsys):
 
 
 def test_a_comparison_with_other_labels_is_refused(run, tmp_path, capsys):
-    shutil.copytree(run / "model", other := tmp_path / "other")
+    other = own_copy(run / "model", tmp_path / "other")
     for name in ("config.json", "ner_settings.json"):
         (other / name).write_text((other / name).read_text().replace('"B-PER"', '"B-ORG"'))
     message = refused(capsys, run, "--compare", other, "--output", tmp_path / "out")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from determined_ner.report.facts import find_facts
 from determined_ner.report.text import read_labelled, tag_text
 from determined_ner.training.trained import find_trained
 from tests.conftest import make_sentences, write_conll
+from tests.damage import own_copy
 from tests.report.runs import best_checkpoint, best_of, train, unfinished
 
 
@@ -52,7 +52,7 @@ def test_another_text_is_known_to_be_another(run, tagged, tmp_path):
     text = read_labelled(tagged.trained, str(data))
     assert text.as_trained is False and text.place(1) == "some.conll:7"
     assert [len(words) for words in text.words] == np.diff(text.sentences).tolist()
-    shutil.copytree(run / "model", tmp_path / "model")
+    own_copy(run / "model", tmp_path / "model")
     (tmp_path / "model" / "ner_settings.json").unlink()
     assert read_labelled(find_trained(str(tmp_path / "model"), tmp_path), str(data)).as_trained is None
 
@@ -64,7 +64,7 @@ def test_tags_that_the_scheme_does_not_allow_are_counted(tagged, tmp_path):
 
 def test_labels_in_another_order_change_nothing_but_ids(run, tagged, tmp_path):
     reordered = tmp_path / "reordered"
-    shutil.copytree(run / "model", reordered)
+    own_copy(run / "model", reordered)
     reverse_labels(reordered)
     other = find_trained(str(reordered), tmp_path)
     assert other.directory.labels == tagged.trained.directory.labels[::-1]

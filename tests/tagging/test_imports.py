@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from tests.conftest import ROOT
 
-NOT_NEEDED = ("determined", "datasets", "pyarrow", "pydantic", "matplotlib")
+NOT_NEEDED = ("determined", "datasets", "pyarrow", "pydantic", "matplotlib", "ruamel", "tensorboard", "zmq")
 
 SCRIPT = """
 import json, sys
@@ -35,27 +36,44 @@ from determined_ner import Tagger
 
 (entities,) = Tagger.from_pretrained(model_dir)(["Ada went to Oslo."])
 ours = sorted(name for name in sys.modules if name.startswith("determined_ner."))
-print(json.dumps({"entities": [entity.text for entity in entities], "modules": ours}))
+
+import contextlib, io
+from determined_ner import cli
+
+said = io.StringIO()
+with contextlib.redirect_stdout(said):
+    statuses = [cli.main(["predict", model_dir, file]) for file in sys.argv[3:]]
+found = {"entities": [entity.text for entity in entities], "modules": ours}
+print(json.dumps({**found, "statuses": statuses, "predicted": said.getvalue().splitlines()}))
 """
 
 
 @pytest.fixture(scope="module")
-def tagged(model_dir) -> dict[str, list[str]]:
+def tagged(model_dir, tmp_path_factory) -> dict[str, list[Any]]:
     """What a process without these packages found, and the modules of ours that it loaded."""
+    folder = tmp_path_factory.mktemp("texts")
+    for name, content in (("a.txt", "Ada\n"), ("a.conll", "Ada O\n"), ("a.jsonl", '{"tokens": ["Ada"]}\n')):
+        (folder / name).write_text(content)
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(NOT_NEEDED), str(model_dir)],
+        [sys.executable, "-c", SCRIPT, json.dumps(NOT_NEEDED), str(model_dir), *map(str, sorted(folder.iterdir()))],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    result: dict[str, list[str]] = json.loads(done.stdout)
+    result: dict[str, list[Any]] = json.loads(done.stdout)
     return result
 
 
 def test_a_tagger_works_where_the_packages_of_training_are_absent(tagged):
     assert tagged["entities"] == ["Ada", "Oslo"]
+
+
+def test_predict_works_where_the_packages_of_training_and_reports_are_absent(tagged):
+    predicted = [line for line in tagged["predicted"] if line]
+    assert tagged["statuses"] == [0, 0, 0] and len(predicted) == 3, tagged
+    assert all("PER" in line for line in predicted)
 
 
 def test_a_tagger_loads_no_module_that_reads_training_data_or_trains(tagged):

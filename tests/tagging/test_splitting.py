@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from determined_ner.errors import UserError
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.tagging.tagger import Tagger
 from tests.conftest import NAMES, make_sentences, write_config, write_conll
+from tests.damage import own_copy
 
 HOSTS = ["mail.org", "x-y.net", "post.io"]
 
@@ -29,18 +29,18 @@ def trained(tmp_path_factory, tiny_encoder):
     """Train on sentences whose e-mail addresses are one word each; returns the run's folder."""
     import ner_trial
 
-    def train(*overrides: str) -> Path:
+    def run(*overrides: str, train: list[list[tuple[str, str]]] | None = None) -> Path:
         folder = tmp_path_factory.mktemp("mail")
         corpus = {
-            "train": write_conll(folder / "train.conll", mail_sentences(60)),
-            "validation": write_conll(folder / "validation.conll", mail_sentences(40, 100)),
+            "train": write_conll(folder / "train.conll", train or mail_sentences(60)),
+            "validation": write_conll(folder / "validation.conll", train or mail_sentences(40, 100)),
         }
         config = write_config(folder / "c.json", tiny_encoder, corpus, num_train_epochs=8, learning_rate=0.02)
         options = [option for override in overrides for option in ("--config", override)]
         assert ner_trial.main([str(config), "--output-dir", str(folder / "run"), *options]) == 0
         return folder / "run"
 
-    return train
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,18 @@ def entities_found(model_dir: Path, sentences: list[list[tuple[str, str]]]) -> t
     wanted = [{word for word, tag in sentence if tag != "O"} for sentence in sentences]
     right = sum(len(f & w) for f, w in zip(found, wanted, strict=True))
     return right, sum(map(len, found)), sum(map(len, wanted))
+
+
+def test_a_training_says_where_many_words_will_be_cut_otherwise_all_the_same(trained, capsys):
+    """By the splitting that parts fewest of them; without a word where few are."""
+    mixed = [[("to", "O"), ("a@x.org", "B-EMAIL"), (",", "O"), ("Ada", "B-PER"), (".", "O")]] * 30
+    trained("hyperparameters.max_steps=1", train=mixed)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "words: raw text will be cut" in line]
+    (line,) = lines
+    assert "will be cut by rules; of 60 tagged words that parts 30 otherwise" in line
+    assert "(at white space alone: 60)" in line and "determined-ner check" in line
+    trained("hyperparameters.max_steps=1", train=make_sentences(60))
+    assert "raw text will be cut" not in capsys.readouterr().err
 
 
 def test_raw_text_scores_what_validation_scored(mail_run):
@@ -78,7 +90,7 @@ def test_words_that_the_rules_cut_leave_the_rules_alone(run):
 
 
 def test_a_model_that_does_not_say_it_keeps_the_rules(mail_run, tmp_path):
-    folder = Path(shutil.copytree(mail_run / "model", tmp_path / "copy"))
+    folder = own_copy(mail_run / "model", tmp_path / "copy")
     described = json.loads((folder / SETTINGS_FILE).read_text())
     del described["word_splitting"], described["data"]["word_splitting"]
     (folder / SETTINGS_FILE).write_text(json.dumps(described))

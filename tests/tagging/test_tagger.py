@@ -21,6 +21,7 @@ from determined_ner.tags.entities import TagTable
 from determined_ner.tags.schemes import Scheme, bad_tags
 from determined_ner.tags.scores import evaluate
 from tests.conftest import NAMES, PLACES, make_sentences
+from tests.damage import own_copy
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def validation_words(run: Path) -> list[list[str]]:
 
 
 def copied(model_dir: Path, to: Path) -> Path:
-    return Path(shutil.copytree(model_dir, to / "copy"))
+    return own_copy(model_dir, to / "copy")
 
 
 def edit(path: Path, **values: object) -> None:
@@ -261,9 +262,32 @@ def test_the_choices_are_checked(model_dir):
         Tagger.from_pretrained(model_dir, device="cuda:99")
     with pytest.raises(ValueError, match="ONNX Runtime runs on the CPU"):
         Tagger.from_pretrained(model_dir, backend="onnx", device="cuda")
-    for size in (0, -1, 2.0, "8"):
-        with pytest.raises(ValueError, match="batch_size"):
-            Tagger.from_pretrained(model_dir, batch_size=size)
+    for name in ("batch_size", "threads"):
+        for number, error in ((0, ValueError), (-1, ValueError), (2.0, TypeError), ("8", TypeError), (True, TypeError)):
+            with pytest.raises(error, match=f"{name} is .*; write a whole number from 1, as {name}=8"):
+                Tagger.from_pretrained(model_dir, **{name: number})
+    for name in ("constrained", "trust_remote_code"):
+        for choice in ("false", 0, None):
+            with pytest.raises(TypeError, match=f"{name} is .*; write {name}=True or {name}=False"):
+                Tagger.from_pretrained(model_dir, **{name: choice})
+
+
+@pytest.mark.parametrize(
+    ("documents", "error", "said"),
+    [
+        ([0, 1, 0], ValueError, r"documents\[2\] is 0, after 1; .* does not decrease, as \[0, 0, 1\]"),
+        ([0, 1], ValueError, "documents has 2 numbers for 3 texts"),
+        ([0, "1", 2], TypeError, r"documents\[1\] is '1' \(str\)"),
+        ([0, 1.0, 2], TypeError, r"documents\[1\] is 1.0 \(float\)"),
+        ("abc", TypeError, r"documents is 'abc' \(str\)"),
+        (1, TypeError, r"documents is 1 \(int\)"),
+    ],
+)
+def test_documents_are_asked_for_by_name(tagger, documents, error, said):
+    texts = [["Ada"], ["Bo"], ["Cy"]]
+    with pytest.raises(error, match=said):
+        tagger.tag(texts, documents)
+    assert tagger.tag(texts, np.array([0, 0, 1])).tags == tagger.tag(texts).tags
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])

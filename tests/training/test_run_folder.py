@@ -14,7 +14,7 @@ from determined_ner.files.atomic import write_json
 from determined_ner.model.checkpoint import STATE_FILE, checkpoint_name
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
-from determined_ner.training.run_folder import Ranking, RunFolder
+from determined_ner.training.run_folder import DIRECTORIES, Ranking, RunFolder
 
 
 @pytest.fixture
@@ -117,14 +117,15 @@ def test_a_name_that_no_checkpoint_has_ends_with_a_message_or_is_none(folder: Ru
         assert folder.begin(resume=True) is None
 
 
-@pytest.mark.parametrize("name", ["checkpoints", "model", "figures", "tensorboard", "cache", "summary.json"])
+@pytest.mark.parametrize("name", [*DIRECTORIES, "summary.json"])
 @pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere"), os.mkfifo])
 def test_a_file_in_the_place_of_a_directory_is_named(
     folder: RunFolder, name: str, make: Callable[[Path], None]
 ) -> None:
     shutil.rmtree(folder.checkpoints)
     path = folder.path / name
+    path.parent.mkdir(exist_ok=True)
     path.mkdir() if name == "summary.json" else make(path)
     with pytest.raises(UserError, match="a run has") as raised:
-        folder.begin(resume=True)
+        folder.check_places()
     assert raised.value.where == str(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from determined_ner.errors import UserError
+from determined_ner.files.checksums import CHECKSUMS_FILE
 from determined_ner.training.trained import find_trained, is_uuid
 from tests.conftest import assert_equal_states, newest_checkpoint
 
@@ -63,6 +64,7 @@ def test_what_is_no_training_is_refused(train, tmp_path, monkeypatch):
 def test_settings_that_are_not_readable_are_refused(train, tmp_path):
     run = train("hyperparameters.num_train_epochs=1")
     (run / "model" / "ner_settings.json").write_text("{}")
+    (run / "model" / CHECKSUMS_FILE).unlink()
     with pytest.raises(UserError, match="not readable"):
         find(run, tmp_path)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +17,7 @@ from determined_ner.data.readers.lines import BLANK, BROKEN, Line, import_for, u
 from determined_ner.data.readers.messages import empty_file_error, shown
 from determined_ner.data.readers.rows import Row
 from determined_ner.data.readers.sentences import TEXT_NAMES, Choice, known_name
+from determined_ner.data.readers.spans.rows import PRINTED_SPANS, TEXT_KEYS, as_row
 from determined_ner.data.readers.tables import Table, choose_columns
 from determined_ner.errors import UserError
 
@@ -114,6 +116,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _checked_object(value: object, path: Path, number: int) -> dict[str, Any]:
+    value = as_row(value)
     if not isinstance(value, dict):
         raise UserError(
             f"{path}:{number}",
@@ -175,12 +178,11 @@ def parquet_table(stream: IO[bytes], choice: Choice, path: Path) -> Table:
     size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
     if size > (most := unpacked_limit(path)):
         raise UserError(path, f"unpacks to {size:,} bytes, more than {most:,}: no text does", "unpack it and look")
-    chosen = choose_columns(names, choice, path)
-    columns = (chosen.text_column, chosen.tag_column, chosen.sentence_column, chosen.document_column)
+    used = _used_columns(file.schema_arrow, choice, path)
 
     def rows() -> Iterator[Row]:
         number = 0
-        batches = file.iter_batches(batch_size=256, columns=[name for name in columns if name is not None])
+        batches = file.iter_batches(batch_size=256, columns=used)
         while True:
             try:
                 batch = next(batches, None)
@@ -225,9 +227,7 @@ def arrow_table(stream: IO[bytes], choice: Choice, path: Path) -> Table:
         metadata = file.schema.metadata or {}
     except errors as error:
         raise damaged(error, 1) from None
-    chosen = choose_columns(names, choice, path)
-    columns = (chosen.text_column, chosen.tag_column, chosen.sentence_column, chosen.document_column)
-    used = list(dict.fromkeys(name for name in columns if name is not None))
+    used = _used_columns(file.schema, choice, path)
 
     def rows() -> Iterator[Row]:
         number = size = 0
@@ -251,6 +251,34 @@ def arrow_table(stream: IO[bytes], choice: Choice, path: Path) -> Table:
                     yield number, row
 
     return Table("arrow", names, rows(), tag_names=_class_names(metadata.get(b"huggingface", b"")))
+
+
+def _used_columns(schema: Any, choice: Choice, path: Path) -> list[str]:
+    """The columns of words and tags, of sentences and documents; where some may hold spans, these and texts, too."""
+    names = list(schema.names)
+    spans = [field.name for field in schema if _may_hold_spans(field)]
+    chosen = choose_columns(names, replace(choice, need_tags=choice.need_tags and not spans), path)
+    columns = [chosen.text_column, chosen.tag_column, chosen.sentence_column, chosen.document_column]
+    if spans:
+        columns += [*spans, *(name for name in names if name in TEXT_KEYS)]
+    return list(dict.fromkeys(name for name in columns if name is not None))
+
+
+def _may_hold_spans(field: Any) -> bool:
+    """Whether a column has lists of objects or of lists, or objects of lists, as the datasets library may keep them."""
+    import pyarrow.types as kinds
+
+    if kinds.is_struct(field.type):
+        return any(_is_list(inner.type) for inner in field.type)
+    return field.name == PRINTED_SPANS or (
+        _is_list(field.type) and (kinds.is_struct(field.type.value_type) or _is_list(field.type.value_type))
+    )
+
+
+def _is_list(kind: Any) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind))
 
 
 def _class_names(metadata: bytes) -> dict[str, tuple[str, ...]]:

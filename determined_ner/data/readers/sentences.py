@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from determined_ner.data.words import WordSplitting
+if TYPE_CHECKING:  # for its type alone it would take a second of the command line's help
+    from determined_ner.data.words import WordSplitting
 
 TEXT_NAMES = ("tokens", "words", "text", "word", "token", "sentence")
 """Names that columns of words go by, best first; "sentence" may also be the number of one."""
@@ -82,6 +83,8 @@ class Layout:
     document_column: str | None = None
     tag_names: tuple[str, ...] | None = None
     """What integer tags mean, where the file itself says so (Parquet)."""
+    by_spans: bool = False
+    """Whether it marks spans of characters in texts, which have yet to be cut into words."""
     numbers: ConllNumbers | None = field(default=None, compare=False)
     """The same columns by number; CoNLL alone."""
 

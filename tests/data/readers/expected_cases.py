@@ -58,7 +58,7 @@ def pending(part: str) -> tuple[pytest.MarkDecorator, ...]:
 
 USUAL = entities("PER", "LOC", "ORG")
 SMALL = entities("per", "loc", "org")
-SPELLINGS, SPANS, NUMBERS = pending("spellings"), pending("spans"), pending("numbers for tags")
+SPELLINGS, NUMBERS = pending("spellings"), pending("numbers for tags")
 NUMBERED = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC"]
 ALPHABETIC = {"label_names": ["B-LOC", "B-ORG", "B-PER", "I-ORG", "I-PER", "O"]}
 HELD_OUT = {"validation_split_percentage": 30}
@@ -81,15 +81,20 @@ CASES = [
     Case("03-germeval", USUAL, settings={"label_column_name": "3"}),
     Case("04-few-nerd", entities("person-other", "location-GPE", "organization-company"), marks=SPELLINGS),
     Case("05-mit-tag-first", USUAL),
-    Case("06-doccano-label", USUAL, marks=SPANS),
-    Case("06c-text-spans-hf", USUAL, marks=SPANS),
-    Case("07-labelstudio-json", USUAL, marks=SPANS),
+    Case("06-doccano-label", USUAL),
+    Case("06c-text-spans-hf", USUAL),
+    Case("07-labelstudio-json", USUAL),
     Case("07c-labelstudio-conll", USUAL),
     Case("07d-labelstudio-blank-token", refused("train.conll:4: 3 columns in ' -X- _ O' but 4 in line 2")),
-    Case("08-prodigy", USUAL, marks=SPANS),
-    Case("09-spacy", USUAL, marks=SPANS),
-    Case("10-webanno", USUAL, marks=SPANS),
-    Case("10b-brat", r"train\.ann", train="train.ann", validation="valid.ann"),
+    Case("08-prodigy", USUAL),
+    Case("09-spacy", USUAL),
+    Case("10-webanno", USUAL),
+    Case(
+        "10b-brat",
+        refused("train.ann: holds brat annotations, but no text train.txt"),
+        train="train.ann",
+        validation="valid.ann",
+    ),
     Case("11-kaggle-latin1", refused("train.csv:203: ", "is not UTF-8", "iconv -f latin1")),
     Case("11b-kaggle-utf8", SMALL),
     Case("11c-kaggle-empty-word", SMALL),
@@ -115,11 +120,11 @@ CASES = [
     Case("17c-all-trailing-tab", USUAL),
     Case("17d-comma", refused("train.conll:1: ", "if commas part columns, name the file .csv")),
     Case("17e-pipe", USUAL),
-    Case("18-norne-misc", USUAL, marks=SPANS),
+    Case("18-norne-misc", USUAL),
     Case("20-odd-tokens", entities("PER", "LOC", "ORG", (470, 141))),
     Case("22-multiconer", USUAL),
     Case("23-uner", USUAL),
-    Case("24-conll2012", USUAL, marks=SPANS),
+    Case("24-conll2012", USUAL),
     Case("25-ids-from-0", USUAL),
     Case("26a-underscore", USUAL, marks=SPELLINGS),
     Case("26c-lower", SMALL, marks=SPELLINGS),
@@ -130,8 +135,8 @@ CASES = [
         "26j-invisible-in-tag",
         counts({"PER": 20, "LOC": 20, "ORG": 10, "Org": 1}, {"PER": 6, "LOC": 6, "ORG": 3, "Org": 0}),
     ),
-    Case("27-spacy-iob", refused("train.iob:1: no column holds tags", "data.label_column_name")),
-    Case("28-gliner", USUAL, marks=SPANS),
+    Case("27-spacy-iob", USUAL),
+    Case("28-gliner", USUAL),
     Case("29-no-blank-lines", (Counts(1, 270, USUAL[0].found), Counts(1, 81, USUAL[1].found))),
     Case("29-no-blank-lines", refused("one sentence of 270 words", "blank line"), validation="-", settings=HELD_OUT),
     Case("31-empty-rows", refused("train.jsonl:6: column 'tokens' is []")),
@@ -176,9 +181,9 @@ CASES = [
     Case("53-no-text", (USUAL[0], USUAL[0]), "train.feather", "train.arrow"),
     Case("53-no-text", (USUAL[0], USUAL[0]), "train.arrow", "data"),
     Case("53-no-text", (USUAL[0], USUAL[0]), "train.utf16.conll", "train.feather"),
-    Case("54-seq-in-out", refused("seq.in:1: no column holds tags", "data.label_column_name"), "seq.in", "seq.out"),
+    Case("54-seq-in-out", counts(*[{"PER": 20, "LOC": 20, "ORG": 10}] * 2, (40, 270, 40, 270)), "seq.in", "seq.out"),
     Case("56-text-string-tags-string", USUAL),
-    Case("57-pubtator", USUAL, marks=SPANS),
+    Case("57-pubtator", entities("PER", "LOC", "ORG", (540, 162))),  # title and abstract
     Case("58-nbsp-blank-line", USUAL),
     Case("58b-double-cr", USUAL),
     Case("59-header-ne", USUAL),

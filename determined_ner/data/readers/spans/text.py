@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from determined_ner.data.readers.sentences import Repair
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -27,3 +29,7 @@ class AnnotatedText:
     """Where it begins: 1-based line or row."""
     document: str | None = None
     """What the file says of the document that it belongs to; None: nothing, it is one of its own."""
+    repairs: tuple[Repair, ...] = ()
+    """What its reader has repaired in it already."""
+    words: tuple[tuple[int, int], ...] | None = None
+    """(start, end) of each word where the file itself cuts the text, whose spaces are then ours; None: it does not."""

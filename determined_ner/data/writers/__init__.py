@@ -1,0 +1,1 @@
+"""Labelled text to files: what annotation tools import, and words with tags."""

@@ -1,0 +1,200 @@
+"""Cross-validation without a cluster: an ordinary run for each fold of the training documents, one after the other.
+
+OUT/  fold-1/ …       the run that leaves fold 1 out
+      predictions/    fold-1.parquet …: what it gives to each word of fold 1
+      summary.json    scores of each fold and of all, with intervals
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from determined_ner.errors import UserError, write_errors_explained
+from determined_ner.files.atomic import check_name, remove_directory, write_json
+from determined_ner.local.folder import (
+    check_same,
+    enter_folder,
+    enter_named_folder,
+    fold_name,
+    held,
+    nothing_to_resume,
+)
+from determined_ner.local.run import run_locally
+from determined_ner.logs import set_up_logging
+from determined_ner.report.facts import Score, headline
+from determined_ner.report.out_of_fold import OutOfFold, read_predictions, write_predictions
+from determined_ner.report.tagged_text import TaggedText
+from determined_ner.settings.experiment import read_config
+from determined_ner.settings.loop import parse_loop
+from determined_ner.settings.parsing import parse_settings
+from determined_ner.training.run_config import CONFIG_FILE, read_config_as_given
+from determined_ner.training.run_folder import SUMMARY_FILE
+from determined_ner.training.trained import find_trained
+
+logger = logging.getLogger("determined_ner")
+
+PREDICTIONS = "predictions"
+
+
+def train_folds(arguments: argparse.Namespace, folds: int, trial_class: Any, on_cluster: bool = False) -> Path:
+    """Train once without each fold, and score what each model gives to the fold that it has not seen.
+
+    Args:
+        arguments: of `add_train_arguments`. With ``resume``, folds that are done stay, and the one that was stopped
+            goes on as any run does.
+        folds: how many there are.
+        trial_class: as `run_locally` takes it.
+
+    Returns:
+        the folder of all.
+
+    Raises:
+        UserError: whatever the user can fix.
+    """
+    if on_cluster or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        where = "on a cluster" if on_cluster else "by several processes"
+        remedy = "set data.folds and data.fold (1 to K) in K experiments or runs"
+        raise UserError("--folds", f"folds are not trained {where}", remedy)
+    if folds < 2:
+        raise UserError("--folds", f"{folds} folds leave nothing to train on", "ask for 2 or more")
+    set_up_logging(chief=True)
+    with _open_folder(arguments, folds) as folder:
+        out_of_fold = run_folds(arguments, folds, folder, trial_class)
+        summary = summarize(out_of_fold, folds)
+        with write_errors_explained(folder, "make room or rights, then go on with --resume"):
+            write_json(folder / SUMMARY_FILE, summary)
+        _log_results(folder, summary)
+    return folder
+
+
+def run_folds(
+    arguments: argparse.Namespace, folds: int, folder: Path, trial_class: Any, keep_runs: bool = True
+) -> OutOfFold:
+    """Train and predict fold after fold; what was done before is taken as it is.
+
+    Args:
+        folder: of all folds.
+        keep_runs: leave the folder of each run.
+
+    Returns:
+        the predictions of all.
+    """
+    files = [folder / PREDICTIONS / f"{fold_name(fold)}.parquet" for fold in range(1, folds + 1)]
+    for fold, file in enumerate(files, 1):
+        run = folder / fold_name(fold)
+        if not file.exists():
+            logger.info(f"fold {fold} of {folds}")
+            overrides = [*arguments.overrides, *_fold_settings(folds, fold)]
+            again = (run / CONFIG_FILE).exists()
+            one = argparse.Namespace(
+                config_file=arguments.config_file, overrides=overrides, output_dir=run, resume=again
+            )
+            run_locally(one, trial_class)
+            gc.collect()  # the next run needs the memory
+            config = read_config(one.config_file, overrides)
+            settings = parse_settings(config.get("hyperparameters"), config.get("data"))
+            trained = find_trained(str(run), run, settings.hparams.trust_remote_code)
+            with write_errors_explained(file, "make room or rights, then go on with --resume"):
+                file.parent.mkdir(exist_ok=True)
+                write_predictions(trained, file)
+        if not keep_runs and run.exists():
+            remove_directory(run)
+    return read_predictions(files)
+
+
+def summarize(out_of_fold: OutOfFold, folds: int) -> dict[str, Any]:
+    """Scores with 95 % bootstrap intervals: of all words at once, and of each fold by itself."""
+    whole = out_of_fold.tagged("all folds")
+    unit, starts = whole.units()
+    return {
+        "folds": folds,
+        "pooled": _scores(whole),
+        "per_fold": [
+            {
+                "fold": fold,
+                "run": fold_name(fold),
+                "predictions": f"{PREDICTIONS}/{fold_name(fold)}.parquet",
+                "sentences": len(part.words),
+                "words": len(part.given),
+                "scores": _scores(part.tagged(fold_name(fold))),
+            }
+            for fold, part in ((fold, out_of_fold.of_fold(fold)) for fold in range(1, folds + 1))
+        ],
+        "drawn": {"unit": unit, "number": len(starts) - 1},
+        "labels": list(out_of_fold.labels),
+    }
+
+
+def _scores(tagged: TaggedText) -> dict[str, dict[str, float]]:
+    def of(score: Score) -> dict[str, float]:
+        return {"value": score.value, "low": score.interval.low, "high": score.interval.high}
+
+    return {name: of(score) for name, score in headline(tagged, tagged.tags).items()}
+
+
+@contextlib.contextmanager
+def _open_folder(arguments: argparse.Namespace, folds: int) -> Iterator[Path]:
+    """Take the folder of all folds, and hold it.
+
+    Raises:
+        UserError: the config, or what the folder holds, does not allow it.
+    """
+    config = read_config(arguments.config_file, [*arguments.overrides, *_fold_settings(folds, 1)])
+    settings = parse_settings(config.get("hyperparameters"), config.get("data"))
+    loop = parse_loop(config, settings)  # before anything is made
+    folder: Path | None = arguments.output_dir
+    if folder is not None:
+        check_name(folder, "--output-dir")
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            folder = enter_named_folder(stack, str(config.get("name") or "ner"), arguments.resume)
+        where = f"--output-dir {folder}"
+        first = folder / fold_name(1)
+        if arguments.resume:
+            saved = read_config_as_given(first) if first.is_dir() else None
+            if saved is None:
+                raise nothing_to_resume(folder)
+            check_same(saved, config, folder)
+            before = parse_loop(saved, parse_settings(saved.get("hyperparameters"), saved.get("data"))).length
+            if before != loop.length:
+                problem = f"the folds in {folder} are of {before}, not of {loop.length}"
+                raise UserError("--resume", problem, "all folds train alike: drop the change, or start new ones")
+        else:
+            enter_folder(stack, folder, where)
+            taken = [
+                name for name in (fold_name(1), PREDICTIONS, SUMMARY_FILE, CONFIG_FILE) if (folder / name).exists()
+            ]
+            if taken:
+                problem = f"holds {', '.join(taken)} already"
+                raise UserError(where, problem, "add --resume if it is of the same folds, or name another folder")
+        stack.enter_context(held(folder))
+        yield folder
+
+
+def _fold_settings(folds: int, fold: int) -> list[str]:
+    return [f"data.folds={folds}", f"data.fold={fold}"]
+
+
+def _log_results(folder: Path, summary: dict[str, Any]) -> None:
+    def row(name: str, scores: dict[str, dict[str, float]]) -> str:
+        cells = (f"{score['value']:.4f} ({score['low']:.3f} to {score['high']:.3f})" for score in scores.values())
+        return f"{name:<10}" + "".join(f"{cell:>26}" for cell in cells)
+
+    kept = {"f1", "precision", "recall"} if "f1" in summary["pooled"] else {"accuracy"}
+
+    def chosen(scores: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        return {name: score for name, score in scores.items() if name in kept}
+
+    lines = ["", f"{'':<10}" + "".join(f"{name:>26}" for name in chosen(summary["pooled"]))]
+    lines += [row(part["run"], chosen(part["scores"])) for part in summary["per_fold"]]
+    lines += [row("all", chosen(summary["pooled"])), ""]
+    lines += [f"scores   {folder / SUMMARY_FILE}", f"runs     {folder / fold_name(1)} …"]
+    for line in lines:
+        logger.info(line)
