@@ -214,6 +214,7 @@ def _layouts(source: Source) -> list[dict[str, str | None]]:
                 "tag_column": layout.tag_column,
                 "sentence_column": layout.sentence_column,
                 "document_column": layout.document_column,
+                "annotated_by": "spans" if layout.by_spans else "tags",
             }
         )
     return found

@@ -28,8 +28,8 @@ class Corpus:
     """All splits of a data set, by name: train, validation and, where given, test."""
 
     labels: Labels
-    """Those of train (where that leaves out a fold, those of all folds), and an I-X of a type of which it has a B-X
-    alone, where another split has one."""
+    """Those of train, with folds those of all of them; and an I-X of a type that has a B-X alone, where another split
+    has one."""
     texts: dict[str, StoredText]
     splits: dict[str, Split]
     word_splitting: WordSplitting

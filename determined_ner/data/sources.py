@@ -66,12 +66,12 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         files = files_of(pattern)
         held = held_out if split != "test" else None
         key = hash_parts([FORMAT, files.contents, _named(choice), limit, held and held.key(split)])
-        paths, names = tuple(str(path) for path in files.paths), choice.label_names
+        paths = tuple(str(path) for path in files.paths)
         sentences = hold_out(files.sentences, files.marked, split, held, ", ".join(paths)) if held else files.sentences
-        yield Source(split, key, take_first(sentences, limit), paths, names, files.layouts)
+        yield Source(split, key, take_first(sentences, limit), paths, choice.label_names, files.layouts)
         if held and held.fold and split == "validation":
             key = hash_parts([FORMAT, files.contents, _named(choice)])
-            yield Source(WHOLE, key, files.sentences, paths, names, files.layouts)
+            yield Source(WHOLE, key, files.sentences, paths, choice.label_names, files.layouts)
 
 
 class Files:

@@ -154,7 +154,7 @@ def _with_blanks(tokenizer: Any, source: Pretrained) -> Any:
     backend.normalizer = normalizers.Sequence([normalizers.Prepend(" "), *own])
     if not _words_alike(tokenizer):
         raise source.refused(
-            f"its {type(tokenizer).__name__} gives a word other pieces by where it stands, with a blank before each too",
+            f"its {type(tokenizer).__name__} gives a word other pieces by where it stands, blanks or not",
             "choose an encoder whose tokenizer tells words apart",
         )
     return tokenizer
