@@ -126,8 +126,12 @@ def sentence_name(names: list[str]) -> str | None:
 def _layout(table: Table, sample: list[Row], choice: Choice, path: Path) -> Layout:
     names = table.names or list(dict.fromkeys(name for _, row in sample for name in row))
     layout = replace(choose_columns(names, choice, path), format=table.format, separator=table.separator)
-    if table.tag_names and layout.tag_column in table.tag_names:
-        layout = replace(layout, tag_names=table.tag_names[layout.tag_column])
+    names_of_tags = (table.tag_names or {}).get(layout.tag_column or "")
+    if names_of_tags and choice.label_names:
+        raise UserError(
+            "data.label_names", f"{path} names its labels itself: {shown(list(names_of_tags))}", "drop the setting"
+        )
+    layout = replace(layout, tag_names=names_of_tags or choice.label_names)
     rows = [row[1] for row in sample if not _is_blank(row, table.format)]
     if not rows:
         raise empty_file_error(path)
