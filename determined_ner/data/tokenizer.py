@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import normalizers
 from tokenizers.pre_tokenizers import ByteLevel
 
 from determined_ner.data.words import has_hidden, visible
-from determined_ner.errors import first_line
+from determined_ner.errors import UserError, first_line
 from determined_ner.hub import Pretrained
 
 MAX_WORD = 1 << 16
@@ -100,13 +101,14 @@ def load_tokenizer(source: Pretrained) -> WordTokenizer:
         UserError: there is none, it is a slow one, it has no vocabulary, it fails at a text, or it does not tell words
             apart (of a hyperparameter, all but the first are a HyperparameterError).
     """
-    tokenizer = _from_pretrained(source)
-    kind = type(tokenizer).__name__
+    try:
+        tokenizer = _from_pretrained(source)
+    except UserError:
+        if _is_slow(source):  # which asks for packages of its own, in vain
+            raise _slow_error(source, "tokenizer") from None
+        raise
     if not tokenizer.is_fast:
-        raise source.refused(
-            f"its {kind} is a slow one, which does not tell which piece belongs to which word",
-            "choose an encoder with a fast tokenizer (a tokenizer.json), or convert this one",
-        )
+        raise _slow_error(source, type(tokenizer).__name__)
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         # So the library loads a model directory without tokenizer files.
         raise source.refused(
@@ -116,19 +118,60 @@ def load_tokenizer(source: Pretrained) -> WordTokenizer:
     _remove_limits(tokenizer)
     _check_unknown(tokenizer, source)
     if not _words_alike(tokenizer):
-        # Byte-level BPE gives the first word of a text other pieces than the same word later, without this option.
-        tokenizer = _from_pretrained(source, add_prefix_space=True)
-        _remove_limits(tokenizer)
-        pre_tokenizer = tokenizer.backend_tokenizer.pre_tokenizer
-        if isinstance(pre_tokenizer, ByteLevel):
-            pre_tokenizer.add_prefix_space = True  # transformers 5 does not pass it on where a class is a generic one
-        if not _words_alike(tokenizer):
-            raise source.refused(
-                f"its {kind} gives a word other pieces by where it stands, with add_prefix_space too",
-                "choose an encoder whose tokenizer tells words apart",
-            )
+        tokenizer = _with_blanks(tokenizer, source)
     _align_offsets(tokenizer)
     return from_fast_tokenizer(tokenizer)
+
+
+def _slow_error(source: Pretrained, kind: str) -> UserError:
+    return source.refused(
+        f"its {kind} is a slow one, which does not tell which piece belongs to which word",
+        "choose an encoder with a fast tokenizer (a tokenizer.json), or convert this one",
+    )
+
+
+def _with_blanks(tokenizer: Any, source: Pretrained) -> Any:
+    """A tokenizer that gives the first word of a text the blank that its other words have before them.
+
+    What it does is part of the tokenizer.json that is saved with the model.
+
+    Args:
+        tokenizer: as loaded from ``source``.
+
+    Raises:
+        UserError: words are not alike all the same.
+    """
+    spaced = _from_pretrained(source, add_prefix_space=True)
+    _remove_limits(spaced)
+    pre_tokenizer = spaced.backend_tokenizer.pre_tokenizer
+    if isinstance(pre_tokenizer, ByteLevel):
+        pre_tokenizer.add_prefix_space = True  # transformers 5 does not pass it on where a class is a generic one
+    if _words_alike(spaced):
+        return spaced
+    # A ByteLevel that comes after other steps would put a blank before each of their parts.
+    backend = tokenizer.backend_tokenizer
+    own = [] if backend.normalizer is None else [backend.normalizer]
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend(" "), *own])
+    if not _words_alike(tokenizer):
+        raise source.refused(
+            f"its {type(tokenizer).__name__} gives a word other pieces by where it stands, blanks or not",
+            "choose an encoder whose tokenizer tells words apart",
+        )
+    return tokenizer
+
+
+def _is_slow(source: Pretrained) -> bool:
+    """Whether a tokenizer that cannot be loaded is of a class that has no fast form."""
+    from transformers import PreTrainedTokenizerFast
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config, tokenizer_class_from_name
+
+    try:
+        name = get_tokenizer_config(source.location(), **source.options()).get("tokenizer_class") or ""
+    except Exception:  # whatever ails it has been told
+        return False
+    kinds = [tokenizer_class_from_name(kind) for kind in (name, f"{name.removesuffix('Fast')}Fast")] if name else []
+    found = [kind for kind in kinds if isinstance(kind, type)]
+    return bool(found) and not any(issubclass(kind, PreTrainedTokenizerFast) for kind in found)
 
 
 def from_fast_tokenizer(tokenizer: Any) -> WordTokenizer:
@@ -190,7 +233,8 @@ def _align_offsets(tokenizer: Any) -> None:
     """
     backend = tokenizer.backend_tokenizer
     pre_tokenizer, last = backend.pre_tokenizer, backend.post_processor
-    if last is None or not (isinstance(pre_tokenizer, ByteLevel) and pre_tokenizer.add_prefix_space):
+    spaced = isinstance(pre_tokenizer, ByteLevel) and pre_tokenizer.add_prefix_space
+    if last is None or not (spaced or _prepends(backend)):
         return
     steps = json.loads(last.__getstate__())
     for step in (steps, *steps.get("processors", ())):
@@ -198,6 +242,12 @@ def _align_offsets(tokenizer: Any) -> None:
             step["add_prefix_space"] = True
     last.__setstate__(json.dumps(steps).encode())
     backend.post_processor = last
+
+
+def _prepends(backend: Any) -> bool:
+    """Whether it puts a blank before a text as `_with_blanks` has it done."""
+    steps = json.loads(backend.to_str())["normalizer"] or {}
+    return any(step == {"type": "Prepend", "prepend": " "} for step in steps.get("normalizers", ()))
 
 
 def _words_alike(tokenizer: Any) -> bool:

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
+from tokenizers.normalizers import Strip
 from tokenizers.pre_tokenizers import Sequence
 
 from determined_ner.data.tokenizer import MAX_WORD, from_fast_tokenizer, load_tokenizer
@@ -96,13 +97,25 @@ def test_a_slow_tokenizer_is_refused(tmp_path, monkeypatch):
         load_tokenizer(Pretrained(str(tmp_path)))
 
 
+def test_a_slow_tokenizer_that_wants_a_package_is_refused_as_slow(tmp_path):
+    """It would be refused with the package, too."""
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n")
+    kind = {"tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "mecab"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(kind))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(UserError, match=r"is a slow one, which does not tell") as caught:
+        load_tokenizer(Pretrained(str(tmp_path)))
+    assert "fugashi" not in str(caught.value)
+
+
 def test_a_tokenizer_that_does_not_tell_words_apart_is_refused(tmp_path, monkeypatch):
-    """A stand-in that is deaf to add_prefix_space: probed as loaded, and again."""
+    """A stand-in that is deaf to add_prefix_space, and takes a blank away: probed as loaded, and again."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     roberta(tmp_path)
     backend = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     backend.pre_tokenizer = Sequence([backend.pre_tokenizer])
+    backend.normalizer = Strip()
     backend.save(str(tmp_path / "tokenizer.json"))
     asked = []
 
@@ -190,6 +203,25 @@ def test_a_saved_tokenizer_reads_as_it_did(loaded, tmp_path):
     for one, two in zip(loaded.pieces(WORDS), again.pieces(WORDS), strict=True):
         np.testing.assert_array_equal(one, two)
     assert from_fast_tokenizer(again.tokenizer).prefix == loaded.prefix
+
+
+def test_a_saved_tokenizer_reads_alike_without_us(loaded, tmp_path):
+    """In the library, whose pipelines load it: the same pieces, and offsets that are those of the words."""
+    from transformers import AutoTokenizer
+
+    folder = tmp_path / "saved"
+    loaded.tokenizer.save_pretrained(folder)
+    theirs = AutoTokenizer.from_pretrained(folder)
+    for words in WORDS:
+        assert theirs(words, is_split_into_words=True)["input_ids"] == [
+            *loaded.prefix, *loaded.pieces([words])[0].tolist(), *loaded.suffix
+        ]  # fmt: skip
+    text = "word went word"
+    encoded = theirs(text, return_offsets_mapping=True, add_special_tokens=False)
+    assert encoded["input_ids"] == loaded.pieces([text.split()])[0].tolist()
+    starts = [start for start, _ in encoded["offset_mapping"]]
+    assert encoded["offset_mapping"][0][0] == 0
+    assert {text[: starts[i]].rstrip() for i in range(len(starts))} >= {"word", "word went"}
 
 
 @pytest.mark.parametrize("unknown", ["[MISSING]", None])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AlbertTokenizerFast,
     BertTokenizerFast,
@@ -90,6 +90,47 @@ def gpt_like(path: Path) -> None:
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>").save_pretrained(path)
 
 
+def byte_level_after(path: Path, *steps: pre_tokenizers.PreTokenizer) -> None:
+    """No piece of its own for a word that begins a text, and no option for it."""
+    tokenizer = Tokenizer(models.BPE())
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*steps, byte_level])
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    train(tokenizer, trainers.BpeTrainer, ["<s>", "<pad>", "</s>", "<unk>", "<mask>"], initial_alphabet=alphabet)
+    template = processors.TemplateProcessing("<s> $A </s>", None, [("<s>", 0), ("</s>", 2)])
+    tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=True), template])
+    save(PreTrainedTokenizerFast, tokenizer, path)
+
+
+def llama_3(path: Path) -> None:
+    pattern = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
+    byte_level_after(path, pre_tokenizers.Split(pattern, "isolated"))
+
+
+def digits(path: Path) -> None:
+    byte_level_after(
+        path, pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.Split(Regex(r" ?\S+"), "isolated")
+    )
+
+
+def gemma(path: Path) -> None:
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse()])
+    train(tokenizer, trainers.BpeTrainer, ["<pad>", "<s>", "</s>", "<unk>", "<mask>"])
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", None, [("<s>", 1), ("</s>", 2)])
+    save(PreTrainedTokenizerFast, tokenizer, path)
+
+
+def metaspace_never(path: Path) -> None:
+    tokenizer = unigram(path, ["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", None, [("<s>", 0), ("</s>", 2)])
+    save(PreTrainedTokenizerFast, tokenizer, path)
+
+
 def train(tokenizer: Tokenizer, trainer: type, specials: list[str], **options: object) -> None:
     tokenizer.train_from_iterator(
         TEXT, trainer(vocab_size=400, special_tokens=specials, show_progress=False, **options)
@@ -107,4 +148,17 @@ def save(kind: type, tokenizer: Tokenizer, path: Path) -> None:
     (path / "tokenizer_config.json").write_text(json.dumps(config))
 
 
-FAMILIES = [bert, electra, roberta, roberta_with_prefix, xlm_roberta, albert, deberta, gpt_like]
+FAMILIES = [
+    bert,
+    electra,
+    roberta,
+    roberta_with_prefix,
+    xlm_roberta,
+    albert,
+    deberta,
+    gpt_like,
+    llama_3,
+    digits,
+    gemma,
+    metaspace_never,
+]
