@@ -47,6 +47,7 @@ def _files(report: Report) -> Iterator[str]:
                     yield f"  {'':<12}{how}"
             if len(files) > _FILES:
                 yield f"  {'':<12}and {len(files) - _FILES:,} more, read alike"
+        yield from _wrapped(f"  {'':<12}", facts.tags_read)
     scheme = "plain tags, which spell no entities" if report.scheme == "PLAIN" else report.scheme
     yield from _wrapped(f"  {'tags':<12}", f"{scheme}; {len(report.labels)} labels: {' '.join(report.labels)}")
 
