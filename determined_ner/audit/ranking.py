@@ -7,9 +7,13 @@ text, ``c`` of which are labelled so, and the model's probability ``p`` give
 
     (c + STRENGTH p) / (n + STRENGTH),
 
-the posterior mean of a share under a Dirichlet prior of the model's probabilities. The score of an entry is the belief
-in the other reading less that in the given one, times the share of the labels of its type that are not doubted in the
-same way: where a model often finds nothing in what is labelled as a work of art, it says little that it does so again.
+the posterior mean of a share under a Dirichlet prior of the model's probabilities. An entry is listed where the belief
+b in the other reading is greater than the belief g in the given one. Its score is
+
+    b / (b + g r),
+
+r being the share of the labels of its type that are doubted in the same way: where a model often finds nothing in what
+is labelled as a work of art, it says little that it does so again.
 
 Sources: Northcutt, Jiang and Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels (JAIR 70, 2021), for
 the difference between the out-of-sample belief in another label and that in the given one (there the normalised
@@ -20,8 +24,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +41,8 @@ Floats = NDArray[np.float64]
 
 STRENGTH = 1.0
 """Of how many other occurrences of a text the model's word is worth."""
+LEAST = 1e-4
+"""Less than this no given label is believed: an odds without bound would rank by rounding."""
 
 
 class DoubtKind(str, Enum):
@@ -71,7 +78,7 @@ class Doubt:
     """As it is labelled; None: as nothing."""
     proposed: Entity | None
     score: float
-    """Above 0, at most 1: how much more the proposed reading is believed than the given one, discounted."""
+    """Above one half, below 1: see the module."""
 
     @property
     def begin(self) -> int:
@@ -89,9 +96,8 @@ def rank(text: OutOfFold) -> list[Doubt]:
     tagged = text.tagged("the folds")
     matching = match(tagged.spans(tagged.gold), tagged.spans(tagged.decoded))
     belief = _Belief(text, tagged, matching)
-    doubts = _discount(belief, [*_of_model(belief, matching), *_of_occurrences(belief, matching)])
-    found = [doubt for doubt in doubts if doubt.score > 0]
-    return sorted(found, key=lambda doubt: (-doubt.score, doubt.sentence, doubt.begin))
+    doubts = _weigh(belief, [*_of_model(belief, matching), *_of_occurrences(belief, matching)])
+    return sorted(doubts, key=lambda doubt: (-doubt.score, doubt.sentence, doubt.begin))
 
 
 def given_entities(text: OutOfFold) -> list[list[Entity]]:
@@ -107,6 +113,15 @@ def _entities(text: OutOfFold, types: list[str], spans: Spans) -> Iterator[tuple
     columns = (sentence, spans.begin - starts, spans.end - starts, spans.type_id)
     for s, begin, end, type_id in zip(*(column.tolist() for column in columns), strict=True):
         yield s, Entity(begin, end, types[type_id])
+
+
+class _Entry(NamedTuple):
+    """What a `Doubt` is made of."""
+
+    kind: DoubtKind
+    sentence: int
+    given: Entity | None
+    proposed: Entity | None
 
 
 class _Belief:
@@ -154,36 +169,38 @@ class _Belief:
         n, p = elsewhere.total(), self.of_model(sentence, entity, type_)
         return (elsewhere[type_] + STRENGTH * p) / (n + STRENGTH)
 
-    def score(self, sentence: int, given: Entity | None, proposed: Entity | None) -> float:
-        """The belief in the proposed reading less that in the given one."""
-        assert given or proposed
-        as_given = self.of(sentence, given or proposed, given.type if given else "")  # type: ignore[arg-type]
-        as_proposed = self.of(sentence, proposed or given, proposed.type if proposed else "")  # type: ignore[arg-type]
-        return as_proposed - as_given
+    def in_both(self, entry: _Entry) -> tuple[float, float]:
+        """The belief in the given reading, and that in the proposed one."""
+        words, other = entry.given or entry.proposed, entry.proposed or entry.given
+        assert words and other
+        as_given = self.of(entry.sentence, words, entry.given.type if entry.given else "")
+        return as_given, self.of(entry.sentence, other, entry.proposed.type if entry.proposed else "")
 
 
-def _discount(belief: _Belief, doubts: list[Doubt]) -> list[Doubt]:
-    """Scores times the share of the labels of the type that are not doubted in the same way.
+def _weigh(belief: _Belief, entries: list[_Entry]) -> list[Doubt]:
+    """Entries with their scores.
 
-    The type is that of the label; where nothing is labelled, that of the entity, and the share is of those found. Of
-    few labels the share is near one half: one is counted as doubted and one as not.
+    Of the share r: the type is that of the label; where nothing is labelled, that of the entity, and the share is of
+    those found. One more is counted as doubted and one as not, so that it is sure of nothing where labels are few.
     """
 
-    def way(doubt: Doubt) -> tuple[DoubtKind, str, str]:
-        given, proposed = (entity.type if entity else "" for entity in (doubt.given, doubt.proposed))
-        return doubt.kind, given, proposed
+    def way(entry: _Entry) -> tuple[DoubtKind, str, str]:
+        given, proposed = (entity.type if entity else "" for entity in (entry.given, entry.proposed))
+        return entry.kind, given, proposed
 
     labelled, found = (Counter(e.type for part in side for e in part) for side in (belief.given, belief.found))
-    doubted = Counter(map(way, doubts))
+    doubted = Counter(map(way, entries))
+    doubts = []
+    for entry in entries:
+        total = labelled[entry.given.type] if entry.given else found[way(entry)[2]]
+        share = min(1.0, (doubted[way(entry)] + 1) / (total + 2))
+        given, proposed = belief.in_both(entry)
+        if proposed > given:
+            doubts.append(Doubt(*entry, score=proposed / (proposed + max(given, LEAST) * share)))
+    return doubts
 
-    def share(doubt: Doubt) -> float:
-        total = labelled[doubt.given.type] if doubt.given else found[doubt.proposed.type] if doubt.proposed else 0
-        return max(0.0, 1 - (doubted[way(doubt)] + 1) / (total + 2))
 
-    return [replace(doubt, score=doubt.score * share(doubt)) for doubt in doubts]
-
-
-def _of_model(belief: _Belief, matching: Matching) -> Iterator[Doubt]:
+def _of_model(belief: _Belief, matching: Matching) -> Iterator[_Entry]:
     """Where the model finds something else than what is labelled."""
     given, found = belief.entities(matching.gold), belief.entities(matching.predicted)
     for g, p, kind in zip(
@@ -192,10 +209,10 @@ def _of_model(belief: _Belief, matching: Matching) -> Iterator[Doubt]:
         if kind != MistakeKind.CORRECT:
             sentence = given[g][0] if g >= 0 else found[p][0]
             pair = (given[g][1] if g >= 0 else None, found[p][1] if p >= 0 else None)
-            yield Doubt(_KINDS[MistakeKind(kind)], sentence, *pair, belief.score(sentence, *pair))
+            yield _Entry(_KINDS[MistakeKind(kind)], sentence, *pair)
 
 
-def _of_occurrences(belief: _Belief, matching: Matching) -> Iterator[Doubt]:
+def _of_occurrences(belief: _Belief, matching: Matching) -> Iterator[_Entry]:
     """Where the model agrees with the label, and the same text is mostly labelled otherwise elsewhere."""
     for text, places in belief.occurrences.places.items():
         for sentence, begin in places if len(places) > 1 else ():
@@ -210,4 +227,4 @@ def _of_occurrences(belief: _Belief, matching: Matching) -> Iterator[Doubt]:
             if found == here:  # else the model's own doubt is listed
                 given = here[0] if here else None
                 proposed = Entity(begin, end, usual) if usual else None
-                yield Doubt(DoubtKind.INCONSISTENT, sentence, given, proposed, belief.score(sentence, given, proposed))
+                yield _Entry(DoubtKind.INCONSISTENT, sentence, given, proposed)
