@@ -115,6 +115,7 @@ def _add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("input", type=local_name, metavar="IN", help="labelled text as data.train_file takes it: a file, or a glob")
     add("output", type=local_path, metavar="OUT", help="written atomically; a directory for brat")
+    add("--from", metavar="FORMAT", dest="from_", help="refuse IN where it is found to be of another format than this")
     add("--to", choices=OUTPUT_FORMATS, help="format of OUT (default: .jsonl is jsonl, .conll is conll)")
     add("--overwrite", action="store_true", help="replace an OUT that exists")
     setting = "how IN is read, as for training: data.label_column_name=ner, data.span_offsets=utf16"
@@ -232,8 +233,8 @@ VERBS = {
     "convert": Verb(
         "determined_ner.convert.command",
         "write labelled text in another format",
-        "Write labelled text, as training reads it, as words and tags or for an annotation tool. What the format cannot "
-        "say is told.",
+        "Write labelled text, as training reads it, in another format: words and tags, or what an annotation tool "
+        "imports. What the format cannot say is told.",
         "no output is left",
         _add_convert_arguments,
         extra="train",

@@ -1,11 +1,13 @@
-"""Commands in a copy of this process, in which all is imported: killed before a file operation, or on a full disk."""
+"""Commands in copies of this process, in which all is imported: killed, on a full disk, several as of torchrun."""
 
 from __future__ import annotations
 
 import os
 import resource
 import signal
+import socket
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -41,10 +43,7 @@ def forked(
         status = 99
         try:
             os.close(reading)
-            written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(written, 1)
-            os.dup2(written, 2)
-            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+            _write_to(log)
             done = _count_operations(operation)
             if largest_file:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
@@ -64,6 +63,74 @@ def forked(
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert status != 99, told
     return status, int(told or 0)
+
+
+class Copy:
+    """A copy of this process that does something beside it."""
+
+    def __init__(self, action: Callable[[], int], log: str | os.PathLike[str] = os.devnull, **environment: str) -> None:
+        """
+        Args:
+            action: gives an exit status.
+            log: where its output goes.
+        """
+        self._status: int | None = None
+        self._pid = os.fork()
+        if not self._pid:
+            status = 99
+            try:
+                _write_to(log)
+                os.environ.update(environment)
+                status = action()
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+
+    def poll(self) -> int | None:
+        """Its exit status, -9 of a killed one; None: it is at work."""
+        if self._status is None:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            self._status = os.waitstatus_to_exitcode(status) if pid else None
+        return self._status
+
+    def kill(self) -> None:
+        """End it at once, if it is at work."""
+        if self.poll() is None:
+            os.kill(self._pid, signal.SIGKILL)
+            self._status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+
+
+def together(action: Callable[[], int], processes: int, patience: float = 240.0) -> tuple[int, str]:
+    """Do something in several copies of this process, which are told of each other as ``torchrun`` tells its own.
+
+    Returns:
+        the first exit status that is not 0, -9 of those that did not end; and what they wrote.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    told |= {"GROUP_RANK": 0, "GROUP_WORLD_SIZE": 1}
+    with tempfile.NamedTemporaryFile() as log:
+        copies = []
+        for rank in range(processes):
+            environment = {name: str(value) for name, value in {**told, "RANK": rank, "LOCAL_RANK": rank}.items()}
+            copies.append(Copy(action, log.name, **environment))
+        end = time.monotonic() + patience
+        while time.monotonic() < end and any(copy.poll() is None for copy in copies):
+            time.sleep(0.02)
+        for copy in copies:
+            copy.kill()
+        return next((status for copy in copies if (status := copy.poll())), 0), Path(log.name).read_text()
+
+
+def _write_to(log: str | os.PathLike[str]) -> None:
+    """Have all output of this process go to a file."""
+    written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(written, 1)
+    os.dup2(written, 2)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _count_operations(fatal: int) -> Callable[[], int]:

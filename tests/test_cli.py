@@ -92,6 +92,8 @@ URL = "https://me:hunter2@host/x;sig=hunter2?token=hunter2"
         (["predict", URL, "text.txt"], "MODEL_DIR"),
         (["predict", "model", URL], "INPUT"),
         (["predict", "model", "text.txt", "--output", URL], "--output"),
+        (["convert", URL, "out.jsonl"], "IN"),
+        (["convert", "in.conll", URL], "OUT"),
         (["report", URL], "RUN_OR_MODEL"),
         (["report", "model", "--data", URL], "--data"),
         (["report", "model", "--compare", URL], "--compare"),

@@ -58,7 +58,10 @@ class SplitFacts:
     """What is in a split."""
 
     files: list[dict[str, str | None]]
-    """path, format and the columns found; for a data set of the datasets library only path."""
+    """path, format, the columns found and what it is annotated_by (spans or tags); for a data set of the datasets
+    library only path."""
+    tags_read: str = ""
+    """How its tags are read, where it is not as they stand there."""
     sentences: int = 0
     documents: int = 0
     """As marked in the files; 1 if none are marked."""
@@ -84,6 +87,10 @@ class SplitFacts:
     """Share of padding in what the model computes: train in the batches of epoch 0, the others as evaluated."""
     padding_random: float | None = None
     """The same of train with batches in random order."""
+    numbers: int = 0
+    """Of train: words that are numbers."""
+    common_prefix: str = ""
+    """Of train: what all words begin with."""
     words_without_pieces: Finding = field(default_factory=Finding)
     """Words that the tokenizer drops (zero-width, control characters); they are read as its unknown piece."""
     words_unknown: Finding = field(default_factory=Finding)

@@ -21,6 +21,8 @@ _MANY_REPEATS = 0.01
 """Share of the sentences of train."""
 _MANY_UNKNOWN = 0.01
 """Share of the words of train."""
+_MOSTLY_NUMBERS = 0.95
+"""Share of the words of train."""
 _MANY_WINDOWS = 0.05
 """Share of the sentences of a split."""
 _MANY_CUT_OTHERWISE = 0.1
@@ -61,7 +63,14 @@ def _types(report: Report) -> Iterator[Remark]:
     train, validation = (report.splits[n].tags if plain else report.splits[n].entities for n in ("train", "validation"))
     if not train:
         yield Remark("train: no word is tagged as an entity: there is nothing to learn; check the column of the tags")
-    rare = [f"{name} {count:,}" for name, count in train.items() if count < RARE_TYPE]
+    alike: dict[str, list[str]] = {}
+    for name in train:
+        alike.setdefault(name.casefold(), []).append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            counts = ", ".join(f"{printable(name)} {train[name]:,}" for name in names)
+            yield Remark(f"train: {kind}s that differ in upper and lower case alone: {counts}; write them alike")
+    rare = [f"{printable(name)} {count:,}" for name, count in train.items() if count < RARE_TYPE]
     if rare:
         yield Remark(
             f"train: rare {kind}s, of fewer than {RARE_TYPE} {unit}: {', '.join(rare)}; "
@@ -116,6 +125,16 @@ def _tags(report: Report) -> Iterator[Remark]:
 
 
 def _words(report: Report) -> Iterator[Remark]:
+    train = report.splits["train"]
+    if train.numbers > _MOSTLY_NUMBERS * train.words:
+        yield Remark(
+            f"train: {format_share(train.numbers, train.words)} of the words are numbers; look whether they are the "
+            "words, and name their column with data.text_column_name"
+        )
+    if len(train.common_prefix) > 1 and train.words > 1:
+        yield Remark(
+            f"train: all words begin with {train.common_prefix!a}, which those of other texts do not; take it off"
+        )
     yield from _in_all_splits(
         report,
         lambda f: f.words_without_pieces,
@@ -130,7 +149,6 @@ def _words(report: Report) -> Iterator[Remark]:
         f"word longer than a window of {report.max_seq_length} pieces, read by its beginning",
         _longer_windows(report),
     )
-    train = report.splits["train"]
     if train.words_unknown.count > _MANY_UNKNOWN * train.words:
         yield Remark(
             f"train: {format_share(train.words_unknown.count, train.words)} of the words have characters that "
@@ -192,9 +210,12 @@ def _cut_up(word: str) -> str:
 
 def _shapes(report: Report) -> Iterator[Remark]:
     for name, facts in report.splits.items():
-        if facts.longest and facts.words_per_sentence and facts.words_per_sentence.max >= _LONG_SENTENCE:
+        texts = any(file.get("annotated_by") == "spans" for file in facts.files)  # may be long, and are not parted
+        longest = facts.words_per_sentence.max if facts.words_per_sentence else 0
+        if facts.longest and longest >= _LONG_SENTENCE and not texts:
             yield Remark(
-                f"{name}: a sentence has {facts.words_per_sentence.max:,} words; look for missing blank lines",
+                f"{name}: a sentence has {longest:,} words; look for missing blank lines, or in "
+                f"a table for sentence ids that stay the same",
                 [f"{facts.longest.place}: {printable(facts.longest.text)}"],
             )
     cut = {

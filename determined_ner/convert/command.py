@@ -11,9 +11,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from determined_ner.convert.source import Labelled, find_labelled_texts
+from determined_ner.convert.source import LabelledFiles
 from determined_ner.data.readers.lines import OPENERS
 from determined_ner.data.readers.open import find_files
+from determined_ner.data.readers.pairs import document_files
 from determined_ner.data.writers.open import check_target, open_output
 from determined_ner.errors import UserError
 from determined_ner.logs import set_up_logging
@@ -24,6 +25,10 @@ from determined_ner.settings.explaining import check_section
 
 _BY_SUFFIX = {".jsonl": "jsonl", ".conll": "conll"}
 """What the name of the output says of its format."""
+
+_TEXTS_WITH_SPANS = {"doccano", "prodigy", "spacy", "autogluon", "predict", "spans"}
+"""Formats of a text under one key and its spans under another, which are read alike: what tells a file of one from
+those of the others may be missing in it."""
 
 _READING = (
     *("text_column_name", "label_column_name", "document_column_name", "sentence_column_name", "label_names"),
@@ -44,29 +49,34 @@ def run(arguments: argparse.Namespace) -> None:
     output: Path = arguments.output
     format_ = arguments.to or _format_by_name(output)
     settings = _settings(arguments.input, arguments.overrides)
-    for path in find_files(arguments.input):
-        if output.exists() and output.samefile(path):
-            raise UserError(output, "is the input, too", "name another output")
+    for file in (file for path in find_files(arguments.input) for file in document_files(path)):
+        if output.exists() and (output.samefile(file) or output.samefile(file.parent)):
+            raise UserError(output, "is the input, too, or holds it", "name another output")
     check_target(output, format_, arguments.overwrite)
     set_up_logging(chief=False)  # what reading has to say is said below
     with tempfile.TemporaryDirectory(prefix="ner-convert-") as directory:
-        labelled = find_labelled_texts(settings, format_, Path(directory))
+        labelled = LabelledFiles(settings, format_, Path(directory))
+        if arguments.from_ is not None:
+            _check_format(arguments.input, labelled.formats, arguments.from_)
         with open_output(output, format_, arguments.overwrite) as opened:
             for text in labelled.texts:
                 opened.write(text)
     writer = opened.writer
-    _say(f"{arguments.input}: read as {labelled.format}")
-    for line in _remarks(labelled):
-        _say(line)
-    types = f"{len(writer.types)} types" if len(writer.types) != 1 else "1 type"
-    _say(f"{output}: {writer.title}, {writer.texts:,} texts, {writer.entities:,} entities of {types}")
-    for line in writer.remarks():
+    _say(f"{arguments.input}: read as {' and '.join(labelled.formats)}")
+    counts = f"texts: {writer.texts:,}, entities: {writer.entities:,}, types: {len(writer.types)}"
+    for line in (*labelled.remarks(), f"{output}: {writer.title}, {counts}", *writer.remarks()):
         _say(line)
 
 
-def _remarks(labelled: Labelled) -> list[str]:
-    """What was read otherwise than it stands in the files, a line each."""
-    return [*labelled.remarks, *(f"{kind}: {count:,}" for kind, count in labelled.repairs.items() if count)]
+def _check_format(pattern: str, found: list[str], wanted: str) -> None:
+    """
+    Raises:
+        UserError: the files are found to be of another format.
+    """
+    for format_ in found:
+        told_alike = {format_, wanted} <= _TEXTS_WITH_SPANS
+        if format_.replace(" ", "-") != wanted and not told_alike:
+            raise UserError(pattern, f"is read as {format_}, not as {wanted}", "correct --from, or leave it out")
 
 
 def _say(line: str) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from determined_ner.data.readers.rows import Row
-from determined_ner.data.readers.sentences import Choice, Layout, Sentence
+from determined_ner.data.readers.sentences import Choice, Layout, Sentence, known_name
+from determined_ner.data.readers.spans.rows import Form, find_form, read_rows
+from determined_ner.data.readers.spans.words import to_sentences
 from determined_ner.data.readers.tables import SAMPLE_ROWS, Table, choose_columns, read_table
 from determined_ner.data.source import (
     WHOLE,
@@ -27,6 +29,9 @@ from determined_ner.files.cache import FORMAT, hash_parts
 from determined_ner.masks import masked
 from determined_ner.settings.data import DataSettings
 
+VALIDATION_NAMES = ("validation", "valid", "val", "dev", "development")
+"""Names that the part to validate on goes by, best first."""
+
 
 def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
     """The splits of the data set that the settings name, train first.
@@ -40,7 +45,8 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         UserError: it cannot be loaded, has no such part, or its columns cannot be found.
     """
     parts = _load_dataset(settings)
-    wanted = [("train", "train", settings.max_train_samples), ("validation", "validation", settings.max_eval_samples)]
+    validation = known_name(list(parts), VALIDATION_NAMES) or "validation"
+    wanted = [("train", "train", settings.max_train_samples), ("validation", validation, settings.max_eval_samples)]
     if "test" in parts:
         wanted.append(("test", "test", settings.max_predict_samples))
     held_out = HeldOut.of(settings)
@@ -52,7 +58,7 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         if part not in parts:
             raise UserError(
                 "data.dataset_name",
-                f"{settings.dataset_name!r} has no {part} split (it has {', '.join(parts)})",
+                f"{settings.dataset_name!r} has no {split} split (it has {', '.join(parts)})",
                 "set data.validation_split_percentage, or use data.train_file and data.validation_file",
             )
         rows = rows_of(part)
@@ -65,7 +71,10 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         )  # of train, for all splits
         held = held_out if split != "test" else None
         how = [layout.text_column, layout.tag_column, layout.document_column]
-        key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task, limit, held and held.key(split)])
+        if layout.by_spans:
+            how += [choice.splitting, choice.on_bad_spans, choice.span_offsets]
+        named = [list(choice.label_names)] if choice.label_names else []
+        key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task, limit, held and held.key(split), *named])
 
         def sentences(rows: _DatasetRows = rows, choice: Choice = choice) -> Iterator[Numbered]:
             return ((0, sentence) for sentence in rows.sentences(choice))
@@ -73,10 +82,10 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         # Rows have no other mark of a document than its column.
         marked = documents_marked(sentences) if layout.document_column else lambda: False
         chosen = hold_out(sentences, marked, split, held, rows.where) if held else sentences
-        names = rows.names.get(layout.tag_column or "")
+        names = rows.names.get(layout.tag_column or "", choice.label_names)
         yield Source(split, key, take_first(chosen, limit), (rows.where,), names)
         if held and held.fold and split == "validation":
-            key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task])
+            key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task, *named])
             yield Source(WHOLE, key, sentences, (rows.where,), names)
 
 
@@ -96,24 +105,34 @@ class _DatasetRows:
         self._warned_of_empty_rows = False
 
     def choose(self, choice: Choice) -> Layout:
-        """Tell the columns of words, tags and documents."""
+        """Tell the columns of words or texts, of tags or spans, and of documents."""
+        if (form := self._form(choice)) is not None:
+            return form.layout()
         return choose_columns(list(self.dataset.column_names), choice, Path(self.where))
 
     def without_labels(self, choice: Choice) -> str | None:
         """Why nothing can be scored on these rows; None: it can. Many hub data sets withhold the labels of test."""
-        column = self.choose(replace(choice, need_tags=False)).tag_column
+        layout = self.choose(replace(choice, need_tags=False))
+        column = layout.tag_column
         if column is None:
             return f"no column {choice.label_column!r} among {', '.join(self.dataset.column_names)}"
         tags = self.dataset.select(range(min(SAMPLE_ROWS, len(self.dataset))))[column]
-        if all(_hidden(row) for row in tags):
+        if all(row is None if layout.by_spans else _hidden(row) for row in tags):
             return f"column {column!r} has null, -1 or no labels at all"
         return None
 
     def sentences(self, choice: Choice) -> Iterator[Sentence]:
         """Read the rows from the beginning."""
         layout = self.choose(choice)
+        if (form := self._form(choice)) is not None:
+            where = Path(self.where)
+            return to_sentences(read_rows(enumerate(self.dataset, 1), form, choice, where), choice, where)
         table = Table("dataset", list(self.dataset.column_names), self._rows(layout), tag_names=self.names)
         return read_table(table, choice, Path(self.where))[1]
+
+    def _form(self, choice: Choice) -> Form | None:
+        """The form of its spans of characters, if it has any."""
+        return find_form(list(enumerate(self.dataset.select(range(min(SAMPLE_ROWS, len(self.dataset)))), 1)), choice)
 
     def _rows(self, layout: Layout) -> Iterator[Row]:
         """Rows except those with neither words nor tags, which one warning counts: a user cannot edit a data set."""
@@ -136,7 +155,10 @@ def _hidden(tags: object) -> bool:
 
 
 def _load_dataset(settings: DataSettings) -> Any:
-    """Load all parts of a data set, by name: a directory written by ``save_to_disk``, or what the hub has."""
+    """Load all parts of a data set, by name: a directory written by ``save_to_disk``, or what the hub has.
+
+    A directory of a single part, which has no name, is train.
+    """
     import datasets
 
     name = settings.dataset_name
@@ -147,6 +169,8 @@ def _load_dataset(settings: DataSettings) -> Any:
         directory = Path(name).expanduser()
         if (directory / "dataset_dict.json").is_file():
             return datasets.load_from_disk(str(directory))
+        if (directory / "state.json").is_file():
+            return {"train": datasets.load_from_disk(str(directory))}
         options: dict[str, Any] = {"name": settings.dataset_config_name, "revision": settings.dataset_revision}
         if settings.cache_dir:
             options["cache_dir"] = settings.cache_dir

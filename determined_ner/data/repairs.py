@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from determined_ner.data.readers.sentences import Sentence
+from determined_ner.data.readers.spans.text import AnnotatedText
 from determined_ner.data.source import Source
 from determined_ner.masks import printable
 
@@ -35,10 +36,10 @@ class RepairCounts:
     def __init__(self) -> None:
         self._kinds: dict[str, RepairsOfAKind] = {}
 
-    def add(self, sentence: Sentence, file: int) -> None:
-        """Count those of one sentence, which is of the file at this position."""
-        for repair in sentence.repairs:
-            first = RepairsOfAKind(repair.kind, printable(repair.example), file, sentence.line)
+    def add(self, read: Sentence | AnnotatedText, file: int) -> None:
+        """Count those of one sentence or text, which is of the file at this position."""
+        for repair in read.repairs:
+            first = RepairsOfAKind(repair.kind, printable(repair.example), file, read.line)
             self._kinds.setdefault(repair.kind, first).count += 1
 
     def as_json(self) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ class Source:
     files: tuple[str, ...]
     """Where they are read from, for messages: paths, or the name of a data set's part."""
     names: tuple[str, ...] | None = None
-    """Label names in their own order, where the data set declares them."""
+    """Label names in their own order, where the data set or the user declares them."""
     layouts: Callable[[], list[Layout]] = list
     """Finds how each of ``files`` is read; nothing for a data set, which has no files."""
 
@@ -93,7 +93,7 @@ class HeldOut:
 
 
 def hold_out(
-    sentences: Callable[[], Iterable[Numbered]], marked: Callable[[], bool], split: str, held_out: HeldOut, title: str
+    sentences: Callable[[], Iterable[Numbered]], marked: Callable[[], bool], split: str, held_out: HeldOut, where: str
 ) -> Callable[[], Iterable[Numbered]]:
     """What of the training data is held out (validation) or is not (train), the same each time.
 
@@ -101,25 +101,32 @@ def hold_out(
 
     Args:
         marked: as `documents_marked` makes it of the same sentences.
-        title: of the source, for a message.
+        where: they are read from, for messages.
 
     Raises:
-        UserError: while they are read to their end: they are fewer than the folds.
+        UserError: while they are read to their end: they are fewer than the folds, or one, of which nothing is chosen.
     """
 
     def chosen() -> Iterator[Numbered]:
-        documents, units = marked(), 0
+        documents, units, row, sentence, any_chosen = marked(), 0, 0, None, False
         for row, (file, sentence) in enumerate(sentences()):
             unit = sentence.document if documents else row
             units = unit + 1  # neither documents nor rows leave out a number
             if held_out.holds(unit) == (split == "validation"):
+                any_chosen = True
                 yield file, sentence
         if held_out.fold is not None and 0 < units < held_out.fold[1]:
             what = "document" if documents else "sentence"
             raise UserError(
-                title,
+                where,
                 f"has {units} {what}{'s' if units > 1 else ''}, which cannot be cut into {held_out.fold[1]} folds",
                 "ask for fewer folds" if units > 1 else "give more text",
+            )
+        if sentence is not None and row == 0 and not any_chosen:
+            raise UserError(
+                where,
+                f"all of it is one sentence of {len(sentence.words):,} words, of which no part can be held out",
+                "put a blank line (in a table: another sentence id) between sentences",
             )
 
     return chosen

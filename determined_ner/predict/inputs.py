@@ -20,7 +20,7 @@ from determined_ner.data.readers.conll_columns import find_columns
 from determined_ner.data.readers.formats import json_object
 from determined_ner.data.readers.lines import BLANK, Line, open_unpacked, peek, read_lines
 from determined_ner.data.readers.messages import shown
-from determined_ner.data.readers.open import find_files, format_of
+from determined_ner.data.readers.open import find_files, format_of, other_than_columns
 from determined_ner.data.readers.sentences import DOCUMENT_NAMES, TEXT_NAMES, Choice, DocumentCounter, known_name
 from determined_ner.data.writers.labelled import LabelledSpan, LabelledText, join_words
 from determined_ner.data.writers.spans import ENTITIES_KEY
@@ -241,7 +241,7 @@ def read_columns(lines: Iterator[Line], columns: Columns, path: Path, marked: bo
     for number, text in lines:
         cells = columns.cells((number, text), path)
         if cells is not None:
-            row = checked_row(cells, columns, number, path)
+            row = checked_row(cells, columns, number, path, [])
             if not words and columns.document is not None:
                 key = row[columns.document]
             words.append(row[columns.word])
@@ -310,12 +310,15 @@ def open_input(
         if chosen == "text":
             if format_ is None:
                 head, lines = peek(lines)
+                _refuse_annotations(head, path)
                 _refuse_columns(head, path)
             yield chosen, partial(read_text, lines), share
         elif chosen == "jsonl":
             yield chosen, lambda cut: read_json_lines(lines, cut, text_column, path), share
         else:
             head, lines = peek(lines)
+            if text_column is None:
+                _refuse_annotations(head, path)
             columns = find_columns(head, _choice(text_column, label_column), path)
             marked = columns.document is not None or any(begins_document(text) for _, text in head)
             yield chosen, lambda cut: read_columns(lines, columns, path, marked), share
@@ -349,6 +352,19 @@ def _choice(text_column: str | None = None, label_column: str | None = None) -> 
         label_option="--label-column",
         document_option="its header",  # no option names it
     )
+
+
+def _refuse_annotations(head: list[Line], path: Path) -> None:
+    """Refuse what annotation tools write: numbers of its tokens, or its marks, would be tagged as words.
+
+    Raises:
+        UserError: it is such a file.
+    """
+    kind = other_than_columns(head, path)
+    if kind is not None:
+        raise UserError(
+            path, f"holds {kind}, which is not read here", f"run determined-ner convert {path} NEW.jsonl, and tag that"
+        )
 
 
 def _refuse_columns(head: list[Line], path: Path) -> None:

@@ -29,7 +29,8 @@ class DataSettings(Section):
     dataset_revision: str | None = None
     """Branch, tag or commit of a hub dataset; ``refs/convert/parquet`` for datasets that were scripts."""
     train_file: str | None = None
-    """CoNLL columns, CSV, TSV, JSON, JSON Lines or Parquet; a glob takes several files."""
+    """CoNLL columns, CSV, TSV, JSON, JSON Lines or Parquet, or what annotation tools write (brat, WebAnno, PubTator …);
+    a glob takes several files."""
     validation_file: str | None = None
     """Scored once an epoch, unless min_validation_period says otherwise; read by the columns of train_file."""
     validation_split_percentage: Annotated[float, Field(gt=0, lt=100)] | None = None
@@ -43,11 +44,13 @@ class DataSettings(Section):
     text_column_name: ColumnName | None = None
     """Column of the words, by name or (CoNLL) number; default: found."""
     label_column_name: ColumnName | None = None
-    """Column of the tags, by name or (CoNLL) number; default: found."""
+    """Column of the tags, by name or (CoNLL) number; of WebAnno a layer (NamedEntity.value), of CoNLL-U a key of the
+    last column; default: found."""
     document_column_name: ColumnName | None = None
     """Column that tells which document a sentence belongs to; default: found (-DOCSTART- and # newdoc tell it too)."""
-    sentence_column_name: str | None = None
-    """Of a table with one row a token: the column that tells which sentence a token belongs to; default: found."""
+    sentence_column_name: ColumnName | None = None
+    """Column that tells which sentence a token belongs to, of a table with one row a token (default: found) or of CoNLL
+    columns (default: blank lines tell it)."""
     label_names: Annotated[list[str], Field(min_length=1)] | None = None
     """What whole-number tags mean, in their order from 0, where the data does not say it itself."""
     on_bad_spans: Literal["snap", "error"] = "snap"

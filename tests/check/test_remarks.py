@@ -121,3 +121,45 @@ def test_another_splitting_is_advised_where_it_parts_fewer_words(tmp_path, tiny_
     assert parted[better] < parted[chosen]
     counts = f"parts {parted[better]} words of entities as text is printed, in the place of {parted[chosen]}"
     assert f"set data.word_splitting: {better}, which {counts}" in remark.text
+
+
+def remarks_on(tmp_path, tiny_encoder, sentences) -> str:
+    files = {name: write_conll(tmp_path / f"{name}.conll", sentences) for name in ("train", "validation")}
+    report = check(write_config(tmp_path / "c.yaml", tiny_encoder, files), [], timing=False)
+    return "\n".join(remark.text for remark in report.warnings)
+
+
+def test_words_that_are_all_numbers_are_remarked(tmp_path, tiny_encoder):
+    sentences = [[(str(i), "O"), ("2,500.1", "B-LOC")] for i in range(12)]
+    assert "train: 24 (100.0%) of the words are numbers;" in remarks_on(tmp_path, tiny_encoder, sentences)
+    sentences = [[(str(i), "O"), ("Oslo", "B-LOC")] for i in range(12)]
+    assert "numbers" not in remarks_on(tmp_path, tiny_encoder, sentences)
+
+
+def test_words_that_all_begin_alike_are_remarked(tmp_path, tiny_encoder):
+    sentences = [[(f"en:{word}", tag) for word, tag in sentence] for sentence in ordinary(12)]
+    assert "train: all words begin with 'en:'" in remarks_on(tmp_path, tiny_encoder, sentences)
+    assert "begin with" not in remarks_on(tmp_path, tiny_encoder, [[("en:a", "O"), ("x", "B-LOC")], *sentences])
+
+
+def test_types_that_differ_in_case_alone_are_remarked(tmp_path, tiny_encoder):
+    sentences = [*ordinary(12), [("Rome", "B-Loc"), ("Bo", "B-PERSON")]]
+    remarks = remarks_on(tmp_path, tiny_encoder, sentences)
+    assert "train: types that differ in upper and lower case alone: LOC 12, Loc 1; write them alike" in remarks
+
+
+def test_an_empty_word_is_trained_on_and_told(tmp_path, tiny_encoder):
+    remarks = remarks_on(tmp_path, tiny_encoder, [*ordinary(12), [("", "O"), ("Rome", "B-LOC")]])
+    assert "train 1, validation 1: words which the tokenizer drops and which are read as its unknown piece" in remarks
+
+
+def test_texts_of_an_annotation_tool_may_be_long_and_many(tmp_path, tiny_encoder):
+    for i in range(5):
+        (tmp_path / f"{i}.txt").write_text(f"Ada met {'him ' * 300}in Oslo {i}.")
+        (tmp_path / f"{i}.ann").write_text("T1\tPER 0 3\tAda\n")
+    files = dict.fromkeys(("train", "validation"), tmp_path / "*.ann")
+    report = check(write_config(tmp_path / "config.yaml", tiny_encoder, files), [], timing=False)
+    assert not [remark for remark in report.warnings if "blank lines" in remark.text]
+    shown = format_report(report)
+    assert shown.count("brat, words in column") == 6 and shown.count("and 2 more, read alike") == 2
+    assert "4.txt" not in shown

@@ -7,6 +7,7 @@ import pytest
 
 from determined_ner.data import sources
 from determined_ner.data.sources import find_labelled, find_sources
+from determined_ner.errors import UserError
 from determined_ner.settings.data import DataSettings
 from tests.conftest import make_sentences, write_conll
 from tests.data.corpora import files, tags_of, with_documents
@@ -117,3 +118,48 @@ def test_a_model_is_scored_on_another_file_read_as_its_validation_data_was(tmp_p
     source, settings = find_labelled(settings, "ner", str(other))
     assert source.files == (str(other),) and len(list(source.sentences())) == 9
     assert settings.max_eval_samples is None and settings.test_file is None
+
+
+def test_of_a_single_sentence_nothing_is_held_out_and_the_message_says_so(load, tmp_path):
+    path = tmp_path / "a.conll"
+    path.write_text("Ada B-PER\nsleeps O\n" * 50)
+    with pytest.raises(UserError, match=r"all of it is one sentence of 100 words.*put a blank line"):
+        load(train_file=str(path), validation_split_percentage=10)
+
+
+def write_brat(folder, name, annotations):
+    (folder / f"{name}.txt").write_text("Ada Byron met\nCharles in Oslo")
+    (folder / f"{name}.ann").write_text(annotations)
+
+
+def test_brat_documents_are_read_once_and_again_when_their_annotations_change(load, tmp_path):
+    write_brat(tmp_path, "a", "T1\tPER 0 9\tAda Byron\nT2\tLOC 25 29\tOslo\n")
+    write_brat(tmp_path, "b", "T1\tPER 14 21\tCharles\n")
+    settings = {"train_file": str(tmp_path / "*"), "validation_split_percentage": 50}
+
+    def read():
+        corpus = load(**settings)
+        return [tags_of(corpus.splits[split], corpus.labels) for split in SPLITS]
+
+    (tmp_path / "c").mkdir()  # not in the way: patterns name files
+    assert read() == [[["B-PER", "I-PER", "O", "O", "O", "B-LOC"]], [["O", "O", "O", "B-PER", "O", "O"]]]
+    write_brat(tmp_path, "b", "T1\tPER 14 21\tCharles\nT2\tPER 0 3\tAda\n")
+    assert read()[1] == [["B-PER", "O", "O", "B-PER", "O", "O"]]
+
+
+def test_a_text_without_annotations_among_others_is_refused(load, tmp_path):
+    write_brat(tmp_path, "a", "T1\tPER 0 9\tAda Byron\n")
+    (tmp_path / "b.txt").write_text("Charles")
+    with pytest.raises(UserError, match=r"b\.txt: has no brat annotations in b\.ann"):
+        load(train_file=str(tmp_path / "*"), validation_split_percentage=50)
+
+
+def test_seq_in_is_read_again_when_its_tags_change(load, tmp_path):
+    (tmp_path / "seq.in").write_text("Ada sings\nOslo\n")
+    (tmp_path / "seq.out").write_text("B-PER O\nB-LOC\n")
+    settings = {"train_file": str(tmp_path / "seq.in"), "validation_file": str(tmp_path / "seq.out")}
+    corpus = load(**settings)
+    assert tags_of(corpus.splits["train"], corpus.labels) == [["B-PER", "O"], ["B-LOC"]]
+    (tmp_path / "seq.out").write_text("B-PER O\nB-PER\n")
+    corpus = load(**settings)
+    assert tags_of(corpus.splits["train"], corpus.labels) == [["B-PER", "O"], ["B-PER"]]

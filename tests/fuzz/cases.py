@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from determined_ner.cli import make_parser
+from determined_ner.cli import OUTPUT_FORMATS, make_parser
 from determined_ner.files.checksums import CHECKSUMS_FILE
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.hyperparameters import Hyperparameters
@@ -20,6 +20,7 @@ from tests.fuzz.material import CHECKED, TRAIN, copy
 
 INPUTS = ["encoder", "train.conll", "validation.conll", TRAIN]
 TEXT_FILES = ["texts.txt", "words.jsonl"]
+SPANS = '{"text": "Ada went to Oslo 😀 .", "label": [[0, 3, "PER"], [12, 16, "LOC"], [0, 8, "X"]]}\n' * 4
 
 SECTIONS = {"hyperparameters": list(Hyperparameters.model_fields), "data": list(DataSettings.model_fields)}
 EXPERIMENT = [
@@ -52,8 +53,8 @@ class Case:
 
 def make_case(base: Path, folder: Path, rng: Random) -> Case:
     """Fill the folder of a case and draw its command."""
-    kinds = [settings_case, command_line_case, model_case, run_case, cache_case]
-    return rng.choices(kinds, weights=[30, 20, 20, 15, 15])[0](base, folder, rng)
+    kinds = [settings_case, command_line_case, convert_case, model_case, run_case, cache_case]
+    return rng.choices(kinds, weights=[30, 20, 5, 20, 15, 15])[0](base, folder, rng)
 
 
 # -- Settings --------------------------------------------------------------------------------------------------
@@ -106,7 +107,9 @@ def command_line_case(base: Path, folder: Path, rng: Random) -> Case:
     copy(base, folder, [*INPUTS, *TEXT_FILES, "run"])
     parser = make_parser()
     verbs = next(action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    verb = rng.choice(["train", "check", "predict", "predict", "report", "export", "infer", "nonsense", ""])
+    verb = rng.choice(
+        ["train", "check", "predict", "predict", "convert", "convert", "report", "export", "infer", "nonsense", ""]
+    )
     if verb not in verbs:
         return Case([_argument(verb), *(_value(rng) for _ in range(rng.randint(0, 3)))])
     actions = [action for action in verbs[verb]._actions if action.dest not in ("onnx", "quantize")]  # half a minute
@@ -114,7 +117,9 @@ def command_line_case(base: Path, folder: Path, rng: Random) -> Case:
     pieces: list[list[str]] = []
     for action in actions:
         if not action.option_strings and (action.nargs != "?" or rng.random() < 0.5):
-            pieces += [[_value(rng)]] * rng.choice([1, 1, 1, 1, 1, 1, 0, 2])
+            written = action.dest == "output"
+            value = _option_value(action, rng) if written else _value(rng)
+            pieces += [[value]] * rng.choice([1, 1, 1, 1, 1, 1, 0, 2])
     for _ in range(rng.choice([0, 0, 1, 2, 3])):
         action = rng.choice(options)
         if action.dest in ("help", "version") and rng.random() < 0.9:
@@ -148,6 +153,19 @@ def _option_value(action: argparse.Action, rng: Random) -> str:
         name = rng.choice([name for name in SETTINGS if not any(part in name for part in LENGTHS)])
         return _argument(f"{name}={_spelled(rng)}")
     return _value(rng)
+
+
+# -- Conversions -----------------------------------------------------------------------------------------------
+
+
+def convert_case(base: Path, folder: Path, rng: Random) -> Case:
+    """Labelled text, damaged or not, to any format and from there to another one."""
+    copy(base, folder, INPUTS)
+    (folder / "spans.jsonl").write_text(SPANS, encoding="utf-8")
+    if rng.random() < 0.7:
+        damage_files(folder, rng, lambda path: path.suffix not in (".conll", ".jsonl"))
+    source = rng.choice(["train.conll", "spans.jsonl", "*.jsonl", "*.conll"])
+    return Case(["convert", source, "out", "--to", rng.choice(OUTPUT_FORMATS)], ["out"])
 
 
 # -- Model directories -----------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from determined import core, pytorch
 import ner_trial
 from determined_ner.errors import UserError
 from determined_ner.training.callbacks import DivergedError, StopWhereDiverged
-from tests.conftest import newest_checkpoint, read_metrics, run_command
+from tests.conftest import newest_checkpoint, read_metrics
+from tests.forked import together
 
 EXPLODES = (
     "hyperparameters.learning_rate=1e30",
@@ -25,10 +26,11 @@ EXPLODES = (
 
 def diverge(config: Path, folder: Path, *overrides: str, processes: int = 1) -> str:
     options = [word for override in (*EXPLODES, *overrides) for word in ("--config", override)]
-    done = run_command(config, "--output-dir", folder, *options, processes=processes)
-    assert done.returncode != 0 and done.stderr.count("error: ") == 1, done.stderr
+    arguments = [str(config), "--output-dir", str(folder), *options]
+    status, output = together(lambda: ner_trial.main(arguments), processes)
+    assert status == 2 and output.count("error: ") == 1, output
     assert not (folder / "model").exists() and not (folder / "summary.json").exists()
-    return done.stderr[done.stderr.index("error: ") :]
+    return output[output.index("error: ") :]
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
-import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -19,39 +16,35 @@ from determined_ner.training.run_folder import RunFolder
 from determined_ner.training.setup import Training
 from tests.conftest import (
     assert_equal_states,
-    command,
     final_state,
     read_metrics,
     run_command,
     without_times,
     write_config,
 )
+from tests.forked import Copy
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, tiny_encoder, corpus, accumulation):
-    """SIGKILL at random steps of epoch 2 and later, twice; checkpoints at odd places."""
+    """SIGKILL at random steps of epoch 2 and later, twice; checkpoints at odd places. A new process makes the end."""
     config = write_config(
-        tmp_path / "c.yaml", tiny_encoder, corpus, num_train_epochs=30 // accumulation, warmup_ratio=0.2
+        tmp_path / "c.yaml", tiny_encoder, corpus, num_train_epochs=16 // accumulation, warmup_ratio=0.2
     )
-    arguments = [config, "--config", "scheduling_unit=2", "--config", "min_checkpoint_period.batches=5"]
+    arguments = [str(config), "--config", "scheduling_unit=2", "--config", "min_checkpoint_period.batches=5"]
     arguments += ["--config", f"optimizations.aggregation_frequency={accumulation}"]
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    assert run_command(*arguments, "--output-dir", undisturbed).returncode == 0
+    assert ner_trial.main([*arguments, "--output-dir", str(undisturbed)]) == 0
 
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     rng = random.Random(time.time_ns())
     for options in ([], ["--resume"]):
-        process = subprocess.Popen(
-            command(*arguments, "--output-dir", killed, *options), env=environment, stderr=subprocess.DEVNULL
-        )
-        # 6 batches an epoch, 180 in all; the second kill comes after the first one's place
-        threshold = rng.randint(13, 60) if not options else rng.randint(70, 120)
+        process = Copy(lambda options=options: ner_trial.main([*arguments, "--output-dir", str(killed), *options]))
+        # 6 batches an epoch, 96 in all; the second kill comes after the first one's place
+        threshold = rng.randint(13, 30) if not options else rng.randint(40, 60)
         while process.poll() is None and reported(killed) < threshold:
             time.sleep(0.005)
         assert process.poll() is None, "ended before it could be killed"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
     done = run_command(*arguments, "--output-dir", killed, "--resume")
     assert done.returncode == 0, done.stderr
     assert "resuming" in done.stderr
@@ -81,16 +74,14 @@ def test_resume_takes_settings_from_the_run_folder(tmp_path, train):
     half = train("scheduling_unit=1", "checkpoint_policy=all", "checkpoint_storage.save_trial_latest=9", output="half")
     shutil.rmtree(half / "checkpoints" / checkpoint_name(12))
     assert RunFolder(half).saved_steps() == [6]
-    done = run_command("--output-dir", half, "--resume")
-    assert done.returncode == 0, done.stderr
+    assert ner_trial.main(["--output-dir", str(half), "--resume"]) == 0
     assert without_times(read_metrics(half)) == whole
 
 
 def test_a_run_stopped_before_its_first_checkpoint_resumes_from_the_beginning(train, tmp_path):
     whole, stopped = train(output="whole"), train(output="stopped")
     shutil.rmtree(stopped / "checkpoints")
-    done = run_command("--output-dir", stopped, "--resume")
-    assert done.returncode == 0, done.stderr
+    assert ner_trial.main(["--output-dir", str(stopped), "--resume"]) == 0
     assert without_times(read_metrics(stopped)) == without_times(read_metrics(whole))
     assert_equal_states(final_state(stopped)["models_state_dict"], final_state(whole)["models_state_dict"])
 
@@ -98,8 +89,7 @@ def test_a_run_stopped_before_its_first_checkpoint_resumes_from_the_beginning(tr
 def test_resuming_a_finished_run_changes_nothing(train, tmp_path):
     folder = train()
     before = read_metrics(folder)
-    done = run_command("--output-dir", folder, "--resume")
-    assert done.returncode == 0, done.stderr
+    assert ner_trial.main(["--output-dir", str(folder), "--resume"]) == 0
     assert read_metrics(folder) == before
 
 
@@ -169,8 +159,7 @@ def test_a_run_that_was_killed_before_it_pruned_ends_as_one_that_was_not(tmp_pat
         if report["kind"] == "validation":
             report["loss"] = report["batches"]
     (killed / "metrics.jsonl").write_text("".join(json.dumps(report) + "\n" for report in reports))
-    done = run_command("--output-dir", killed, "--resume")
-    assert done.returncode == 0, done.stderr
+    assert ner_trial.main(["--output-dir", str(killed), "--resume"]) == 0
     assert RunFolder(killed).saved_steps() == RunFolder(whole).saved_steps() == [18]
     weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in (whole, killed)]
     assert weights[0] == weights[1]

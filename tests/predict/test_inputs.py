@@ -164,3 +164,19 @@ def test_messages_name_the_options_of_this_command(tag, content, options, expect
     message = err.splitlines()[-1]
     assert status == 2 and expected in message
     assert "data." not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("a.tsv", "#FORMAT=WebAnno TSV 3.3\n\n#Text=Ada\n1-1\t0-3\tAda\t\n", "WebAnno TSV"),
+        ("a.txt", "1|t|Ada\n1|a|She sings.\n1\t0\t3\tAda\tPER\n", "PubTator"),
+        ("a.ann", "T1\tPER 0 3\tAda\n", "brat annotations"),
+        ("a.conll", "d 0 0 Ada NNP * - - - - (PER) -\nd 0 1 sings VBZ * - - - - * -\n", "CoNLL-2012"),
+        ("a.iob", "Ada|NNP|B-PER sings|VBZ|O\n", "lines of word|tag"),
+    ],
+)
+def test_what_annotation_tools_write_is_not_tagged_as_words(tag, name, content, kind):
+    status, out, err = tag(content, name=name)
+    assert (status, out) == (2, "")
+    assert f"holds {kind}, which is not read here; run determined-ner convert" in err

@@ -14,8 +14,17 @@ from pathlib import Path
 
 from determined_ner.data.readers.lines import BLANK, Line
 from determined_ner.data.readers.messages import count_noun, shown
-from determined_ner.data.readers.sentences import ConllNumbers, DocumentCounter, Layout, Sentence
+from determined_ner.data.readers.sentences import (
+    ConllNumbers,
+    DocumentCounter,
+    Layout,
+    Repair,
+    Sentence,
+    empty_word,
+    invisible_in_tag,
+)
 from determined_ner.errors import UserError
+from determined_ner.tags.spelling import cleaned
 
 DOCSTART = re.compile(r"-DOCSTART-(?:\s|$)")
 
@@ -47,7 +56,13 @@ class Columns:
     header: int
     """Line number of the header row, 0 where there is none."""
     seen: frozenset[str]
-    """Tags of the head, which tell ``# NN`` (a word and its tag) from a comment."""
+    """Tags of the file, which tell ``# NN`` (a word and its tag) from a comment."""
+    hash_tags: frozenset[str] = frozenset()
+    """Where tags spell no entities: others, which words such as ``#fun`` have."""
+    empty_tags: bool = False
+    """Whether nothing stands for O."""
+    sentence: int | None = None
+    """A column that changes from sentence to sentence."""
 
     def layout(self) -> Layout:
         """The same as the ``Layout`` that all formats share."""
@@ -57,7 +72,8 @@ class Columns:
 
         text, tag = title(self.word) or "", title(self.tag)
         numbers = ConllNumbers(len(self.names), self.word + 1, None if self.tag is None else self.tag + 1)
-        return Layout("conll", text, tag, self.separator, document_column=title(self.document), numbers=numbers)
+        sentence, document = title(self.sentence), title(self.document)
+        return Layout("conll", text, tag, self.separator, sentence, document, numbers=numbers)
 
     def cells(self, line: Line, path: Path) -> list[str] | None:
         """Cells of a line of data; None for a blank line, a comment, a header, -DOCSTART- or an extra of CoNLL-U.
@@ -66,7 +82,7 @@ class Columns:
             UserError: another number of columns than in the first row, or what may be a comment or a word.
         """
         number, text = line
-        if not text.strip(BLANK) or number == self.header or DOCSTART.match(text):
+        if is_blank(text, len(self.names), self.separator) or number == self.header or DOCSTART.match(text):
             return None
         cells = split_cells(text, self.separator)
         if text[0] == "#" and not self._is_data(line, cells, path):
@@ -83,16 +99,18 @@ class Columns:
     def _is_data(self, line: Line, cells: list[str], path: Path) -> bool:
         """Whether a line that begins with # is data: tweets have words such as ``#`` and ``#WNUT``.
 
-        It is where it has all the columns and a tag among them. A tab file's ``#WNUT`` with something else for a tag
-        is refused: to drop the word as a comment would hide the mistake.
+        It is where it has all the columns and a tag among them. ``#WNUT`` with something else for a tag is refused: to
+        drop the word as a comment would hide the mistake.
         """
         number, text = line
         if len(cells) != len(self.names) or COMMENT.match(text):
             return False
         if self.tag is None or is_tag(cells[self.tag]) or cells[self.tag].strip() in self.seen:
             return True
-        if self.separator == " " or text.startswith("# "):
+        if text.startswith("# "):
             return False
+        if cells[self.tag].strip() in self.hash_tags:
+            return True
         raise UserError(
             f"{path}:{number}",
             f"{shown(text)} is a comment or the word {shown(cells[self.word])}, but {shown(cells[self.tag])} is not"
@@ -111,6 +129,15 @@ def is_tag(cell: str) -> bool:
     return _TAG.fullmatch(cell.strip()) is not None
 
 
+def is_blank(text: str, width: int, separator: str) -> bool:
+    """Whether a line has nothing in it: white space, or, where a row has more ``width``, other characters unseen."""
+    if not text.strip(BLANK):
+        return True
+    if width == 1 or not (text.isspace() or (len(text) < 4 and not cleaned(text))):
+        return False
+    return len(split_cells(text, separator)) != width
+
+
 def begins_document(text: str) -> bool:
     """Whether a line that is not data marks a new document."""
     return bool(DOCSTART.match(text) or _NEW_DOCUMENT.match(text))
@@ -118,26 +145,32 @@ def begins_document(text: str) -> bool:
 
 def ends_sentence(text: str) -> bool:
     """Whether a line that is not data separates sentences; comments do not, unless they mark a document."""
-    return begins_document(text) or not text.strip(BLANK)
+    return begins_document(text) or not cleaned(text.strip())
 
 
-def checked_row(cells: list[str], columns: Columns, number: int, path: Path) -> list[str]:
-    """The cells of line ``number``, which is data, its tag without white space around it.
+def checked_row(cells: list[str], columns: Columns, number: int, path: Path, repairs: list[Repair]) -> list[str]:
+    """The cells of line ``number``, which is data, its tag without white space around it or characters unseen in it.
+
+    Args:
+        repairs: gets one for a word that is empty, and for a tag that had such characters.
 
     Raises:
-        UserError: the word or the tag is empty.
+        UserError: the tag is empty, unless nothing stands for O.
     """
-    where = f"{path}:{number}"
-    if not cells[columns.word]:
-        raise UserError(where, f"no word in column {columns.word + 1} of {shown(cells)}", "write the word")
+    tag = None
     if columns.tag is not None:
-        cells[columns.tag] = cells[columns.tag].strip()
-        if not cells[columns.tag]:
+        given = cells[columns.tag].strip()
+        tag = cells[columns.tag] = cleaned(given)
+        if tag != given:
+            repairs.append(invisible_in_tag(given, tag, f"line {number}"))
+        if not tag and not columns.empty_tags:
             raise UserError(
-                where,
+                f"{path}:{number}",
                 f"no tag for the word {shown(cells[columns.word])}",
                 f"write one in column {columns.tag + 1} ('O' where it is no entity)",
             )
+    if not cells[columns.word]:
+        repairs.append(empty_word(tag, f"line {number}"))
     return cells
 
 
@@ -145,26 +178,29 @@ def read_conll(lines: Iterator[Line], columns: Columns, path: Path) -> Iterator[
     """Yield the sentences of CoNLL lines; blank lines, -DOCSTART- and ``# newdoc`` end one.
 
     Raises:
-        UserError: at a line that does not have the columns, or has no word or tag in them.
+        UserError: at a line that does not have the columns, or has no tag in them.
     """
     documents = DocumentCounter()
     rows: list[list[str]] = []
+    repairs: list[Repair] = []
     start = 0
+
+    def sentence() -> Sentence:
+        words = [row[columns.word] for row in rows]
+        tags = None if columns.tag is None else [row[columns.tag] for row in rows]
+        key = None if columns.document is None else rows[0][columns.document]
+        return Sentence(words, tags, start, documents.number(key), tuple(repairs))
+
     for number, text in itertools.chain(lines, [(0, "")]):  # a last blank line ends the last sentence
         cells = columns.cells((number, text), path)
+        goes_on = cells is not None and not (
+            rows and columns.sentence is not None and cells[columns.sentence] != rows[-1][columns.sentence]
+        )
+        if rows and not goes_on and (cells is not None or ends_sentence(text)):
+            yield sentence()
+            rows, repairs = [], []
         if cells is not None:
             start = start if rows else number
-            rows.append(checked_row(cells, columns, number, path))
-            continue
-        if rows and ends_sentence(text):
-            yield _sentence(rows, columns, start, documents)
-            rows = []
-        if begins_document(text):
+            rows.append(checked_row(cells, columns, number, path, repairs))
+        elif begins_document(text):
             documents.mark()
-
-
-def _sentence(rows: list[list[str]], columns: Columns, start: int, documents: DocumentCounter) -> Sentence:
-    words = [row[columns.word] for row in rows]
-    tags = None if columns.tag is None else [row[columns.tag] for row in rows]
-    key = None if columns.document is None else rows[0][columns.document]
-    return Sentence(words, tags, start, documents.number(key))

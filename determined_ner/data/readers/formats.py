@@ -1,100 +1,28 @@
-"""The formats of tables: CSV and TSV, JSON and JSON Lines, Parquet, each as one ``Table`` of rows.
+"""The formats of tables except CSV (``delimited``): JSON and JSON Lines, Parquet, Arrow, each as one ``Table`` of rows.
 
 Here is what sets the formats apart; what a row means is left to ``tables``.
 """
 
 from __future__ import annotations
 
-import csv
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from determined_ner.data.readers.lines import BLANK, BROKEN, MAX_LINE, Line, import_for, unpacked_limit
-from determined_ner.data.readers.messages import count_noun, empty_file_error, shown
-from determined_ner.data.readers.rows import Row, holds_several
+from determined_ner.data.readers.first_bytes import look_ahead
+from determined_ner.data.readers.lines import BLANK, BROKEN, Line, import_for, unpacked_limit
+from determined_ner.data.readers.messages import empty_file_error, shown
+from determined_ner.data.readers.rows import Row
 from determined_ner.data.readers.sentences import TEXT_NAMES, Choice, known_name
-from determined_ner.data.readers.tables import SENTENCE_NAMES, Table, choose_columns
+from determined_ner.data.readers.spans.rows import PRINTED_SPANS, TEXT_KEYS, as_row
+from determined_ner.data.readers.tables import Table, choose_columns
 from determined_ner.errors import UserError
 
 MAX_JSON = 1 << 28
 """Characters of a JSON file that is read whole; as objects they may take ten times the memory."""
-
-_QUOTED = re.compile(r'"(?:[^"]|"")*"')
-
-
-# -- CSV and TSV -----------------------------------------------------------------------------------------------
-
-
-def is_table(head: list[Line], choice: Choice) -> bool:
-    """Whether a ``.tsv`` file is a table rather than CoNLL columns, which have blank lines or a token a row."""
-    filled = [text for _, text in head if text.strip(BLANK)]
-    names = [name.strip() for name in filled[0].split("\t")] if filled else []
-    text_column = choice.text_column if choice.text_column in names else known_name(names, TEXT_NAMES)
-    last = max((i for i, (_, text) in enumerate(head) if text.strip(BLANK)), default=-1)
-    if text_column is None or last + 1 > len(filled):  # a blank line between others
-        return False
-    tag_column = choice.label_column if choice.label_column in names else known_name(names, choice.tag_names)
-    if known_name([name for name in names if name not in (text_column, tag_column)], SENTENCE_NAMES):
-        return True
-    at = names.index(tag_column or text_column)
-    rows = (text.split("\t") for text in filled[1:])
-    return any(len(cells) > at and holds_several(cells[at].strip('"')) for cells in rows)
-
-
-def csv_table(head: list[Line], lines: Iterator[Line], format_: str, path: Path) -> Table:
-    """The table of a CSV or TSV file, whose first record names the columns.
-
-    Args:
-        head: of ``lines``, for detection.
-        format_: csv or tsv.
-
-    Raises:
-        UserError: while rows are read, at a broken record or one with another number of cells.
-    """
-    first = next((text for _, text in head if text), "")
-    separator = "\t" if format_ == "tsv" else max(",;\t|", key=first.count)
-    # Quotes of a TSV file are either CSV's, as pandas writes them, or just characters; then some do not pair up.
-    starts_quoted = (cell for _, text in head for cell in text.split("\t") if cell.startswith('"'))
-    quoting = format_ == "csv" or all(_QUOTED.fullmatch(cell) for cell in starts_quoted)
-    records = _csv_records(lines, separator, csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE, path)
-    names = [name.strip() for name in next(records, (0, []))[1]]
-
-    def rows() -> Iterator[Row]:
-        for number, cells in records:
-            if len(cells) != len(names):
-                raise UserError(
-                    f"{path}:{number}",
-                    f"{count_noun(len(cells), 'cell')} in {shown(cells)} but {count_noun(len(names), 'column')}",
-                    f"put cells that hold {separator!r} or a line end in quotes",
-                )
-            yield number, dict(zip(names, cells, strict=True))
-
-    return Table(format_, names, rows(), separator)
-
-
-def _csv_records(lines: Iterator[Line], separator: str, quoting: int, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line where a record begins, and its cells; blank lines hold no record."""
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
-    texts = (text + "\n" for _, text in lines)
-    reader = csv.reader(texts, delimiter=separator, quoting=quoting, strict=True)  # type: ignore[arg-type]
-    while True:
-        start = reader.line_num + 1
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise UserError(
-                f"{path}:{start}",
-                f"broken row ({error})",
-                'put a cell that holds a quote or a line end in quotes, and write a quote in it twice ("")',
-            ) from None
-        if cells is None:
-            return
-        if cells:
-            yield start, cells
 
 
 # -- JSON ------------------------------------------------------------------------------------------------------
@@ -188,6 +116,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _checked_object(value: object, path: Path, number: int) -> dict[str, Any]:
+    value = as_row(value)
     if not isinstance(value, dict):
         raise UserError(
             f"{path}:{number}",
@@ -249,12 +178,11 @@ def parquet_table(stream: IO[bytes], choice: Choice, path: Path) -> Table:
     size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
     if size > (most := unpacked_limit(path)):
         raise UserError(path, f"unpacks to {size:,} bytes, more than {most:,}: no text does", "unpack it and look")
-    chosen = choose_columns(names, choice, path)
-    columns = (chosen.text_column, chosen.tag_column, chosen.sentence_column, chosen.document_column)
+    used = _used_columns(file.schema_arrow, choice, path)
 
     def rows() -> Iterator[Row]:
         number = 0
-        batches = file.iter_batches(batch_size=256, columns=[name for name in columns if name is not None])
+        batches = file.iter_batches(batch_size=256, columns=used)
         while True:
             try:
                 batch = next(batches, None)
@@ -268,6 +196,89 @@ def parquet_table(stream: IO[bytes], choice: Choice, path: Path) -> Table:
                 yield number, row
 
     return Table("parquet", names, rows(), tag_names=_class_names(metadata.get(b"huggingface", b"")))
+
+
+# -- Arrow -----------------------------------------------------------------------------------------------------
+
+
+def arrow_table(stream: IO[bytes], choice: Choice, path: Path) -> Table:
+    """The table of an Arrow file, a Feather file or an Arrow stream, read by record batches; of its columns, those
+    alone that are used.
+
+    Raises:
+        UserError: as `parquet_table`; a file that is huge inside, while rows are read.
+    """
+    pa = import_for("pyarrow", path)
+    errors = (pa.ArrowException, *BROKEN, ArithmeticError, LookupError)
+
+    def damaged(error: Exception, row: int) -> UserError:
+        text = " ".join(str(error).split())[:200]
+        problem = f"not readable as Arrow ({text}): the file is damaged or cut short"
+        return UserError(f"{path}:{row}", problem, "copy it again")
+
+    try:
+        if look_ahead(stream).startswith(b"ARROW1"):
+            file = pa.ipc.open_file(stream)
+            batches = (file.get_batch(i) for i in range(file.num_record_batches))
+        else:
+            file = pa.ipc.open_stream(stream)
+            batches = iter(file)
+        names = list(file.schema.names)
+        metadata = file.schema.metadata or {}
+    except errors as error:
+        raise damaged(error, 1) from None
+    used = _used_columns(file.schema, choice, path)
+
+    def rows() -> Iterator[Row]:
+        number = size = 0
+        while True:
+            try:
+                batch = next(batches, None)
+            except errors as error:
+                raise damaged(error, number + 1) from None
+            if batch is None:
+                return
+            size += batch.nbytes
+            if size > (most := unpacked_limit(path)):
+                raise UserError(path, f"unpacks to over {most:,} bytes: no text does", "unpack it and look")
+            for begin in range(0, batch.num_rows, 256):
+                try:
+                    cells = batch.select(used).slice(begin, 256).to_pylist()
+                except errors as error:
+                    raise damaged(error, number + 1) from None
+                for row in cells:
+                    number += 1
+                    yield number, row
+
+    return Table("arrow", names, rows(), tag_names=_class_names(metadata.get(b"huggingface", b"")))
+
+
+def _used_columns(schema: Any, choice: Choice, path: Path) -> list[str]:
+    """The columns of words and tags, of sentences and documents; where some may hold spans, these and texts, too."""
+    names = list(schema.names)
+    spans = [field.name for field in schema if _may_hold_spans(field)]
+    chosen = choose_columns(names, replace(choice, need_tags=choice.need_tags and not spans), path)
+    columns = [chosen.text_column, chosen.tag_column, chosen.sentence_column, chosen.document_column]
+    if spans:
+        columns += [*spans, *(name for name in names if name in TEXT_KEYS)]
+    return list(dict.fromkeys(name for name in columns if name is not None))
+
+
+def _may_hold_spans(field: Any) -> bool:
+    """Whether a column has lists of objects or of lists, or objects of lists, as the datasets library may keep them."""
+    import pyarrow.types as kinds
+
+    if kinds.is_struct(field.type):
+        return any(_is_list(inner.type) for inner in field.type)
+    return field.name == PRINTED_SPANS or (
+        _is_list(field.type) and (kinds.is_struct(field.type.value_type) or _is_list(field.type.value_type))
+    )
+
+
+def _is_list(kind: Any) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind))
 
 
 def _class_names(metadata: bytes) -> dict[str, tuple[str, ...]]:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
+from determined_ner.data.readers.first_bytes import in_utf8, look_ahead, refuse_other_formats
 from determined_ner.data.readers.messages import shown
 from determined_ner.errors import UserError
 
@@ -40,16 +41,10 @@ UNPACKED_BYTES, UNPACKED_RATIO = 1 << 26, 100
 BROKEN = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 """What a damaged stream raises when it is read."""
 
-_HEAD_LINES = 2000  # how far detection looks
-_HEAD_CHARACTERS = 1 << 22  # how much it keeps, should the lines be huge
+HEAD_LINES = 2000
+"""How far detection looks at once."""
 
-_BINARY_STARTS = {  # how files begin that are not text, by the suffix that they should have
-    ".gz": b"\x1f\x8b",
-    ".xz": b"\xfd7zXZ",
-    ".bz2": b"BZh91AY&SY",
-    ".zst": b"\x28\xb5\x2f\xfd",
-    ".parquet": b"PAR1\x15",
-}
+_HEAD_CHARACTERS = 1 << 22  # how much it keeps, should the lines be huge
 
 
 def import_for(module: str, path: Path) -> Any:
@@ -98,7 +93,10 @@ def unpacked_limit(path: Path) -> int:
 
 
 def read_lines(stream: IO[bytes], path: Path, packing: str = "", limit: int = MAX_LINE) -> Iterator[Line]:
-    r"""Yield the numbered lines of UTF-8 text, split at \n alone; a BOM and the \r of CRLF are taken off.
+    r"""Yield the numbered lines of text, split at \n alone; the \r of CRLF is taken off.
+
+    The text is UTF-8, or UTF-16 where it begins with the byte order mark of that. Where files were joined, such a mark
+    stands inside, too: it is taken off the beginning of any line.
 
     Args:
         packing: the suffix that says how the file is packed; "" where it is not.
@@ -110,17 +108,19 @@ def read_lines(stream: IO[bytes], path: Path, packing: str = "", limit: int = MA
     """
     most = unpacked_limit(path) if packing else sys.maxsize
     limit = min(limit, most)
+    try:
+        start = look_ahead(stream)
+    except BROKEN as error:
+        raise _damaged(error, f"{path}:1") from None
+    refuse_other_formats(start, path)
+    stream = in_utf8(stream, start)
     offset = blank = 0
     for number in itertools.count(1):
         where = f"{path}:{number}"
         try:
             raw = stream.readline(limit)
         except BROKEN as error:
-            raise UserError(
-                where,
-                f"cannot be read on from here ({error}): the file is damaged, cut short or not what its name says",
-                "copy or compress it again",
-            ) from None
+            raise _damaged(error, where) from None
         if not raw:
             return
         if len(raw) == limit and not raw.endswith(b"\n"):
@@ -134,22 +134,22 @@ def read_lines(stream: IO[bytes], path: Path, packing: str = "", limit: int = MA
         blank = blank + 1 if raw in (b"\n", b"\r\n") else 0
         if blank > MAX_BLANK_LINES:
             raise UserError(where, f"over {MAX_BLANK_LINES:,} blank lines in a row", "remove them")
-        if number == 1:
-            _refuse_binary(raw, path)
         try:
             text = raw.decode()
         except UnicodeDecodeError as error:
             raise _not_text(path, number, raw, offset, error.start) from None
         if "\0" in text:
             raise _not_text(path, number, raw, offset, raw.index(b"\0"))
-        yield number, (text.removeprefix("\ufeff") if number == 1 else text).rstrip("\r\n")
+        yield number, text.removeprefix("\ufeff").rstrip("\r\n")
         offset += len(raw)
 
 
-def _refuse_binary(raw: bytes, path: Path) -> None:
-    for suffix, start in _BINARY_STARTS.items():
-        if raw.startswith(start):
-            raise UserError(f"{path}:1", f"{shown(raw[:20])} begins a {suffix} file", f"rename it to {path}{suffix}")
+def _damaged(error: Exception, where: str) -> UserError:
+    return UserError(
+        where,
+        f"cannot be read on from here ({error}): the file is damaged, cut short or not what its name says",
+        "copy or compress it again",
+    )
 
 
 def _not_text(path: Path, number: int, raw: bytes, offset: int, at: int) -> UserError:
@@ -159,16 +159,19 @@ def _not_text(path: Path, number: int, raw: bytes, offset: int, at: int) -> User
         raw: line ``number``, which begins at ``offset`` in the file.
         at: where in ``raw`` the byte is.
     """
-    unpack = "unpack it, then " if path.suffix.lower() in _BINARY_STARTS else ""
+    unpack = "unpack it, then " if path.suffix.lower() in OPENERS else ""
     trouble, encoding = "not UTF-8", "latin1"
-    if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        trouble, encoding = "not UTF-8 but UTF-16", "utf-16"
-    elif raw[at] == 0:
+    if raw[at] == 0:
         trouble, encoding = "a NUL, so this is not text, or it is UTF-16", "utf-16le"
     place = f"byte 0x{raw[at]:02x} at offset {offset + at}, in {shown(raw[max(0, at - 20) : at + 20])},"
     return UserError(
         f"{path}:{number}", f"{place} is {trouble}", f"{unpack}run iconv -f {encoding} -t utf-8 {path} > NEW"
     )
+
+
+def is_whole(head: list[Line]) -> bool:
+    """Whether what `peek` gives is all there is of a file."""
+    return len(head) < HEAD_LINES and sum(len(text) for _, text in head) < _HEAD_CHARACTERS
 
 
 def peek(lines: Iterator[Line]) -> tuple[list[Line], Iterator[Line]]:
@@ -178,6 +181,6 @@ def peek(lines: Iterator[Line]) -> tuple[list[Line], Iterator[Line]]:
     for line in lines:
         head.append(line)
         characters += len(line[1])
-        if len(head) == _HEAD_LINES or characters >= _HEAD_CHARACTERS:
+        if len(head) == HEAD_LINES or characters >= _HEAD_CHARACTERS:
             break
     return head, itertools.chain(head, lines)

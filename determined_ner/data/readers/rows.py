@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from determined_ner.data.readers.label_names import name_tag
 from determined_ner.data.readers.lines import BLANK
 from determined_ner.data.readers.messages import count_noun, shown
-from determined_ner.data.readers.sentences import Layout
+from determined_ner.data.readers.sentences import Layout, Repair, empty_word, invisible_in_tag
 from determined_ner.errors import UserError
+from determined_ner.tags.spelling import cleaned
 
 Row: TypeAlias = tuple[int, dict[str, Any]]
 """1-based line or row number, cells by column name."""
@@ -26,8 +28,8 @@ _LIST_ITEM = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[+-]?\d+\.?\d*)
 _PRINTED_LIST = re.compile(r"""\s*(?:(?:\w+\()?\[\s*['"]|\[.*\]\s*\Z)""", re.DOTALL)  # or a broken one: ['EU', 'rej
 
 
-def read_sentence(row: Row, layout: Layout, path: Path) -> tuple[list[str], list[str] | None]:
-    """Words and tags of a row that is a sentence; the tags are None where the layout has none.
+def read_sentence(row: Row, layout: Layout, path: Path) -> tuple[list[str], list[str] | None, list[Repair]]:
+    """Words and tags of a row that is a sentence, and what was repaired; the tags are None where the layout has none.
 
     Raises:
         UserError: a cell is missing, is no list or text, or holds what is no word or no tag; not one tag for each word.
@@ -36,9 +38,10 @@ def read_sentence(row: Row, layout: Layout, path: Path) -> tuple[list[str], list
     place = _Place(path, number, layout.text_column)
     words = [_word(item, place, i) for i, item in enumerate(_items(cells, place, layout), 1)]
     if layout.tag_column is None:
-        return words, None
+        return words, None, _repairs(words, None, number)
     place = _Place(path, number, layout.tag_column)
-    tags = [_tag(item, place, i, layout) for i, item in enumerate(_items(cells, place, layout), 1)]
+    given = [_tag(item, place, i, layout) for i, item in enumerate(_items(cells, place, layout), 1)]
+    tags = [cleaned(tag) for tag in given]
     if len(tags) != len(words):
         raise UserError(
             f"{path}:{number}",
@@ -46,11 +49,11 @@ def read_sentence(row: Row, layout: Layout, path: Path) -> tuple[list[str], list
             f" {layout.text_column!r} and {shown(tags)} in {layout.tag_column!r}",
             "give every word one tag",
         )
-    return words, tags
+    return words, tags, _repairs(words, given, number)
 
 
-def read_token(row: Row, layout: Layout, path: Path) -> tuple[str, str | None]:
-    """The word and the tag of a row that is a token; the tag is None where the layout has none.
+def read_token(row: Row, layout: Layout, path: Path) -> tuple[str, str | None, list[Repair]]:
+    """The word and the tag of a row that is a token, and what was repaired; the tag is None where the layout has none.
 
     Raises:
         UserError: a cell is missing, or is no word or no tag.
@@ -58,10 +61,33 @@ def read_token(row: Row, layout: Layout, path: Path) -> tuple[str, str | None]:
     number, cells = row
     place = _Place(path, number, layout.text_column)
     word = _word(place.cell(cells), place, 1)
+    if word.strip() and "\n" in word:
+        raise place.error(
+            f"has {shown(word)} for a word: a quote swallows the rows up to the next one",
+            'put a cell that holds a quote in quotes, and write a quote in it twice ("""" is one)',
+        )
     if layout.tag_column is None:
-        return word, None
+        return word, None, _repairs([word], None, number)
     place = _Place(path, number, layout.tag_column)
-    return word, _tag(place.cell(cells), place, 1, layout)
+    tag = _tag(place.cell(cells), place, 1, layout)
+    return word, cleaned(tag), _repairs([word], [tag], number)
+
+
+def _repairs(words: list[str], tags: list[str] | None, row: int) -> list[Repair]:
+    """What is read otherwise than it stands in a row: empty words, and tags with characters that nobody sees.
+
+    Args:
+        tags: as they stand there.
+    """
+    found = []
+    if "" in words:
+        for i, word in enumerate(words):
+            if not word:
+                found.append(empty_word(None if tags is None else tags[i], f"row {row}"))
+    for tag in tags or ():
+        if not tag.isprintable():
+            found.append(invisible_in_tag(tag, cleaned(tag), f"row {row}"))
+    return found
 
 
 def holds_several(cell: object) -> bool:
@@ -146,28 +172,29 @@ def _literal(text: str) -> str | int | float | None:
 def _word(value: object, place: _Place, position: int) -> str:
     if not isinstance(value, str):
         raise place.bad_item("word", position, value, 'words are text, so write it in quotes ("7")')
-    if not value:
-        raise place.bad_item("word", position, value, "remove it and its tag, or write the word")
     return _encodable(value, place)
 
 
 def _tag(value: object, place: _Place, position: int, layout: Layout) -> str:
     if isinstance(value, str):
         tag = value.strip()
-        if not tag:
+        if not cleaned(tag):
             raise place.bad_item("tag", position, value, "write one ('O' where the word is no entity)")
-        return _encodable(tag, place)
+        return _encodable(tag if layout.tag_names is None else _named(tag, place, position, layout.tag_names), place)
     if isinstance(value, int) and not isinstance(value, bool):
-        if layout.tag_names is None:
-            return str(value)
-        if 0 <= value < len(layout.tag_names):
-            return layout.tag_names[value]
-        remedy = f"write one of 0 to {len(layout.tag_names) - 1}, the tags that the file names"
-        raise place.bad_item("tag", position, value, remedy)
+        return str(value) if layout.tag_names is None else _named(value, place, position, layout.tag_names)
     if isinstance(value, float) and value.is_integer():
         remedy = f"write whole numbers ({shown(int(value))}) or names ('B-PER')"
         raise place.bad_item("tag", position, value, remedy)
     raise place.bad_item("tag", position, value, "write one tag a word, as text ('B-PER') or as a whole number")
+
+
+def _named(tag: int | str, place: _Place, position: int, names: tuple[str, ...]) -> str:
+    try:
+        return name_tag(tag, names)
+    except ValueError as error:
+        problem, remedy = error.args
+        raise place.error(f"has {_typed(tag)} for tag {position}, which {problem}", remedy) from None
 
 
 def _encodable(text: str, place: _Place) -> str:

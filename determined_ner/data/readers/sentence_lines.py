@@ -5,63 +5,84 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from determined_ner.data.readers.conll import is_tag, split_cells
+from determined_ner.data.readers.conll import split_cells
 from determined_ner.data.readers.lines import BLANK, Line, open_unpacked, read_lines
 from determined_ner.data.readers.messages import count_noun, shown
 from determined_ner.data.readers.sentences import Choice, Layout, Sentence
 from determined_ner.errors import UserError
-
-PIPED = Layout("word|tag", "1", "-1", "|")
+from determined_ner.tags.spelling import find_spelling
 
 PARALLEL = Layout("seq.in", "seq.in", "seq.out")
 
 _IN, _OUT = "seq.in", "seq.out"
+_SEPARATORS = ("|", "/")
 
 
-# -- Words and tags joined by | --------------------------------------------------------------------------------
+# -- Words and tags joined -------------------------------------------------------------------------------------
 
 
-def find_pipes(head: list[Line], choice: Choice) -> int | None:
-    """How many | every word has behind it in a file of such lines; None: it is none, or columns are asked for.
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """How a word and what is said of it are joined."""
 
-    A word may hold | itself, so what most have counts. Most lines hold several words.
+    separator: str
+    parts: int
+    """Behind the word; the last is its tag."""
+
+    def layout(self) -> Layout:
+        return Layout(f"word{self.separator}tag", "1", "-1", self.separator)
+
+    def split(self, word: str) -> list[str]:
+        return word.rsplit(self.separator, self.parts)
+
+
+def find_joined(head: list[Line], choice: Choice) -> Joined | None:
+    """How a file of such lines joins its words and tags; None: it is none, or columns are asked for.
+
+    A word may hold the separator itself, so what most have counts. Most lines hold several words.
     """
     if choice.text_column is not None or choice.label_column is not None:
         return None
     lines = [_cells(text) for _, text in head if text.strip(BLANK)]
-    words = list(itertools.chain.from_iterable(lines))
     if sum(len(line) > 1 for line in lines) * 2 <= len(lines):
         return None
-    tagged = [word for word in words if "|" in word and is_tag(word.rpartition("|")[2])]
-    counts = Counter(word.count("|") for word in tagged)
-    return counts.most_common(1)[0][0] if 2 * len(tagged) > len(words) else None
+    words = list(itertools.chain.from_iterable(lines))
+    for separator in _SEPARATORS:
+        joined = [word for word in words if separator in word]
+        tags = Counter(word.rpartition(separator)[2] for word in joined)
+        if 2 * len(joined) > len(words) and find_spelling(tags) is not None:
+            return Joined(separator, Counter(word.count(separator) for word in joined).most_common(1)[0][0])
+    return None
 
 
-def read_piped(lines: Iterator[Line], pipes: int, path: Path) -> Iterator[Sentence]:
+def read_joined(lines: Iterator[Line], joined: Joined, path: Path) -> Iterator[Sentence]:
     """Yield the sentence of each line; blank lines hold none.
 
     Raises:
-        UserError: at a word that has fewer than ``pipes`` parts behind it, or is empty.
+        UserError: a word has no tag, or is empty.
     """
     for number, text in lines:
         if not text.strip(BLANK):
             continue
-        parts = [word.rsplit("|", pipes) for word in _cells(text)]
-        for cells in parts:
-            if len(cells) <= pipes or not cells[0] or not cells[-1]:
-                wanted = "|".join(["word", *["…"] * (pipes - 1), "tag"])
-                raise UserError(f"{path}:{number}", f"{shown('|'.join(cells))} is not like {wanted}", "write it so")
-        yield Sentence([cells[0] for cells in parts], [cells[-1] for cells in parts], number, 0)
+        rows = [joined.split(word) for word in _cells(text)]
+        for cells in rows:
+            if len(cells) <= joined.parts or not cells[0] or not cells[-1]:
+                wanted = joined.separator.join(["word", *["…"] * (joined.parts - 1), "tag"])
+                raise UserError(
+                    f"{path}:{number}", f"{shown(joined.separator.join(cells))} is not like {wanted}", "write it so"
+                )
+        yield Sentence([cells[0] for cells in rows], [cells[-1] for cells in rows], number, 0)
 
 
 # -- Words and tags in two files -------------------------------------------------------------------------------
 
 
 def is_parallel(path: Path) -> bool:
-    """Whether a file is named ``seq.in`` or ``seq.out``."""
-    return path.name in (_IN, _OUT)
+    """Whether a file is named ``seq.in`` or ``seq.out``, or ``train.seq.in`` and the like."""
+    return path.name in (_IN, _OUT) or path.name.endswith((f".{_IN}", f".{_OUT}"))
 
 
 def parallel_files(path: Path) -> list[Path]:
@@ -70,7 +91,8 @@ def parallel_files(path: Path) -> list[Path]:
     Raises:
         UserError: the other is not there.
     """
-    files = [path.with_name(_IN), path.with_name(_OUT)]
+    stem = path.name.removesuffix(_IN).removesuffix(_OUT)
+    files = [path.with_name(stem + _IN), path.with_name(stem + _OUT)]
     missing = next((file for file in files if not file.is_file()), None)
     if missing is not None:
         raise UserError(path, f"belongs to {missing.name}, which is not beside it", "put it there")
@@ -90,9 +112,10 @@ def read_parallel(path: Path) -> Iterator[Sentence]:
             number = (words_line or tags_line)[0]
             words, tags = (_cells(line[1]) if line else [] for line in (words_line, tags_line))
             if len(words) != len(tags):
+                counts = f"{count_noun(len(words), 'word')} but {count_noun(len(tags), 'tag')}"
                 raise UserError(
                     f"{words_path}:{number}",
-                    f"{count_noun(len(words), 'word')} but {count_noun(len(tags), 'tag')} in line {number} of {_OUT}",
+                    f"{counts} in line {number} of {tags_path.name}",
                     "give every word one tag, separated by blanks",
                 )
             if words:

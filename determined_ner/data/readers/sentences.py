@@ -15,10 +15,16 @@ if TYPE_CHECKING:  # for its type alone it would take a second of the command li
 TEXT_NAMES = ("tokens", "words", "text", "word", "token", "sentence")
 """Names that columns of words go by, best first; "sentence" may also be the number of one."""
 
-TAG_NAMES = ("ner_tags", "tags", "labels", "ner", "tag", "label", "pos_tags", "entities")
+TAG_NAMES = (
+    *("ner_tags", "tags", "labels", "ner", "tag", "label", "pos_tags", "entities"),
+    *("ner_tag", "ne", "ne_tags", "ne_tag", "iob_tags", "bio_tags", "iob", "bio"),
+)
 """Names that columns of tags go by, best first."""
 
-DOCUMENT_NAMES = ("doc_id", "document_id", "document")
+DOCUMENT_NAMES = (
+    *("doc_id", "document_id", "document", "doc", "filename", "file_name", "file", "docid", "file_id"),
+    *("document_name", "doc_name"),
+)
 """Names that columns with the document of a sentence go by, best first."""
 
 
@@ -37,7 +43,7 @@ class Sentence:
     """One sentence (or one row of a table) as its file has it."""
 
     words: list[str]
-    """Never empty, and no word is ""."""
+    """Never empty; a word that is empty in its file is "", which has no piece of its own."""
     tags: list[str] | None
     """One for each word; None where the file has no tags at all (input for prediction)."""
     line: int
@@ -76,7 +82,7 @@ class Layout:
     """Set where a table has one row a token."""
     document_column: str | None = None
     tag_names: tuple[str, ...] | None = None
-    """What integer tags mean, where the file itself says so (Parquet)."""
+    """What integer tags mean, where the file itself says so (Parquet), or the user."""
     by_spans: bool = False
     """Whether it marks spans of characters in texts, which have yet to be cut into words."""
     numbers: ConllNumbers | None = field(default=None, compare=False)
@@ -118,6 +124,16 @@ class Choice:
     def tag_names(self) -> tuple[str, ...]:
         """Names that columns of tags go by, best first."""
         return tuple(dict.fromkeys((f"{self.task}_tags", *TAG_NAMES)))
+
+
+def empty_word(tag: str | None, place: str) -> Repair:
+    """A word that is kept though nothing stands there."""
+    return Repair("words that are empty", f"{place}: no word" + ("" if tag is None else f", tagged {tag!r}"))
+
+
+def invisible_in_tag(given: str, tag: str, place: str) -> Repair:
+    """A tag that is read without the characters in it that nobody sees."""
+    return Repair("tags with invisible characters", f"{place}: {given!a} is read as {tag!r}")
 
 
 DETECTED = Choice()

@@ -6,6 +6,7 @@ Rows come from one of the ``formats``, or from a data set; their cells are read 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,13 +20,21 @@ from determined_ner.data.readers.sentences import (
     Choice,
     DocumentCounter,
     Layout,
+    Repair,
     Sentence,
     known_name,
 )
 from determined_ner.errors import UserError
 
 SENTENCE_NAMES = ("sentence #", "sentence_id", "sent_id", "sentence_idx", "sentence")
-"""Names that columns with the number of a sentence go by, best first."""
+"""Names that columns with the number of a sentence go by, best first; see `sentence_name` for more of them."""
+
+_SENTENCE_NAME = re.compile(r"(?:sentences?|sents?|s)(?:id|ids|idx|index|no|nr|num|number)|(?:sentences?|sents?)#")
+
+_PARTS = re.compile(r"[\s_.:-]+")
+
+MOST_IDS = 1 << 19
+"""Ids of sentences that are remembered, to tell one that comes back."""
 
 SAMPLE_ROWS = 100
 """Rows that detection looks at."""
@@ -57,7 +66,10 @@ def read_table(table: Table, choice: Choice, path: Path) -> tuple[Layout, Iterat
     rows: Iterator[Row] = itertools.chain(sample, table.rows)
     if layout.tag_column is None:
         rows = _refusing_late_tags(rows, choice, layout, path)
-    return layout, (_from_tokens if layout.sentence_column else _from_sentences)(rows, layout, path)
+    tokens = layout.sentence_column or _holds_single_words(
+        [row[1] for row in sample if not _is_blank(row, table.format)], layout
+    )
+    return layout, (_from_tokens if tokens else _from_sentences)(rows, layout, path)
 
 
 def choose_columns(names: list[str], choice: Choice, path: Path) -> Layout:
@@ -91,19 +103,76 @@ def choose_columns(names: list[str], choice: Choice, path: Path) -> Layout:
     text = find(choice.text_option, named_or_alike(choice.text_column, like_text), TEXT_NAMES, True)
     tags = find(choice.label_option, named_or_alike(choice.label_column, like_tag), choice.tag_names, choice.need_tags)
     document = find(choice.document_option, choice.document_column, DOCUMENT_NAMES, choice.document_column is not None)
-    sentence = known_name(free, SENTENCE_NAMES)
+    if choice.sentence_column is not None:
+        if document is not None:
+            free.append(document)  # a document may be read as one sentence
+        sentence = find(choice.sentence_option, choice.sentence_column, (), True)
+    else:
+        sentence = sentence_name(free)
     return Layout("", text or "", tags, None, sentence, document)
+
+
+def sentence_name(names: list[str]) -> str | None:
+    """The one of these names of columns that says it has the number of a sentence; None: none does.
+
+    Blanks, ``_``, dots and hyphens are all alike: ``Sentence_Number``, ``sentNo``, ``sent-idx``, ``sid``.
+    """
+    best = known_name(names, SENTENCE_NAMES)
+    if best is not None:
+        return best
+    return next((name for name in names if _SENTENCE_NAME.fullmatch(_PARTS.sub("", name.casefold()))), None)
 
 
 def _layout(table: Table, sample: list[Row], choice: Choice, path: Path) -> Layout:
     names = table.names or list(dict.fromkeys(name for _, row in sample for name in row))
     layout = replace(choose_columns(names, choice, path), format=table.format, separator=table.separator)
-    if table.tag_names and layout.tag_column in table.tag_names:
-        layout = replace(layout, tag_names=table.tag_names[layout.tag_column])
-    if _one_row_a_token([row for _, row in sample], layout):
-        return layout
-    _refuse_single_words(sample, layout, path)
-    return replace(layout, sentence_column=None)
+    names_of_tags = (table.tag_names or {}).get(layout.tag_column or "")
+    if names_of_tags and choice.label_names:
+        raise UserError(
+            "data.label_names", f"{path} names its labels itself: {shown(list(names_of_tags))}", "drop the setting"
+        )
+    layout = replace(layout, tag_names=names_of_tags or choice.label_names)
+    rows = [row[1] for row in sample if not _is_blank(row, table.format)]
+    if not rows:
+        raise empty_file_error(path)
+    if _one_row_a_token(rows, layout):
+        return layout if layout.document_column else replace(layout, document_column=_document_by_values(rows, layout))
+    layout = replace(layout, sentence_column=None)
+    if _holds_single_words(rows, layout):
+        if len(rows) < len(sample):
+            return layout  # blank rows part the sentences
+        if layout.document_column is not None and choice.sentence_column is None:
+            return replace(layout, sentence_column=layout.document_column)  # a document is a sentence
+        _refuse_single_words(names, sample[0][0], rows[0][layout.text_column], choice, path)
+    return layout
+
+
+def _is_blank(row: Row, format_: str) -> bool:
+    """Whether nothing stands in a row of CSV or TSV."""
+    return not row[1] and format_ in ("csv", "tsv")
+
+
+def _document_by_values(rows: list[dict[str, Any]], layout: Layout) -> str | None:
+    """A column of documents that its name does not show: sentence ids begin anew, or stay, where its value changes.
+
+    Args:
+        rows: the first, each a token.
+    """
+    used = (layout.text_column, layout.tag_column, layout.sentence_column)
+    ids = [row.get(layout.sentence_column or "") for row in rows]
+    begins: set[int] = set()
+    seen: set[str] = set()
+    for at, ident in enumerate(ids):
+        if ident in ("", None) or repr(ident) in seen:
+            begins.add(at)
+        seen.add(repr(ident))
+    for column in rows[0]:
+        cells = [repr(row.get(column)) for row in rows]
+        changes = [at for at in range(1, len(cells)) if cells[at] != cells[at - 1]]
+        once = len(set(cells)) == len(changes) + 1  # no value comes back
+        if column not in used and once and len(cells) >= 3 * len(changes) and begins.intersection(changes):
+            return column
+    return None
 
 
 def _one_row_a_token(sample: list[dict[str, Any]], layout: Layout) -> bool:
@@ -119,16 +188,21 @@ def _one_row_a_token(sample: list[dict[str, Any]], layout: Layout) -> bool:
     return spread or not any(holds_several(row.get(layout.text_column)) for row in sample)
 
 
-def _refuse_single_words(sample: list[Row], layout: Layout, path: Path) -> None:
-    """Refuse a token a row where no column says which make a sentence: each word would become one of its own."""
-    cells = [row.get(layout.text_column) for _, row in sample]
+def _holds_single_words(rows: list[dict[str, Any]], layout: Layout) -> bool:
+    """Whether each row has a token, though no column says which make a sentence."""
+    cells = [row.get(layout.text_column) for row in rows]
     tokens = layout.tag_column is not None or layout.text_column.casefold() in ("word", "token")
-    if len(cells) > 1 and tokens and all(isinstance(cell, str) and not holds_several(cell) for cell in cells):
-        raise UserError(
-            f"{path}:{sample[0][0]}",
-            f"{shown(cells[0])} and all rows after it hold one word, and no column says which rows make a sentence",
-            "add a column sentence_id",
-        )
+    return len(cells) > 1 and tokens and all(isinstance(cell, str) and not holds_several(cell) for cell in cells)
+
+
+def _refuse_single_words(names: list[str], row: int, word: object, choice: Choice, path: Path) -> None:
+    """Refuse a token a row where nothing says which make a sentence: each word would become one of its own."""
+    raise UserError(
+        f"{path}:{row}",
+        f"{shown(word)} and all rows after it hold one word, and no column says which rows make a sentence",
+        f"set {choice.sentence_option} to the one of {shown(names)} that does, or add a column sentence_id, or a blank "
+        "row between sentences",
+    )
 
 
 def _refusing_late_tags(rows: Iterator[Row], choice: Choice, layout: Layout, path: Path) -> Iterator[Row]:
@@ -148,34 +222,65 @@ def _from_sentences(rows: Iterator[Row], layout: Layout, path: Path) -> Iterator
     """Each row is a sentence."""
     documents = DocumentCounter()
     for row in rows:
-        words, tags = read_sentence(row, layout, path)
-        yield Sentence(words, tags, row[0], documents.number(_key(row, layout.document_column, None)))
+        if _is_blank(row, layout.format):
+            continue
+        words, tags, repairs = read_sentence(row, layout, path)
+        key = _key(row, layout.document_column, None)
+        yield Sentence(words, tags, row[0], documents.number(key), tuple(repairs))
 
 
 def _from_tokens(rows: Iterator[Row], layout: Layout, path: Path) -> Iterator[Sentence]:
-    """A sentence begins where the sentence column, or the document, changes."""
+    """A sentence begins where the sentence column, or the document, changes; without such a column, after a blank row.
+
+    Raises:
+        UserError: a sentence goes on after others, or what is wrong with a row.
+    """
     documents = DocumentCounter()
     words: list[str] = []
     tags: list[str] = []
+    repairs: list[Repair] = []
     start, ident, document = 0, None, None
+    closed: set[int] = set()
 
     def sentence() -> Sentence:
-        return Sentence(words, None if layout.tag_column is None else tags, start, documents.number(document))
+        given = None if layout.tag_column is None else tags
+        return Sentence(words, given, start, documents.number(document), tuple(repairs))
 
     for row in rows:
         before = (ident, document)
         after = (_key(row, layout.sentence_column, ident), _key(row, layout.document_column, document))
-        if words and after != before:
+        if after != before:
+            if hash(repr(after)) in closed:
+                raise _came_back(row[0], ident, after[0], layout, path)
+            if len(closed) < MOST_IDS:
+                closed.add(hash(repr(before)))
+        blank = _is_blank(row, layout.format)
+        if words and (after != before or (blank and layout.sentence_column is None)):
             yield sentence()
-            words, tags = [], []
+            words, tags, repairs = [], [], []
         ident, document = after
+        if blank:
+            continue
         start = start if words else row[0]
-        word, tag = read_token(row, layout, path)
+        word, tag, found = read_token(row, layout, path)
         words.append(word)
+        repairs += found
         if tag is not None:
             tags.append(tag)
     if words:
         yield sentence()
+
+
+def _came_back(row: int, before: Any, ident: Any, layout: Layout, path: Path) -> UserError:
+    column = f"sentence {shown(ident)} of column {layout.sentence_column!r}"
+    if layout.document_column is None:
+        remedy = (
+            "sort the rows by sentence; or, if the numbers begin anew in every document, name the column of the "
+            "documents with data.document_column_name"
+        )
+    else:
+        remedy = f"sort the rows by {layout.document_column!r} and sentence"
+    return UserError(f"{path}:{row}", f"{column} goes on here after {shown(before)}", remedy)
 
 
 def _key(row: Row, column: str | None, before: Any) -> Any:

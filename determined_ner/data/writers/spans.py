@@ -67,8 +67,7 @@ class ProdigyWriter(Writer):
         for start, end, type_, score in text.spans:
             span: dict[str, Any] = {"start": start, "end": end, "token_start": first[start], "token_end": last[end]}
             spans.append({**span, "label": type_, **({} if score is None else {"score": rounded(score)})})
-        row = {"text": text.text, "tokens": tokens, "spans": spans}
-        return json_line(row | ({"meta": document} if (document := _document(text)) else {})) + "\n"
+        return json_line({"text": text.text, "tokens": tokens, "spans": spans, **_document(text)}) + "\n"
 
 
 class LabelStudioWriter(Writer):

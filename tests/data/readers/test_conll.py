@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from determined_ner.data.readers.open import describe
-from determined_ner.data.readers.sentences import Choice, Layout, Sentence
+from determined_ner.data.readers.sentences import Choice, Layout, Repair, Sentence
 from tests.data.readers.files import TWO, TWO_CONLL, Write, pairs, read, refused
 
 
@@ -112,7 +112,9 @@ def test_ragged_line(write: Write) -> None:
 
 
 def test_empty_word_and_empty_tag(write: Write) -> None:
-    refused(write("a.conll", "a\tB-X\n\tO\n"), 2, "no word", "['', 'O']")
+    (sentence,) = read(write("a.conll", "a\tB-X\n\tO\n"))
+    assert (sentence.words, sentence.tags) == (["a", ""], ["B-X", "O"])
+    assert sentence.repairs == (Repair("words that are empty", "line 2: no word, tagged 'O'"),)
     refused(write("b.conll", "a\tN\tB-X\n" * 2001 + "b\tN\t\n"), 2002, "no tag", "'b'", "'O'")
 
 

@@ -36,6 +36,16 @@ def test_any_key_of_tags_will_do(write: Write, key: str) -> None:
     assert describe(path).tag_column == key
 
 
+def test_a_usual_key_may_be_spelled_in_any_way(write: Write) -> None:
+    text = word(1, "in", "SpaceAfter=No") + word(2, "Oslo", "NE=Loc") + word(3, "sang", "_") + word(4, "x", "_")
+    assert pairs(write("a.conllu", text)) == [(["in", "Oslo", "sang", "x"], ["O", "Loc", "O", "O"])]
+    assert pairs(write("b.conllu", ADA.replace("B-PER", "B_PER").replace("I-PER", "I_PER")))[0][1] == [
+        "B_PER",
+        "I_PER",
+        "O",
+    ]
+
+
 def test_a_key_that_o_words_lack(write: Write) -> None:
     (sentence,) = read(write("a.conllu", ADA.replace("name=O", "_")))
     assert (sentence.words, sentence.tags) == ADA_READ
@@ -62,13 +72,24 @@ def test_documents_multiword_tokens_and_empty_nodes(write: Write) -> None:
     assert sentences[2].words == ["zu", "dem"]
 
 
+@pytest.mark.parametrize(
+    ("tag", "tags"), [("O", "O O"), ("S-LOC", "B-LOC E-LOC"), ("B-LOC", "B-LOC I-LOC"), ("E-LOC", "I-LOC E-LOC")]
+)
+def test_the_tag_of_a_multiword_token_is_that_of_its_words(write: Write, tag: str, tags: str) -> None:
+    """Stanza writes it so."""
+    text = word("1-2", "zum", f"start_char=0|end_char=3|ner={tag}") + word(1, "zu", "_") + word(2, "dem", "_")
+    (sentence,) = read(write("a.conllu", text + word(3, "Rhein", "ner=S-LOC")))
+    assert (sentence.words, sentence.tags) == (["zu", "dem", "Rhein"], [*tags.split(), "S-LOC"])
+    assert sentence.repairs == ()
+
+
 def test_a_column_or_a_key_may_be_asked_for(write: Write) -> None:
-    path = write("a.conllu", ADA.replace("name=", "chunk=B-NP|name="))
-    assert pairs(path, label_column="name") == [ADA_READ]
+    path = write("a.conllu", ADA.replace("name=", "chunk=B-NP|ents="))
+    assert pairs(path, label_column="ents") == [ADA_READ]
     assert pairs(path, label_column="chunk") == [(ADA_READ[0], ["B-NP"] * 3)]
     assert pairs(path, label_column="4") == [(ADA_READ[0], ["NOUN"] * 3)]
-    message = refused(path, None, "chunk= or name=", "data.label_column_name")
-    assert "name=" in message
+    refused(path, None, "chunk= or ents=", "data.label_column_name")
+    assert pairs(write("b.conllu", ADA.replace("name=", "chunk=B-NP|name="))) == [ADA_READ]
 
 
 def test_another_file_is_read_by_the_key_of_the_first(write: Write) -> None:
@@ -95,7 +116,9 @@ def test_mentions_of_corefud_are_refused_by_name(write: Write) -> None:
         (word(4, "", "name=O"), 4, ["no word"]),
         (word(4, "x", "name=O|name=B-X"), 4, ["no single name="]),
         (word(4, "x", "name="), 4, ["no single name="]),
-        (word("4-5", "x", "name=B-X"), 4, ["'4-5'", "no word of its own"]),
+        (word("4.1", "x", "name=B-X"), 4, ["'4.1'", "no word of its own"]),
+        (word("5-4", "x", "name=B-X"), 4, ["'5-4'", "no word of its own"]),
+        (word("4-5", "x", "name=B-X") + word(4, "x", "name=O"), 5, ["name=O", "name=B-X"]),
         ("4\tx\n", 4, ["2 columns", "CoNLL-U has 10"]),
     ],
 )

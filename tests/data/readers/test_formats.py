@@ -36,12 +36,10 @@ def test_quotes_in_tsv_are_csv_quotes_or_mere_characters(write: Write) -> None:
 def test_broken_csv(write: Write) -> None:
     refused(write("a.csv", "text,tags\na b,O O,x\n"), 2, "3 cells", "['a b', 'O O', 'x']", "2 columns")
     refused(write("b.csv", "text,tags\na b,O O\nc\n"), 3, "1 cell in", "['c']", "2 columns")
-    refused(write("c.csv", 'text,tags\n"a b,O O\n'), 2, "unexpected end of data", '""')
-    refused(write("d.csv", 'text,tags\n"a" b,O O\n'), 2, "expected after", '""')
+    refused(write("c.csv", 'text,tags\n"a, b,O O\n'), 2, "unexpected end of data", '""')
+    refused(write("d.csv", 'text,tags\n"a" b,"O O"\n'), 2, "expected after", '""')
     refused(write("e.csv", "text,tags\na\rb,O O\n"), 2, "new-line character")
     refused(write("f.csv", "text,tags\n,O\n"), 2, "'text'", "''", "without a single item")
-    refused(write("g.csv", 'text,tags\n"[""a"", """"]",O O\n'), 2, "''", "word 2")
-    refused(write("h.csv", "sentence_id,word,tag\n1,a,O\n1,,O\n"), 3, "'word'", "''")
     refused(write("i.csv", "sentence_id,word,tag\n1,a,O\n1,b,\n"), 3, "'tag'", "''")
     refused(write("j.csv", 'text,tags\n"[""\\ud800""]",O\n'), 2, "surrogate", "ud800")
 

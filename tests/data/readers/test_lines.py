@@ -44,7 +44,11 @@ def test_bytes_that_are_not_utf8(write: Write, name: str) -> None:
 
 
 def test_utf16_and_nul(write: Write) -> None:
-    refused(write("a.conll", TWO_CONLL.encode("utf-16")), 1, "UTF-16", "iconv -f utf-16")
+    for encoding in ("utf-16", "utf-32"):
+        assert pairs(write("a.conll", TWO_CONLL.encode(encoding))) == TWO
+        assert pairs(write("a.jsonl.gz", TWO_JSONL.encode(encoding))) == TWO
+    refused(write("a.conll", TWO_CONLL.encode("utf-16")[:-1]), 6, "damaged", "copy")
+    refused(write("a.conll", TWO_CONLL.encode("utf-16-le")), 1, "NUL", "iconv -f utf-16le")
     refused(write("b.conll", b"a\tO\nb\x00\tO\n"), 2, "0x00", "offset 5", "NUL")
     refused(write("c.csv", b"text,tags\na\x00,O\n"), 2, "0x00", "NUL")
     refused(write("d.jsonl", TWO_JSONL.encode() + b"\x00"), 3, "0x00", "NUL")
@@ -59,7 +63,7 @@ def test_compressed_under_a_plain_name(tmp_path: Path, packing: str, name: str) 
 
 def test_parquet_and_other_binaries_under_a_plain_name(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.bin", {"tokens": [["a"]], "tags": [["O"]]})
-    refused(path, 1, ".parquet", "rename")
+    assert pairs(path) == [(["a"], ["O"])]
     (tmp_path / "b.bin").write_bytes(bytes(range(1, 256)))
     refused(tmp_path / "b.bin", 2, "0x80", "offset 127")
 

@@ -78,7 +78,6 @@ def test_words_of_white_space_are_kept(write: Write) -> None:
     [
         ('["a", 7]', '["O", "O"]', ("'tokens'", "7 (int)", "word 2")),
         ('["a", null]', '["O", "O"]', ("'tokens'", "null", "word 2")),
-        ('["a", ""]', '["O", "O"]', ("'tokens'", "''", "word 2")),
         ('["a", ["b"]]', '["O", "O"]', ("'tokens'", "['b'] (list)", "word 2")),
         ('["a", "\\ud800"]', '["O", "O"]', ("'tokens'", "ud800", "surrogate")),
         ('["a", "b"]', '["O", true]', ("'tags'", "True (bool)", "tag 2")),

@@ -8,7 +8,7 @@ import pytest
 
 from determined_ner.data.readers.open import describe
 from determined_ner.data.readers.pairs import one_a_document
-from determined_ner.data.readers.sentence_lines import PARALLEL, PIPED
+from determined_ner.data.readers.sentence_lines import PARALLEL, Joined
 from determined_ner.errors import UserError
 from tests.data.readers.files import TWO, Write, pairs, refused
 
@@ -18,8 +18,20 @@ IOB = "EU|NNP|B-ORG rejects|VBZ|O .|.|O\nPeter|NNP|B-PER Blackburn|NNP|I-PER\n"
 def test_words_and_tags_joined_by_pipes(write: Write) -> None:
     path = write("a.iob", IOB)
     assert pairs(path) == TWO
-    assert describe(path) == PIPED
+    assert describe(path) == Joined("|", 2).layout()
     assert pairs(write("b.iob", IOB.replace("|NNP", "").replace("|VBZ", "").replace("|.", ""))) == TWO
+
+
+def test_parts_of_speech_alone_are_not_taken_for_entities(write: Write) -> None:
+    refused(write("a.txt", "the|DT dog|NN barks|VBZ\na|DT cat|NN\n"), 1, "no column holds tags")
+
+
+def test_words_and_tags_joined_by_slashes(write: Write) -> None:
+    text = "EU/B-ORG rejects/O ./O\nPeter/B-PER Blackburn/I-PER\n"
+    assert pairs(write("a.txt", text)) == TWO
+    assert pairs(write("b.txt", "Ada/PERSON met/O him/O on/O 1/2/O\n")) == [
+        (["Ada", "met", "him", "on", "1/2"], ["PERSON", "O", "O", "O", "O"])
+    ]
 
 
 def test_a_word_may_hold_a_pipe(write: Write) -> None:
@@ -44,7 +56,19 @@ def test_words_and_tags_in_two_files(write: Write) -> None:
     tags = write("seq.out", "B-ORG O O\nB-PER I-PER\n")
     assert pairs(words) == pairs(tags) == TWO
     assert describe(words) == describe(tags) == PARALLEL
+    other = write("train.seq.in", "EU rejects .\n")
+    write("train.seq.out", "B-ORG O O\n")
+    assert pairs(other) == TWO[:1]
     assert one_a_document([words, tags]) == one_a_document([tags]) == [words]
+
+
+def test_a_column_of_what_has_none_is_refused(write: Write) -> None:
+    write("seq.out", "B-ORG O O\n")
+    refused(write("seq.in", "EU rejects .\n"), None, "is seq.in, without a column 'x'", "data.text", text_column="x")
+    write("a.txt", "Ada")
+    refused(write("a.ann", "T1\tPER 0 3\tAda\n"), None, "is brat, without a column '2'", label_column="2")
+    text = "1|t|Ada\n1\t0\t3\tAda\tPER\n"
+    refused(write("a.pubtator", text), None, "is pubtator, without a column '2'", "data.label", label_column="2")
 
 
 def test_two_files_that_do_not_belong_together_are_refused(write: Write, tmp_path: Path) -> None:

@@ -99,8 +99,9 @@ def read_brat(path: Path, choice: Choice) -> Iterator[AnnotatedText]:
         raise UserError(f"{annotations_path}:{wrong.line}", f"{wrong.ident} {problem}", remedy)
     spans: list[Span] = []
     repairs: list[Repair] = []
+    position = to_characters(fit, choice.span_offsets)
     for one in covered:
-        fragments = _fragments(fit, one, choice)
+        fragments = [(position(start), position(end)) for start, end in one.fragments]
         span = Span(fragments[0][0], fragments[-1][1], one.type)
         gaps = [fit[end:start] for (_, end), (start, _) in itertools.pairwise(fragments)]
         if any(map(str.strip, gaps)):
@@ -161,12 +162,6 @@ def _read_text(path: Path) -> str:
     for _ in read_lines(io.BytesIO(raw), path):
         pass  # refuses what is no text, with its line
     return raw.decode()
-
-
-def _fragments(text: str, one: _Covered, choice: Choice) -> list[tuple[int, int]]:
-    """Those of a span, in characters."""
-    position = to_characters(text, choice.span_offsets)
-    return [(position(start), position(end)) for start, end in one.fragments]
 
 
 def _first_wrong(text: str, covered: list[_Covered], choice: Choice) -> _Covered | None:

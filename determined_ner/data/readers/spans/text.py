@@ -31,3 +31,5 @@ class AnnotatedText:
     """What the file says of the document that it belongs to; None: nothing, it is one of its own."""
     repairs: tuple[Repair, ...] = ()
     """What its reader has repaired in it already."""
+    words: tuple[tuple[int, int], ...] | None = None
+    """(start, end) of each word where the file itself cuts the text, whose spaces are then ours; None: it does not."""

@@ -34,6 +34,7 @@ _TOKEN = re.compile(r"(\d+)-(\d+)(\.\d+)?")
 _PLACE = re.compile(r"(\d+)-(\d+)")
 _STACKED = re.compile(r"(?<!\\)\|")
 _NAMED = re.compile(r"(.*?)(?<!\\)\[(\d+)\]")
+_BRACKET = re.compile(r"(?<!\\)[\[\]]")
 _ESCAPE = re.compile(r"\\(.)")
 _CONTROLS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "b": "\b"}
 _NO_ENTITIES = {
@@ -80,11 +81,17 @@ class _Sentence:
     """Of its #Text lines."""
     rows: list[tuple[int, list[str]]] = field(default_factory=list)
     """Line and cells of each token."""
-    text: str = ""
+    parts: list[str] = field(default_factory=list)
+    """Its text, or those of the sentences that were joined."""
+    length: int = 0
+    """Of them, with a line end between each two."""
     spans: list[Span] = field(default_factory=list)
     at_start: dict[str, int] = field(default_factory=dict)
     """Positions in ``spans`` of those with a name that cover the first token; likewise the last."""
     at_end: dict[str, int] = field(default_factory=dict)
+
+    def annotated(self, document: int) -> AnnotatedText:
+        return AnnotatedText("\n".join(self.parts), tuple(self.spans), self.line, str(document))
 
 
 def is_webanno(head: list[Line]) -> bool:
@@ -107,7 +114,7 @@ def find_layer(head: list[Line], choice: Choice, path: Path) -> Layout:
     if version is None or version[1] != "3":
         trouble = f"{shown(first)} begins a file of WebAnno TSV {version[1] if version else 'before 3'}"
         raise UserError(f"{path}:{number}", trouble, "export WebAnno TSV 3, or CoNLL 2002")
-    layers = [layer for _, text in head if _LAYER.match(text) for layer in _layers(text)]
+    layers = list(dict.fromkeys(layer for _, text in head if _LAYER.match(text) for layer in _layers(text)))
     return Layout("webanno", "#Text", _choose(layers, choice, f"{path}:{number}"), "\t", by_spans=True)
 
 
@@ -130,12 +137,12 @@ def read_webanno(lines: Iterator[Line], layout: Layout, path: Path) -> Iterator[
         if sentence is not None and sentence.rows and not is_token:
             _finish(sentence, layers, column, path)
             if before is not None and not _join(before, sentence):
-                yield AnnotatedText(before.text, tuple(before.spans), before.line, str(document))
+                yield before.annotated(document)
                 before = None
             before, sentence = before or sentence, None
         if _FORMAT.match(text):
             if before is not None:
-                yield AnnotatedText(before.text, tuple(before.spans), before.line, str(document))
+                yield before.annotated(document)
                 document, before = document + 1, None
             layers, column = [], None
         elif _LAYER.match(text):
@@ -151,7 +158,7 @@ def read_webanno(lines: Iterator[Line], layout: Layout, path: Path) -> Iterator[
     if sentence is not None:
         raise UserError(f"{path}:{sentence.line}", "no tokens follow the sentence", "export the file again")
     if before is not None:
-        yield AnnotatedText(before.text, tuple(before.spans), before.line, str(document))
+        yield before.annotated(document)
 
 
 def _layers(text: str) -> list[Layer]:
@@ -218,7 +225,8 @@ def _checked(text: str, sentence: _Sentence, columns: int, where: str) -> list[s
 
 def _finish(sentence: _Sentence, layers: list[Layer], column: int | None, path: Path) -> None:
     """Find the text of a sentence, and its spans, from its lines."""
-    sentence.text, places = _place(sentence, path)
+    text, places = _place(sentence, path)
+    sentence.parts, sentence.length = [text], len(text)
     layer = None if column is None else layers[column]
     named: dict[str, tuple[int, int]] = {}  # position in spans, and the last token
     last = sentence.rows[-1][1][0].partition(".")[0]
@@ -281,13 +289,14 @@ def _place(sentence: _Sentence, path: Path) -> tuple[str, list[tuple[int, int]]]
 
 def _value(item: str, layer: Layer, where: str) -> str:
     """The type of an annotation."""
-    if item not in ("*", ""):
-        return _unescape(item)
-    if layer.feature:
-        raise UserError(
-            where, f"an annotation of {layer.title} has no value", "give it one in the tool, or delete it there"
-        )
-    return layer.title
+    if item == "":
+        raise UserError(where, f"the column of {layer.title} is empty", "write _ where nothing is marked")
+    if _BRACKET.search(item):
+        raise UserError(where, f"{shown(item)} is not like PER or PER[1]", "export the file again")
+    if item == "*" and layer.feature:
+        problem = f"an annotation of {layer.title} has no value"
+        raise UserError(where, problem, "give it one in the tool, or delete it there")
+    return layer.title if item == "*" else _unescape(item)
 
 
 def _join(before: _Sentence, sentence: _Sentence) -> bool:
@@ -299,7 +308,7 @@ def _join(before: _Sentence, sentence: _Sentence) -> bool:
     }
     if not shared:
         return False
-    shift = len(before.text) + 1
+    shift = before.length + 1
     moved = dict(shared.values())
     index: dict[int, int] = {}
     for at, span in enumerate(sentence.spans):
@@ -309,7 +318,8 @@ def _join(before: _Sentence, sentence: _Sentence) -> bool:
         else:
             index[at] = len(before.spans)
             before.spans.append(Span(span.start + shift, span.end + shift, span.type))
-    before.text = f"{before.text}\n{sentence.text}"
+    before.parts += sentence.parts
+    before.length = shift + sentence.length
     before.at_end = {name: index[at] for name, at in sentence.at_end.items()}
     return True
 

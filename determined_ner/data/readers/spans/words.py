@@ -1,6 +1,7 @@
 """Spans of characters made words and tags: the one place where that is done.
 
-The words are the tagger's own (`word_offsets`), so that a text is cut in training as it will be in tagging. A span is
+The words are the tagger's own (`word_offsets`), so that a text is cut in training as it will be in tagging, unless the
+file has no text but words. A span is
 read as the words that it touches. Of spans that then share a word the outermost is kept: that of the most words, of
 equals that of the most characters, of equals the first.
 """
@@ -15,7 +16,6 @@ from pathlib import Path
 from determined_ner.data.readers.messages import count_noun, shown
 from determined_ner.data.readers.sentences import Choice, DocumentCounter, Repair, Sentence
 from determined_ner.data.readers.spans.text import AnnotatedText, Span
-from determined_ner.data.words import word_offsets
 from determined_ner.errors import UserError
 
 MAX_TEXT = 1 << 20
@@ -43,11 +43,13 @@ def to_sentence(annotated: AnnotatedText, choice: Choice, path: Path, documents:
     Raises:
         UserError: it is too long, a span is no part of it, or one had to be repaired and may not be.
     """
+    from determined_ner.data.words import word_offsets  # takes a while, which a mistyped path need not wait for
+
     where = f"{path}:{annotated.line}"
     text = annotated.text
     check_text(annotated, where)
     repairs = [*annotated.repairs]
-    offsets = word_offsets(text, choice.splitting)
+    offsets = word_offsets(text, choice.splitting) if annotated.words is None else list(annotated.words)
     starts, ends = [start for start, _ in offsets], [end for _, end in offsets]
     placed = []
     for span in annotated.spans:
@@ -96,8 +98,13 @@ def to_sentences(texts: Iterable[AnnotatedText], choice: Choice, path: Path) -> 
 def check_text(annotated: AnnotatedText, where: str) -> None:
     """
     Raises:
-        UserError: the text is too long, or a span is no part of it.
+        UserError: the text is too long, or a span is no part of it, or something of it cannot be written in UTF-8.
     """
+    try:
+        "".join((annotated.text, annotated.document or "", *(span.type for span in annotated.spans))).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise UserError(where, f"{half!a} is half a character (a lone surrogate)", "write the whole one") from None
     length = len(annotated.text)
     if length > MAX_TEXT:
         raise UserError(where, f"a text of {length:,} characters, over {MAX_TEXT:,}", "cut it into texts of its parts")

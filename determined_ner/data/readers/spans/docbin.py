@@ -1,0 +1,88 @@
+"""spaCy's DocBin (``.spacy``), read through spaCy where it is installed.
+
+It is compressed msgpack: texts, and the entities or span groups of each. Nothing in it is run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from determined_ner.data.readers.lines import unpacked_limit
+from determined_ner.data.readers.messages import shown
+from determined_ner.data.readers.sentences import Choice, Layout, Repair
+from determined_ner.data.readers.spans.text import AnnotatedText, Span
+from determined_ner.errors import UserError
+
+_ENTITIES = "ents"
+"""What spaCy calls the entities of a text, beside groups of spans that have names of their own."""
+
+
+def is_docbin(start: bytes) -> bool:
+    """Whether content that begins so is a DocBin: compressed, a map in msgpack, and its version first."""
+    try:
+        inside = zlib.decompressobj().decompress(start, 64)
+    except zlib.error:
+        return False
+    return inside[:1] != b"" and 0x80 <= inside[0] <= 0x8F and b"version" in inside[:10]
+
+
+def open_docbin(stream: IO[bytes], choice: Choice, path: Path) -> tuple[Layout, Iterator[AnnotatedText]]:
+    """The layout and the texts of a DocBin, which is held in memory.
+
+    Raises:
+        UserError: spaCy is not installed, the file is damaged or huge, or it is unclear which spans are meant.
+    """
+    docs = _load(stream, path)
+    groups = sorted({name for doc in docs for name in doc.spans if len(doc.spans[name])})
+    name = choice.label_column
+    if name is None:
+        has_entities = any(len(doc.ents) for doc in docs)
+        name = groups[0] if len(groups) == 1 and not has_entities else _ENTITIES
+        if len(groups) > 1 and not has_entities:
+            raise UserError(path, f"has spans in the groups {shown(groups)}", f"choose one with {choice.label_option}")
+    elif name not in (_ENTITIES, *groups):
+        raise UserError(path, f"has no spans {shown(name)}, but {shown([_ENTITIES, *groups])}", "choose one of these")
+    return Layout("docbin", "text", name, by_spans=True), _texts(docs, name, path)
+
+
+def _load(stream: IO[bytes], path: Path) -> list[Any]:
+    """The documents of a DocBin, as spaCy makes them."""
+    try:
+        tokens, vocab = importlib.import_module("spacy.tokens"), importlib.import_module("spacy.vocab")
+    except ImportError as error:
+        remedy = "run pip install spacy, or write the texts as JSON Lines with text and entities"
+        raise UserError(path, f"is spaCy's DocBin, which spaCy is needed for ({error})", remedy) from None
+    most = unpacked_limit(path)
+    packed = stream.read(most)
+    try:
+        unpacker = zlib.decompressobj()
+        unpacked = unpacker.decompress(packed, most)
+        if unpacker.unconsumed_tail:
+            raise UserError(path, f"unpacks to over {most:,} bytes: no text does", "write it again in several files")
+        return list(tokens.DocBin().from_bytes(zlib.compress(unpacked, 0)).get_docs(vocab.Vocab()))
+    except UserError:
+        raise
+    except Exception as error:  # spaCy, srsly and NumPy raise a dozen kinds at a damaged file
+        problem = f"cannot be read as spaCy's DocBin ({type(error).__name__}: {shown(str(error))})"
+        raise UserError(path, problem, "write it again with this version of spaCy") from None
+
+
+def _texts(docs: list[Any], name: str, path: Path) -> Iterator[AnnotatedText]:
+    left_out = [i for i, doc in enumerate(docs, 1) if name == _ENTITIES and not doc.has_annotation("ENT_IOB")]
+    annotated = [i for i in range(1, len(docs) + 1) if i not in set(left_out)]
+    if docs and not annotated:
+        raise UserError(path, f"no entities are annotated in its {len(docs):,} texts", "annotate them first")
+    repairs = [Repair("texts without annotated entities, left out", shown(docs[i - 1].text)) for i in left_out]
+    for number in annotated:
+        doc = docs[number - 1]
+        found = doc.ents if name == _ENTITIES else doc.spans.get(name, ())
+        spans = tuple(Span(span.start_char, span.end_char, span.label_) for span in found)
+        unknown = sum(token.ent_iob == 0 for token in doc) if name == _ENTITIES else 0
+        if unknown:
+            repairs.append(Repair("texts with words of an unknown tag, read as O", f"{unknown} of {shown(doc.text)}"))
+        yield AnnotatedText(doc.text, spans, number, repairs=tuple(repairs))
+        repairs = []

@@ -1,0 +1,242 @@
+"""JSON and tables with spans of characters, in the forms that tools write."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from determined_ner.data.hub_datasets import dataset_sources
+from determined_ner.data.readers.open import describe, read_annotated, read_file
+from determined_ner.data.readers.sentences import Choice
+from determined_ner.data.readers.spans.text import Span
+from determined_ner.errors import UserError
+from determined_ner.settings.data import DataSettings
+
+TEXT = "Ada Brann saw Oslo ."
+SPANS = [(0, 9, "PER"), (14, 18, "LOC")]
+READ = (["Ada", "Brann", "saw", "Oslo", "."], ["B-PER", "I-PER", "O", "B-LOC", "O"])
+OBJECTS = [{"start": start, "end": end, "label": kind} for start, end, kind in SPANS]
+RESULTS = [
+    {
+        "value": {"start": start, "end": end, "text": TEXT[start:end], "labels": [kind]},
+        "from_name": "label",
+        "to_name": "text",
+        "type": "labels",
+    }
+    for start, end, kind in SPANS
+]
+TOKENS = [{"text": "Ada", "start": 0, "end": 3, "id": 0}]
+
+FORMS: dict[str, tuple[str, Any]] = {
+    "doccano, lists": ("doccano", {"id": 1, "text": TEXT, "label": [list(span) for span in SPANS], "Comments": []}),
+    "doccano, old lists": ("doccano", {"text": TEXT, "labels": [list(span) for span in SPANS]}),
+    "doccano, relations": (
+        "doccano",
+        {
+            "text": TEXT,
+            "entities": [
+                {"id": i, "start_offset": s, "end_offset": e, "label": t} for i, (s, e, t) in enumerate(SPANS)
+            ],
+            "relations": [],
+        },
+    ),
+    "Label Studio": ("label studio", {"id": 1, "data": {"text": TEXT}, "annotations": [{"result": RESULTS}]}),
+    "Label Studio, another key": (
+        "label studio",
+        {"data": {"title": "saw", "body": TEXT}, "annotations": [{"result": RESULTS}], "predictions": []},
+    ),
+    "Label Studio before 1.0": ("label studio", {"data": {"text": TEXT}, "completions": [{"result": RESULTS}]}),
+    "Label Studio, JSON-MIN": ("spans", {"id": 1, "text": TEXT, "label": [one["value"] for one in RESULTS]}),
+    "Prodigy": ("prodigy", {"text": TEXT, "_task_hash": 1, "tokens": TOKENS, "spans": OBJECTS, "answer": "accept"}),
+    "spaCy": ("spacy", [TEXT, {"entities": [list(span) for span in SPANS]}]),
+    "AutoGluon": (
+        "autogluon",
+        {
+            "text_snippet": TEXT,
+            "entity_annotations": json.dumps([{"entity_group": t, "start": s, "end": e} for s, e, t in SPANS]),
+        },
+    ),
+    "Hugging Face": ("spans", {"text": TEXT, "spans": OBJECTS}),
+    "offset and length": (
+        "spans",
+        {"text": TEXT, "entities": [{"offset": s, "length": e - s, "category": t} for s, e, t in SPANS]},
+    ),
+    "a key of one's own": ("spans", {"text": TEXT, "mentions": OBJECTS, "source": "x"}),
+    "our own predictions": (
+        "predict",
+        {
+            "text": TEXT,
+            "predicted_entities": [
+                {"type": t, "text": TEXT[s:e], "start": s, "end": e, "score": 0.5} for s, e, t in SPANS
+            ],
+        },
+    ),
+    "GLiNER": ("gliner", {"tokenized_text": READ[0], "ner": [[0, 1, "PER"], [3, 3, "LOC"]]}),
+}
+
+
+def write(path: Path, *rows: Any) -> Path:
+    dumped = [json.dumps(row, ensure_ascii=False) for row in rows]
+    text = "\n".join(dumped) + "\n" if path.suffix == ".jsonl" else f"[{', '.join(dumped)}]"
+    path.write_bytes(text.encode())
+    return path
+
+
+def read(path: Path, **options: Any) -> list[tuple[list[str], list[str] | None]]:
+    return [(sentence.words, sentence.tags) for sentence in read_file(path, Choice(**options))]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+@pytest.mark.parametrize(("name", "row"), FORMS.values(), ids=FORMS)
+def test_every_form_is_read(tmp_path: Path, name: str, row: Any, suffix: str) -> None:
+    path = write(tmp_path / f"a{suffix}", row, row)
+    layout = describe(path)
+    assert (layout.format, layout.by_spans) == (name, True)
+    assert read(path) == [READ, READ]
+    first, second = read_annotated(path)
+    assert (first.text, first.spans) == (TEXT, tuple(Span(*span) for span in SPANS))
+    assert (first.line, second.line) == (1, 2)
+
+
+def test_spans_printed_into_a_table_are_read(tmp_path: Path) -> None:
+    for printed in (json.dumps(OBJECTS), repr(OBJECTS), repr(SPANS).replace("(", "[").replace(")", "]")):
+        out = io.StringIO()
+        csv.writer(out).writerows([["text", "entities"], [TEXT, printed], ["No one .", "[]"]])
+        (tmp_path / "a.csv").write_text(out.getvalue())
+        assert read(tmp_path / "a.csv") == [READ, (["No", "one", "."], ["O", "O", "O"])]
+
+
+def test_texts_without_a_span_are_texts_without_an_entity(tmp_path: Path) -> None:
+    empty = {"text": "No one .", "label": []}
+    assert read(write(tmp_path / "a.jsonl", empty, empty)) == [(["No", "one", "."], ["O", "O", "O"])] * 2
+    prodigy = {"text": "No one .", "_task_hash": 1, "answer": "accept"}
+    assert read(write(tmp_path / "b.jsonl", prodigy)) == [(["No", "one", "."], ["O", "O", "O"])]
+
+
+def test_words_and_tags_beside_spans_are_read_as_before(tmp_path: Path) -> None:
+    row = {"text": TEXT, "entities": OBJECTS, "tokens": READ[0], "ner_tags": ["O"] * 5}
+    assert read(write(tmp_path / "a.jsonl", row)) == [(READ[0], ["O"] * 5)]
+    assert read(tmp_path / "a.jsonl", label_column="entities", text_column="text") == [READ]
+
+
+def test_what_was_not_accepted_is_left_out_and_counted(tmp_path: Path) -> None:
+    row = dict(FORMS["Prodigy"][1])
+    path = write(tmp_path / "a.jsonl", row, {**row, "answer": "reject"}, {**row, "answer": "ignore"})
+    (sentence,) = read_file(path)
+    assert [repair.kind for repair in sentence.repairs] == ["texts that were not accepted, left out"] * 2
+    with pytest.raises(UserError, match="no text is left"):
+        read(write(tmp_path / "b.jsonl", {**row, "answer": "reject"}))
+
+
+def test_of_label_studios_annotations_one_that_counts_is_read(tmp_path: Path) -> None:
+    none, cancelled = {"result": []}, {"result": [], "was_cancelled": True}
+    task: dict[str, Any] = {"data": {"text": TEXT}}
+    rows = [
+        {**task, "annotations": [cancelled, {"result": RESULTS}]},
+        {**task, "annotations": [none, {"result": RESULTS, "ground_truth": True}]},
+        {**task, "annotations": []},
+    ]
+    first, second = read_file(write(tmp_path / "a.json", *rows))
+    assert first.tags == READ[1] and first.repairs == () and second.tags == READ[1]
+    assert [repair.kind for repair in second.repairs] == [
+        "tasks with several annotations, of which one is read",
+        "tasks without an annotation, left out",
+    ]
+
+
+def test_offsets_in_utf16_are_read_on_request_and_told_otherwise(tmp_path: Path) -> None:
+    row = {"text": "😀 Oslo", "label": [{"start": 3, "end": 7, "text": "Oslo", "labels": ["LOC"]}]}
+    path = write(tmp_path / "a.jsonl", row)
+    assert read(path, span_offsets="utf16") == [(["😀", "Oslo"], ["O", "B-LOC"])]
+    with pytest.raises(UserError, match=r"a.jsonl:1: 3 to 7 .*count UTF-16 units; set data.span_offsets=utf16"):
+        read(path)
+
+
+def test_documents_are_those_of_the_rows(tmp_path: Path) -> None:
+    rows = [{"text": TEXT, "label": [], "doc_id": doc} for doc in (7, 7, 8)]
+    assert [sentence.document for sentence in read_file(write(tmp_path / "a.jsonl", *rows))] == [0, 0, 1]
+
+
+def test_numbers_of_types_take_their_names(tmp_path: Path) -> None:
+    row = {"text": TEXT, "annotations": [{"label": 1, "start_offset": 0, "end_offset": 9, "user": 1}]}
+    path = write(tmp_path / "a.jsonl", row)
+    assert read(path, label_names=("LOC", "PER")) == [(READ[0], ["B-PER", "I-PER", "O", "O", "O"])]
+    assert read(path) == [(READ[0], ["B-1", "I-1", "O", "O", "O"])]
+
+
+@pytest.mark.parametrize(
+    ("second", "problem"),
+    [
+        ({"text": "x", "spans": OBJECTS}, "a.jsonl:1: has no 'spans' as other rows have, .*'doccano'"),
+        ({"tokens": ["x"], "ner_tags": ["O"]}, "a.jsonl:1: column 'tokens' is missing"),
+        ({"text": "x", "label": [[0, 1]]}, "a.jsonl:2: span 1, .*has no start, end and type"),
+        ({"text": "x", "label": [[0, 5, "PER"]]}, "a.jsonl:2: span 0 to 5 of type 'PER' leaves its text"),
+        ({"text": "x", "label": [[1, 0, "PER"]]}, "a.jsonl:2: .*ends before it begins"),
+        ({"text": "x", "label": "PER"}, "a.jsonl:2: 'PER' of 'label' is no list of spans"),
+        ({"text": "x" * (10 << 20), "label": []}, "a.jsonl:2: a text of 10,485,760 characters"),
+        ({"text": "x", "label": [{"start": 0, "end": 1, "text": "y", "label": "X"}]}, "a.jsonl:2: 0 to 1 is 'x' in"),
+    ],
+)
+def test_a_row_of_another_form_is_refused(tmp_path: Path, second: Any, problem: str) -> None:
+    path = write(tmp_path / "a.jsonl", FORMS["doccano, lists"][1], second)
+    with pytest.raises(UserError, match=problem):
+        read(path)
+
+
+def test_what_no_span_of_words_can_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a.jsonl:1: span 1, \[0, 5, 'PER'\], is not from a first word to a last one"):
+        read(write(tmp_path / "a.jsonl", {"tokenized_text": ["a"], "ner": [[0, 5, "PER"]]}))
+    hypertext = [{"value": {"start": "/p[1]", "end": "/p[1]", "labels": ["X"]}}]
+    with pytest.raises(UserError, match=r"HyperText"):
+        read(write(tmp_path / "b.json", {"data": {"text": "x"}, "annotations": [{"result": hypertext}]}))
+
+
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(text=texts, data=st.data())
+def test_text_spans_and_types_come_back_whatever_they_are(tmp_path: Path, text: str, data: st.DataObject) -> None:
+    pairs = data.draw(st.lists(st.tuples(st.integers(0, len(text)), st.integers(0, len(text))), max_size=4))
+    spans = [(min(pair), max(pair), data.draw(st.sampled_from(["PER", "a-b", "Ж"]))) for pair in pairs]
+    path = write(tmp_path / "a.jsonl", {"text": text, "label": spans}, {"text": text, "label": [[0, 1, "X"]]})
+    first, _ = read_annotated(path)
+    assert (first.text, first.spans) == (text, tuple(Span(*span) for span in spans))
+    units = [(len(text[:s].encode("utf-16-le")) // 2, len(text[:e].encode("utf-16-le")) // 2, t) for s, e, t in spans]
+    path = write(tmp_path / "b.jsonl", {"text": text, "label": units}, {"text": text, "label": [[0, 1, "X"]]})
+    first, _ = read_annotated(path, Choice(span_offsets="utf16"))
+    assert first.spans == tuple(Span(*span) for span in spans)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [OBJECTS, {name: [one[name] for one in OBJECTS] for name in OBJECTS[0]}],
+    ids=["a list of objects", "an object of lists"],
+)
+@pytest.mark.parametrize("key", ["entities", "mentions"])
+def test_columns_with_spans_are_read(tmp_path: Path, key: str, cell: Any) -> None:
+    table = pa.table({"id": [1, 2], "text": [TEXT, TEXT], key: [cell, cell]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    for name in ("a.parquet", "a.arrow"):
+        assert describe(tmp_path / name).by_spans and read(tmp_path / name) == [READ, READ]
+
+
+def test_a_data_set_with_spans_is_read(tmp_path: Path) -> None:
+    rows = datasets.Dataset.from_list([{"text": TEXT, "entities": OBJECTS}, {"text": "No one .", "entities": []}])
+    empty = datasets.Dataset.from_list([{"text": "No one .", "entities": []}], features=rows.features)
+    datasets.DatasetDict({"train": rows, "validation": empty}).save_to_disk(tmp_path / "set")
+    train, validation = dataset_sources(DataSettings(dataset_name=str(tmp_path / "set")), "ner")
+    assert [(s.words, s.tags) for _, s in train.sentences()] == [READ, (["No", "one", "."], ["O", "O", "O"])]
+    assert [(s.words, s.tags) for _, s in validation.sentences()] == [(["No", "one", "."], ["O", "O", "O"])]
