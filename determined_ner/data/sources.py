@@ -51,7 +51,7 @@ def content_of(settings: DataSettings) -> list[str]:
     """What names the content of the local training files, or the data set that is read instead."""
     if settings.train_file is None or is_remote(settings.train_file):
         return []
-    return [hash_file(part) for path in _find_documents(settings.train_file) for part in document_files(path)]
+    return [hash_file(part) for path in find_documents(settings.train_file) for part in document_files(path)]
 
 
 def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
