@@ -64,7 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             function = getattr(import_module(verb.module), verb.function)
             raise_at_interrupt()
-            status = (function(arguments) if verb.add_arguments else function()) or 0
+            given = [arguments] if verb.add_arguments else []
+            given += [import_module("ner_trial").NERTrial] if verb.trains else []
+            status = function(*given) or 0
         except ModuleNotFoundError as error:
             if not verb.extra or str(error.name).partition(".")[0] in ("determined_ner", "ner_trial"):
                 raise  # a broken installation
@@ -147,6 +149,19 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
     _add_trust_argument(parser)
 
 
+def _add_audit_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    what = "labelled text as data.train_file takes it (a file, or a glob), or a CONFIG (.yaml) that names it"
+    add("data", type=local_name, metavar="DATA", help=what)
+    setting = "override one setting, as for training: hyperparameters.pretrained_model_name_or_path=MODEL"
+    add("--config", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help=setting)
+    add("--folds", type=int, default=4, metavar="K", help="parts that are left out in turn (default: 4)")
+    add("--output-dir", type=local_path, metavar="DIR", help="folder of the audit (default: runs/DATA-audit)")
+    add("--resume", action="store_true", help="go on with an audit that was stopped; folds that are done stay")
+    add("--to", choices=OUTPUT_FORMATS, help="also write the sentences in doubt for this tool, most doubtful first")
+    add("--tasks", type=local_path, metavar="FILE", help="where --to writes them")
+
+
 def _add_trust_argument(parser: argparse.ArgumentParser) -> None:
     trust = "run code that the model brings along (off unless you know it)"
     parser.add_argument("--trust-remote-code", action="store_true", help=trust)
@@ -171,6 +186,8 @@ class Verb:
     """None for a verb without arguments; its function is called with none."""
     function: str = "run"
     """The module's function that does it; an exit status that it returns is the command's."""
+    trains: bool = False
+    """Whether the function is handed the trial's class, too."""
     extra: str = ""
     """The extra of the distribution (see pyproject.toml) that brings what the module imports."""
 
@@ -193,6 +210,16 @@ VERBS = {
         "take. Exit status 2, with one message, where training would fail.",
         "nothing was written",
         _add_check_arguments,
+        extra="train",
+    ),
+    "audit": Verb(
+        "determined_ner.audit.command",
+        "list labels that are likely errors, most doubtful first",
+        "Train on all parts of a labelled text but one, in turn, and list the labels that a model which has not seen "
+        "them, or the labels of the same text elsewhere, speak against. Says first how long it will take.",
+        "the same command with --resume goes on; folds that are done stay",
+        _add_audit_arguments,
+        trains=True,
         extra="train",
     ),
     "predict": Verb(

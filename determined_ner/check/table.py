@@ -189,7 +189,7 @@ def _cost(cost: Cost) -> Iterator[str]:
     timing = cost.timing
     threads = "" if timing.threads is None else f", {timing.threads} thread{'s' if timing.threads > 1 else ''}"
     yield (
-        f"  {'time':<12}{_duration(timing.seconds_per_epoch)} an epoch, {_duration(timing.seconds_total)} in all, "
+        f"  {'time':<12}{duration(timing.seconds_per_epoch)} an epoch, {duration(timing.seconds_total)} in all, "
         f"on this machine: {timing.device}{threads}"
     )
     yield f"  {'':<12}forecast from {timing.steps} training steps; validation and checkpoints come on top"
@@ -240,7 +240,7 @@ def _count(finding: Finding | None, total: int | None = None) -> str:
     return format_share(finding.count, total) if total else f"{finding.count:,}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} seconds" if seconds >= 10 else f"{seconds:.1f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds >= 600 else f"{seconds / 60:.1f} minutes"

@@ -30,11 +30,10 @@ from determined_ner.data.batches import evaluation_batches
 from determined_ner.data.collate import BatchDataset, only_item
 from determined_ner.data.encode import encode_split
 from determined_ner.data.padding import Padding
-from determined_ner.data.readers.open import find_files
 from determined_ner.data.readers.sentences import Choice
 from determined_ner.data.remote import fetch
 from determined_ner.data.source import Numbered, Source
-from determined_ner.data.sources import Files
+from determined_ner.data.sources import Files, find_documents
 from determined_ner.data.split import Split
 from determined_ner.data.text_store import StoredText, store_text
 from determined_ner.errors import UNWRITABLE, UserError
@@ -208,7 +207,7 @@ def prepare(hparams: InferenceHyperparameters, data: InferenceData) -> Job:
     """
     cache = Path(data.cache_dir or DEFAULT_CACHE).expanduser()
     file = data.input_file
-    files = [fetch(file, "data.input_file", cache)] if is_remote(file) else find_files(file)
+    files = [fetch(file, "data.input_file", cache)] if is_remote(file) else find_documents(file)
     trained = find_checkpoint(hparams.checkpoint, cache, hparams.trust_remote_code)
     directory, settings = trained.directory, trained.settings
     assert settings is not None  # find_checkpoint looked for them

@@ -83,8 +83,13 @@ class LabelledFiles:
         """The sentences that training would see, as texts of words joined by spaces."""
         text = store_text(self._source, self._settings, directory)
         self._add_repairs(text.repairs())
-        scheme = text.labels().scheme
-        if scheme not in (Scheme.IOB2, Scheme.PLAIN):
+        labels = text.labels()
+        scheme = labels.scheme
+        if described := text.describe_tags(labels):
+            self._remarks.append(described)
+        if scheme is Scheme.PLAIN:
+            self._remarks.append(f"tags are written as they are, as none of entities: {'; '.join(text.why_plain())}")
+        elif scheme is not Scheme.IOB2:
             self._remarks.append(f"tags are {scheme.value}, written as IOB2")
         marked = text.has_documents()
         repaired = 0
@@ -92,9 +97,10 @@ class LabelledFiles:
         for batch in text.batches():
             columns = (batch.column(name).to_pylist() for name in ("words", "tags", "document", "file", "line"))
             for words, given, document, file, line in zip(*columns, strict=True):
-                tags, bad = to_iob2(given, scheme)
+                spelled = given if scheme is Scheme.PLAIN else labels.spelling.respell(given)
+                tags, bad = to_iob2(spelled, scheme)
                 if bad and not repaired:
-                    first_bad = self._first_bad(words, given, scheme, file, line)
+                    first_bad = self._first_bad(words, spelled, scheme, file, line)
                 repaired += bad
                 joined, offsets = join_words(words)
                 plain = scheme is Scheme.PLAIN

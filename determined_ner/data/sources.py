@@ -27,6 +27,15 @@ from determined_ner.settings.data import DataSettings
 from determined_ner.settings.urls import is_remote
 
 
+def find_documents(pattern: str) -> list[Path]:
+    """The files that a path or a glob names, each document once where it is kept in two.
+
+    Raises:
+        UserError: there is none, or one of two is not there.
+    """
+    return one_a_document(find_files(pattern))
+
+
 def check_files(settings: DataSettings) -> None:
     """Check that the local files that the settings name are there.
 
@@ -35,7 +44,14 @@ def check_files(settings: DataSettings) -> None:
     """
     for pattern in (settings.train_file, settings.validation_file, settings.test_file):
         if pattern is not None and not is_remote(pattern):
-            _find_documents(pattern)
+            find_documents(pattern)
+
+
+def content_of(settings: DataSettings) -> list[str]:
+    """What names the content of the local training files, or the data set that is read instead."""
+    if settings.train_file is None or is_remote(settings.train_file):
+        return []
+    return [hash_file(part) for path in find_documents(settings.train_file) for part in document_files(path)]
 
 
 def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
@@ -58,7 +74,7 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
     held_out = HeldOut.of(settings)
     patterns = {"train": settings.train_file, "validation": settings.validation_file, "test": settings.test_file}
     choice = _reading(settings, task)
-    files_of = functools.cache(lambda pattern: Files(_find_documents(pattern), choice))
+    files_of = functools.cache(lambda pattern: Files(find_documents(pattern), choice))
     for split, limit in limits.items():
         pattern = patterns[split] or (settings.train_file if split == "validation" else None)
         if pattern is None:
@@ -136,9 +152,4 @@ def _reading(settings: DataSettings, task: str) -> Choice:
     """
     assert settings.train_file is not None
     choice = choice_of(settings, task)
-    return replace(choice, like=describe(_find_documents(settings.train_file)[0], choice))
-
-
-def _find_documents(pattern: str) -> list[Path]:
-    """The files that a path or a glob names, each document once."""
-    return one_a_document(find_files(pattern))
+    return replace(choice, like=describe(find_documents(settings.train_file)[0], choice))

@@ -33,13 +33,21 @@ class SplittingChoice:
 
     def __init__(self) -> None:
         self._sentences = 0
+        self._cut_by: WordSplitting | None = None
         self._kept: dict[WordSplitting, int] = {"rules": 0, "whitespace": 0}
         self.parted = {"tagged": 0, "rules": 0, "whitespace": 0}
         """Tagged words, and how many of them come out otherwise by each splitting where text is written as printed."""
 
-    def add(self, words: Sequence[str], tags: Sequence[str]) -> None:
-        """Look at one sentence; those after the first `SAMPLE_SENTENCES` change nothing."""
+    def add(self, words: Sequence[str], tags: Sequence[str], cut_by: WordSplitting | None = None) -> None:
+        """Look at one sentence; those after the first `SAMPLE_SENTENCES` change nothing.
+
+        Args:
+            cut_by: how its text was cut into these words, where it was: nothing was lost then.
+        """
         if self._sentences >= SAMPLE_SENTENCES:
+            return
+        if cut_by is not None:
+            self._cut_by = cut_by
             return
         self._sentences += 1
         tagged = [tag != "O" for tag in tags]
@@ -55,7 +63,10 @@ class SplittingChoice:
                     self.parted[splitting] += sum(tagged) - kept
 
     def better(self) -> WordSplitting:
-        """That which gives back more of the tagged words, in both ways of writing together; of equals, the rules."""
+        """That which cut texts into the words, else that which gives back more of the tagged words, in both ways of
+        writing together; of equals, the rules."""
+        if self._cut_by is not None:
+            return self._cut_by
         return "whitespace" if self._kept["whitespace"] > self._kept["rules"] else "rules"
 
 

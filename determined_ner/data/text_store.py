@@ -195,7 +195,7 @@ def store_text(
                 for file, sentence in chunk:
                     repairs.add(sentence, file)
                     inventory.add(sentence.tags or [], sentence.words, file, sentence.line)
-                    choice.add(sentence.words, sentence.tags or [])
+                    choice.add(sentence.words, sentence.tags or [], sentence.cut_by)
                     hidden = hidden or _lose_characters(sentence.words)
                 columns = [
                     [s.words for _, s in chunk],

@@ -21,7 +21,7 @@ from determined_ner.settings.experiment import override_config, read_config
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.run_config import read_config_as_given, write_config
-from determined_ner.training.run_folder import LOCK_FILE, RUN_NAMES, RunFolder
+from determined_ner.training.run_folder import FOLDS_FILE, LOCK_FILE, RUN_NAMES, RunFolder
 
 RESUMABLE = {
     *("backend", "precision", "use_apex_amp", "apex_opt_level", "evaluate_with_ort"),
@@ -82,7 +82,7 @@ def open_folder(arguments: argparse.Namespace) -> Iterator[OpenedFolder]:
             for directory in ("checkpoints", "figures"):
                 remove_litter(folder / directory)
             config = config or override_config(saved, arguments.overrides)
-            check_same(saved, config, folder)
+            _check_same(saved, config, folder)
             if not arguments.config_file:
                 _check_trust(config, arguments.overrides)
         else:
@@ -96,7 +96,7 @@ def open_folder(arguments: argparse.Namespace) -> Iterator[OpenedFolder]:
 
 def nothing_to_resume(folder: Path) -> UserError:
     """What is raised where ``--resume`` has nothing to go on with."""
-    if (folder / fold_name(1)).is_dir():
+    if (folder / FOLDS_FILE).is_file():
         return UserError("--resume", f"{folder} holds the folds of a training", "add --folds K, as it was started with")
     return UserError("--resume", f"{folder} holds no run to go on with", "start it without --resume")
 
@@ -221,7 +221,7 @@ def _check_trust(config: dict[str, Any], overrides: list[str]) -> None:
         )
 
 
-def check_same(saved: dict[str, Any], config: dict[str, Any], folder: Path) -> None:
+def _check_same(saved: dict[str, Any], config: dict[str, Any], folder: Path) -> None:
     """A continuation that trains otherwise would be neither the old run nor a new one; it may train longer.
 
     Raises:

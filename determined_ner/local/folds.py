@@ -2,6 +2,7 @@
 
 OUT/  fold-1/ …       the run that leaves fold 1 out
       predictions/    fold-1.parquet …: what it gives to each word of fold 1
+      folds.json      what was asked for, for --resume
       summary.json    scores of each fold and of all, with intervals
 """
 
@@ -10,32 +11,28 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from determined_ner.data.sources import check_files, content_of
 from determined_ner.errors import UserError, write_errors_explained
-from determined_ner.files.atomic import check_name, remove_directory, write_json
-from determined_ner.local.folder import (
-    check_same,
-    enter_folder,
-    enter_named_folder,
-    fold_name,
-    held,
-    nothing_to_resume,
-)
+from determined_ner.files.atomic import check_name, read_json, remove_directory, write_json
+from determined_ner.local.folder import enter_folder, enter_named_folder, fold_name, held, nothing_to_resume
 from determined_ner.local.run import run_locally
 from determined_ner.logs import set_up_logging
+from determined_ner.masks import without_secrets
 from determined_ner.report.facts import Score, headline
 from determined_ner.report.out_of_fold import OutOfFold, read_predictions, write_predictions
 from determined_ner.report.tagged_text import TaggedText
 from determined_ner.settings.experiment import read_config
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
-from determined_ner.training.run_config import CONFIG_FILE, read_config_as_given
-from determined_ner.training.run_folder import SUMMARY_FILE
+from determined_ner.training.run_config import CONFIG_FILE
+from determined_ner.training.run_folder import FOLDS_FILE, SUMMARY_FILE
 from determined_ner.training.trained import find_trained
 
 logger = logging.getLogger("determined_ner")
@@ -58,20 +55,29 @@ def train_folds(arguments: argparse.Namespace, folds: int, trial_class: Any, on_
     Raises:
         UserError: whatever the user can fix.
     """
-    if on_cluster or int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        where = "on a cluster" if on_cluster else "by several processes"
-        remedy = "set data.folds and data.fold (1 to K) in K experiments or runs"
-        raise UserError("--folds", f"folds are not trained {where}", remedy)
-    if folds < 2:
-        raise UserError("--folds", f"{folds} folds leave nothing to train on", "ask for 2 or more")
+    check_folds(folds, on_cluster)
     set_up_logging(chief=True)
-    with _open_folder(arguments, folds) as folder:
+    record = record_of(arguments, folds)  # before anything is made
+    with open_folds(arguments.output_dir, record, arguments.resume, (PREDICTIONS, SUMMARY_FILE)) as folder:
         out_of_fold = run_folds(arguments, folds, folder, trial_class)
         summary = summarize(out_of_fold, folds)
         with write_errors_explained(folder, "make room or rights, then go on with --resume"):
             write_json(folder / SUMMARY_FILE, summary)
         _log_results(folder, summary)
     return folder
+
+
+def check_folds(folds: int, on_cluster: bool = False) -> None:
+    """
+    Raises:
+        UserError: too few folds, or they would not be trained one after the other by this process.
+    """
+    if on_cluster or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        where = "on a cluster" if on_cluster else "by several processes"
+        remedy = "set data.folds and data.fold (1 to K) in K experiments or runs"
+        raise UserError("--folds", f"folds are not trained {where}", remedy)
+    if folds < 2:
+        raise UserError("--folds", f"{folds} folds leave nothing to train on", "ask for 2 or more")
 
 
 def run_folds(
@@ -86,12 +92,12 @@ def run_folds(
     Returns:
         the predictions of all.
     """
-    files = [folder / PREDICTIONS / f"{fold_name(fold)}.parquet" for fold in range(1, folds + 1)]
+    files = prediction_files(folder, folds)
     for fold, file in enumerate(files, 1):
         run = folder / fold_name(fold)
         if not file.exists():
             logger.info(f"fold {fold} of {folds}")
-            overrides = [*arguments.overrides, *_fold_settings(folds, fold)]
+            overrides = [*arguments.overrides, *fold_settings(folds, fold)]
             again = (run / CONFIG_FILE).exists()
             one = argparse.Namespace(
                 config_file=arguments.config_file, overrides=overrides, output_dir=run, resume=again
@@ -107,6 +113,11 @@ def run_folds(
         if not keep_runs and run.exists():
             remove_directory(run)
     return read_predictions(files)
+
+
+def prediction_files(folder: Path, folds: int) -> list[Path]:
+    """Where the predictions of each fold are, or will be."""
+    return [folder / PREDICTIONS / f"{fold_name(fold)}.parquet" for fold in range(1, folds + 1)]
 
 
 def summarize(out_of_fold: OutOfFold, folds: int) -> dict[str, Any]:
@@ -139,46 +150,86 @@ def _scores(tagged: TaggedText) -> dict[str, dict[str, float]]:
     return {name: of(score) for name, score in headline(tagged, tagged.tags).items()}
 
 
-@contextlib.contextmanager
-def _open_folder(arguments: argparse.Namespace, folds: int) -> Iterator[Path]:
-    """Take the folder of all folds, and hold it.
+def record_of(arguments: argparse.Namespace, folds: int) -> dict[str, Any]:
+    """What all folds have in common, and a continuation with them.
 
     Raises:
-        UserError: the config, or what the folder holds, does not allow it.
+        UserError: the config, or the data that it names, does not allow folds.
     """
-    config = read_config(arguments.config_file, [*arguments.overrides, *_fold_settings(folds, 1)])
+    config = read_config(arguments.config_file, [*arguments.overrides, *fold_settings(folds, 1)])
     settings = parse_settings(config.get("hyperparameters"), config.get("data"))
-    loop = parse_loop(config, settings)  # before anything is made
-    folder: Path | None = arguments.output_dir
+    parse_loop(config, settings)
+    check_files(settings.data)
+    config["data"] = {name: value for name, value in config["data"].items() if name not in ("folds", "fold")}
+    return {"folds": folds, "content": content_of(settings.data), **without_secrets(config)}
+
+
+@contextlib.contextmanager
+def open_folds(folder: Path | None, record: dict[str, Any], resume: bool, names: Sequence[str]) -> Iterator[Path]:
+    """Take the folder of all folds, and hold it.
+
+    Where the first fold ends with a mistake of the user's before its first report, nothing is left.
+
+    Args:
+        folder: None: runs/NAME, by the name of the experiment.
+        record: of `record_of`.
+        names: what will be written there besides.
+
+    Raises:
+        UserError: what the folder holds does not allow it.
+    """
     if folder is not None:
         check_name(folder, "--output-dir")
     with contextlib.ExitStack() as stack:
         if folder is None:
-            folder = enter_named_folder(stack, str(config.get("name") or "ner"), arguments.resume)
-        where = f"--output-dir {folder}"
-        first = folder / fold_name(1)
-        if arguments.resume:
-            saved = read_config_as_given(first) if first.is_dir() else None
-            if saved is None:
-                raise nothing_to_resume(folder)
-            check_same(saved, config, folder)
-            before = parse_loop(saved, parse_settings(saved.get("hyperparameters"), saved.get("data"))).length
-            if before != loop.length:
-                problem = f"the folds in {folder} are of {before}, not of {loop.length}"
-                raise UserError("--resume", problem, "all folds train alike: drop the change, or start new ones")
+            folder = enter_named_folder(stack, str(record.get("name") or "ner"), resume)
+        where, kept = f"--output-dir {folder}", folder / FOLDS_FILE
+        if resume:
+            _check_same(kept, record)
         else:
             enter_folder(stack, folder, where)
-            taken = [
-                name for name in (fold_name(1), PREDICTIONS, SUMMARY_FILE, CONFIG_FILE) if (folder / name).exists()
-            ]
+            taken = [name for name in (FOLDS_FILE, fold_name(1), CONFIG_FILE, *names) if (folder / name).exists()]
             if taken:
                 problem = f"holds {', '.join(taken)} already"
                 raise UserError(where, problem, "add --resume if it is of the same folds, or name another folder")
         stack.enter_context(held(folder))
-        yield folder
+        if not resume:
+            with write_errors_explained(where, "name another folder"):
+                write_json(kept, record)
+        try:
+            yield folder
+        except UserError:
+            if not (folder / fold_name(1)).exists() and not (folder / PREDICTIONS).exists():
+                kept.unlink(missing_ok=True)
+            raise
 
 
-def _fold_settings(folds: int, fold: int) -> list[str]:
+def _check_same(kept: Path, record: dict[str, Any]) -> None:
+    """
+    Raises:
+        UserError: naming what is not as it was when the folds were begun.
+    """
+    before = read_json(kept, "the folds") if kept.parent.is_dir() else None
+    if before is None:
+        raise nothing_to_resume(kept.parent)
+    old, new = (dict(_flat(value)) for value in (before, json.loads(json.dumps(record))))
+    names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    changed = [f"{name}: {old.get(name)!r} → {new.get(name)!r}" for name in names]
+    if changed:
+        problem = f"the folds in {kept.parent} were begun with other settings or data: {'; '.join(changed)}"
+        raise UserError("--resume", problem, "all folds train alike: drop the change, or begin new ones")
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value
+
+
+def fold_settings(folds: int, fold: int) -> list[str]:
+    """What is set for the run of a fold, as on the command line."""
     return [f"data.folds={folds}", f"data.fold={fold}"]
 
 

@@ -70,8 +70,30 @@ class Contents:
 
 def render_page(contents: Contents) -> str:
     """The whole page."""
+    environment = page_environment("determined_ner.report")
+    return environment.get_template(TEMPLATE).render(
+        vars(contents)
+        | {
+            "generator": GENERATORS[0],
+            "score_names": SCORE_NAMES,
+            "scores": _SCORES,
+            "kinds": _KINDS,
+            "reported": _reported_score(contents),
+            "confused": _most_confused(contents.facts),
+            "windows": _describe_windows(contents.text),
+            "pictures": {name: base64.b64encode(data).decode() for name, data in contents.pictures.items()},
+        }
+    )
+
+
+def page_environment(package: str) -> jinja2.Environment:
+    """What templates of pages are rendered by.
+
+    Args:
+        package: whose templates are taken first; those of the report follow.
+    """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("determined_ner.report", "."),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name, ".") for name in (package, "determined_ner.report")]),
         autoescape=True,
         finalize=_clean,
         undefined=jinja2.StrictUndefined,
@@ -87,19 +109,7 @@ def render_page(contents: Contents) -> str:
         short=lambda text: shorten(text, LONGEST_NAME),
         file_name=lambda path: Path(path).name,
     )
-    return environment.get_template(TEMPLATE).render(
-        vars(contents)
-        | {
-            "generator": GENERATORS[0],
-            "score_names": SCORE_NAMES,
-            "scores": _SCORES,
-            "kinds": _KINDS,
-            "reported": _reported_score(contents),
-            "confused": _most_confused(contents.facts),
-            "windows": _describe_windows(contents.text),
-            "pictures": {name: base64.b64encode(data).decode() for name, data in contents.pictures.items()},
-        }
-    )
+    return environment
 
 
 def is_page(file: Path) -> bool:

@@ -22,6 +22,9 @@ logger = logging.getLogger("determined_ner")
 SUMMARY_FILE = "summary.json"
 """What came out at the end."""
 
+FOLDS_FILE = "folds.json"
+"""In a folder that holds the runs of several folds: what they have in common."""
+
 DIRECTORIES = ("checkpoints", "model", "figures", "tensorboard", "cache", "cache/downloads")
 """Those of a run's folder that a run itself writes to."""
 RUN_NAMES = (

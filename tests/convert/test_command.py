@@ -95,6 +95,18 @@ def test_tags_are_written_as_iob2(convert, tmp_path, scheme):
     assert rows(tmp_path / "out.jsonl")[0]["tags"] == ["B-PER", "I-PER", "O", "B-LOC"]
 
 
+def test_tags_of_other_spellings_are_written_as_iob2(convert, tmp_path):
+    (path := tmp_path / "in.conll").write_text("Ada\tb_per\nB\ti_per\nwent\to\nto\to\nthe\to\nOslo\tb_loc\n")
+    status, err = convert(path, tmp_path / "out.jsonl")
+    assert status == 0 and "tags are spelled" in err
+    assert rows(tmp_path / "out.jsonl")[0]["tags"] == ["B-per", "I-per", "O", "O", "O", "B-loc"]
+    setting = "data.label_names=[O, B-PER, I-PER]"
+    (path := tmp_path / "in.json").write_text('[{"tokens": ["Ada", "L", "x"], "ner_tags": [1, 2, 0]}]')
+    assert convert(path, tmp_path / "named.jsonl", "--config", setting)[0] == 0
+    assert rows(tmp_path / "named.jsonl")[0]["tags"] == ["B-PER", "I-PER", "O"]
+    assert "data.label_names" in convert(path, tmp_path / "numbers.jsonl")[1]
+
+
 def test_tags_that_are_not_allowed_are_counted_or_refused(convert, tmp_path):
     (path := tmp_path / "in.conll").write_text("a\tO\nb\tI-PER\nc\tB-PER\nd\tB-X\n")
     status, err = convert(path, tmp_path / "out.jsonl")
@@ -106,7 +118,8 @@ def test_tags_that_are_not_allowed_are_counted_or_refused(convert, tmp_path):
 
 def test_plain_tags_stay_plain_and_are_spans_of_a_word_each(convert, tmp_path):
     (path := tmp_path / "in.conll").write_text("Ada\tPROPN\nwent\tVERB\n")
-    assert convert(path, tmp_path / "out.jsonl")[0] == 0
+    status, err = convert(path, tmp_path / "out.jsonl")
+    assert status == 0 and "tags are written as they are" in err and "'PROPN'" in err
     assert rows(tmp_path / "out.jsonl") == [{"tokens": ["Ada", "went"], "tags": ["PROPN", "VERB"]}]
     assert convert(path, tmp_path / "out", "--to", "spans")[0] == 0
     assert [e["type"] for e in rows(tmp_path / "out")[0]["predicted_entities"]] == ["PROPN", "VERB"]

@@ -77,3 +77,11 @@ def test_a_kept_word_is_one_that_cutting_gives():
         cut = [text[start:end] for start, end in word_offsets(text)]
         kept = [w for w, k in zip(words, kept_words(words, glue_printed(words), "rules"), strict=True) if k]
         assert all(cut.count(word) >= kept.count(word) for word in kept)
+
+
+def test_texts_that_were_cut_here_are_cut_alike_when_they_are_tagged() -> None:
+    choice = SplittingChoice()
+    choice.add(["ana@x.org"] * 9, ["B-X"] * 9)
+    assert choice.better() == "whitespace"
+    choice.add(["ana", "@", "x.org"], ["B-X", "I-X", "I-X"], "rules")
+    assert choice.better() == "rules"

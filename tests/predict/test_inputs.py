@@ -39,6 +39,12 @@ def test_a_word_longer_than_a_window_is_read_by_its_beginning_and_counted(tag):
     assert "longer than a window" not in tag(TEXT)[2]
 
 
+def test_an_empty_word_of_columns_gains_a_tag_like_any_other(tag):
+    status, out, _ = tag(f"{NAMES[0]}\tO\n\tO\nwent\tO\n", name="input.conll")
+    assert status == 0
+    assert [line.count("\t") for line in out.splitlines()] == [2, 2, 2] and out.splitlines()[1].startswith("\tO\t")
+
+
 def test_columns_keep_every_line_and_gain_one(tag):
     head = ["-DOCSTART- -X- O", "", "# a comment of three"]
     data = [f"{NAMES[0]} NN O", "went VB O", "", "# text = x", "to NN O", f"{PLACES[0]} NN B-LOC", ""]

@@ -192,7 +192,7 @@ def gather(lines: Iterable[Line], known: Rows) -> Gathered:
     sentences: list[list[tuple[int, list[str]]]] = [[]]
     held = 0
     for number, text in lines:
-        if not text or is_blank(text, known.width, known.separator) or begins_document(text):
+        if not text or is_blank(text, known.width, known.separator) or (text[0] in "-#" and begins_document(text)):
             if sentences[-1]:
                 sentences.append([])
             if held >= _BLOCK:
@@ -207,7 +207,7 @@ def gather(lines: Iterable[Line], known: Rows) -> Gathered:
         cells = split_cells(text, known.separator)
         if len(cells) != known.width or (known.hashes and not is_tag(cells[-1])):
             continue
-        if NOT_A_WORD.fullmatch(cells[0]):
+        if cells[0][:1].isdigit() and NOT_A_WORD.fullmatch(cells[0]):
             found.ranges.add([[(number, cells)]])
             continue
         sentences[-1].append((number, cells))

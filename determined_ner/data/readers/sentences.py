@@ -52,6 +52,8 @@ class Sentence:
     """0-based running number of the document that it belongs to, non-decreasing."""
     repairs: tuple[Repair, ...] = ()
     """What was repaired in it."""
+    cut_by: WordSplitting | None = None
+    """How its text was cut into words; None: its file has words."""
 
 
 @dataclass(frozen=True, slots=True)

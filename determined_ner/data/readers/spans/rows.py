@@ -164,7 +164,7 @@ def _read_words(row: Row, form: Form, document: str | None, path: Path) -> Annot
 def _span_key(rows: Sequence[Mapping[str, Any]], names: Sequence[str], text: str, choice: Choice) -> str | None:
     """The key of the spans: that which the user named, else the best known, else the only one with spans."""
     if choice.label_column is not None:
-        blank = all(row.get(choice.label_column) in (None, []) for row in rows)
+        blank = choice.label_column in names and all(row.get(choice.label_column) in (None, []) for row in rows)
         return choice.label_column if blank or _are_spans(rows, choice.label_column) else None
     like = choice.like
     if like is not None and like.by_spans and like.tag_column in names and like.text_column == text:

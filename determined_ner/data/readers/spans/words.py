@@ -83,7 +83,9 @@ def to_sentence(annotated: AnnotatedText, choice: Choice, path: Path, documents:
     document = documents.number(annotated.document)
     if not offsets:
         return None
-    return Sentence([text[start:end] for start, end in offsets], tags, annotated.line, document, tuple(repairs))
+    words = [text[start:end] for start, end in offsets]
+    cut_by = choice.splitting if annotated.words is None else None
+    return Sentence(words, tags, annotated.line, document, tuple(repairs), cut_by)
 
 
 def to_sentences(texts: Iterable[AnnotatedText], choice: Choice, path: Path) -> Iterator[Sentence]:

@@ -31,7 +31,7 @@ def kinds(sentence: Sentence) -> list[str]:
 def test_words_are_the_taggers_own() -> None:
     sentence = read("Ada (of Oslo) left.", (0, 3, "PER"), (8, 12, "LOC"))
     assert sentence == Sentence(
-        ["Ada", "(", "of", "Oslo", ")", "left", "."], ["B-PER", "O", "O", "B-LOC", "O", "O", "O"], 7, 0
+        ["Ada", "(", "of", "Oslo", ")", "left", "."], ["B-PER", "O", "O", "B-LOC", "O", "O", "O"], 7, 0, (), "rules"
     )
     assert read("Ada (of Oslo) left.", (8, 12, "LOC"), splitting="whitespace").words == ["Ada", "(of", "Oslo)", "left."]
 
