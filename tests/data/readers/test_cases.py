@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 
@@ -32,6 +33,8 @@ def test_the_table_has_every_folder() -> None:
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CASES])
 def test_case(case: Case, load: Callable[..., Corpus]) -> None:
     settings = {**_files(case), **case.settings}
+    if list(SHARED_CASES.glob(f"{case.folder}/data/**/state.json")) and datasets.__version__ < "4":
+        pytest.skip(f"this folder was saved by datasets 4, which {datasets.__version__} does not read")
     if isinstance(case.right, str):
         with pytest.raises(UserError) as caught:
             _refuse_plain(load(**settings))
