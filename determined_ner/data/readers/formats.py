@@ -136,7 +136,11 @@ def _json_rows(value: object, choice: Choice, path: Path) -> list[Any]:
     text = choice.text_column if choice.text_column in value else known_name(list(value), TEXT_NAMES)
     column = None if text is None else value[text]
     if not isinstance(column, list) or any(isinstance(cell, dict) for cell in column):
-        filled = [name for name, rows in value.items() if isinstance(rows, list) and rows and isinstance(rows[0], dict)]
+        filled = [
+            name
+            for name, rows in value.items()
+            if isinstance(rows, list) and rows and isinstance(as_row(rows[0]), dict)
+        ]
         name = "data" if isinstance(value.get("data"), list) else filled[0] if len(filled) == 1 else None
         if name is not None:
             return list(value[name])
