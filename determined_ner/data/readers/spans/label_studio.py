@@ -80,8 +80,9 @@ def _labelled(value: Mapping[str, Any], types: Sequence[str], where: str) -> dic
     if isinstance(offsets, dict):
         value |= offsets
     if span_parts(value) is None:
-        problem = f"a label at {shown(value.get('start'))} counts no characters: it is one of HyperText"
-        raise UserError(where, problem, "export with globalOffsets, or label the plain text (a Text tag)")
+        problem = f"a region labelled {shown(types)} counts no characters of a text: {shown(value)}"
+        remedy = "label plain text (a Text tag), or export HyperText with globalOffsets; images and sound are not read"
+        raise UserError(where, problem, remedy)
     return value
 
 

@@ -133,6 +133,13 @@ def test_every_form_is_read(tmp_path: Path, name: str, row: Any, suffix: str) ->
     assert (first.line, second.line) == (1, 2)
 
 
+@pytest.mark.parametrize("row", [row for name, row in FORMS.values() if isinstance(row, dict)])
+def test_a_file_of_one_text_is_read(tmp_path: Path, row: Any) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(row, indent=1))
+    assert read(path) == [READ]
+
+
 def test_spans_printed_into_a_table_are_read(tmp_path: Path) -> None:
     for printed in (json.dumps(OBJECTS), repr(OBJECTS), repr(SPANS).replace("(", "[").replace(")", "]")):
         out = io.StringIO()
@@ -292,7 +299,7 @@ def test_what_no_span_of_words_can_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a.jsonl:1: span 1, \[0, 5, 'PER'\], is not from a first word to a last one"):
         read(write(tmp_path / "a.jsonl", {"tokenized_text": ["a"], "ner": [[0, 5, "PER"]]}))
     hypertext = [{"value": {"start": "/p[1]", "end": "/p[1]", "labels": ["X"]}}]
-    with pytest.raises(UserError, match=r"HyperText"):
+    with pytest.raises(UserError, match=r"b.json:1: a region labelled \['X'\] counts no characters"):
         read(write(tmp_path / "b.json", {"data": {"text": "x"}, "annotations": [{"result": hypertext}]}))
 
 
