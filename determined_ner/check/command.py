@@ -192,7 +192,8 @@ def _count(training: Training, bar: tqdm[Any]) -> tuple[dict[str, SplitFacts], l
             bar.set_description(f"counting {name}")
 
         kinds = word_kinds if name == "train" else None
-        counters[name].count(kinds, show_share).files = _layouts(text.source)
+        facts = counters[name].count(kinds, show_share)
+        facts.files, facts.tags_read = _layouts(text.source), text.describe_tags(training.labels)
     word_kinds.describe(counters["train"].facts)
     find_repeats(counters, texts)
     return {name: counter.facts for name, counter in counters.items()}, word_kinds.ambiguous()
@@ -213,6 +214,7 @@ def _layouts(source: Source) -> list[dict[str, str | None]]:
                 "tag_column": layout.tag_column,
                 "sentence_column": layout.sentence_column,
                 "document_column": layout.document_column,
+                "annotated_by": "spans" if layout.by_spans else "tags",
             }
         )
     return found

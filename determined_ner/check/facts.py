@@ -58,7 +58,10 @@ class SplitFacts:
     """What is in a split."""
 
     files: list[dict[str, str | None]]
-    """path, format and the columns found; for a data set of the datasets library only path."""
+    """path, format, the columns found and what it is annotated_by (spans or tags); for a data set of the datasets
+    library only path."""
+    tags_read: str = ""
+    """How its tags are read, where it is not as they stand there."""
     sentences: int = 0
     documents: int = 0
     """As marked in the files; 1 if none are marked."""

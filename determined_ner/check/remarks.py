@@ -210,9 +210,11 @@ def _cut_up(word: str) -> str:
 
 def _shapes(report: Report) -> Iterator[Remark]:
     for name, facts in report.splits.items():
-        if facts.longest and facts.words_per_sentence and facts.words_per_sentence.max >= _LONG_SENTENCE:
+        texts = any(file.get("annotated_by") == "spans" for file in facts.files)  # may be long, and are not parted
+        longest = facts.words_per_sentence.max if facts.words_per_sentence else 0
+        if facts.longest and longest >= _LONG_SENTENCE and not texts:
             yield Remark(
-                f"{name}: a sentence has {facts.words_per_sentence.max:,} words; look for missing blank lines, or in "
+                f"{name}: a sentence has {longest:,} words; look for missing blank lines, or in "
                 f"a table for sentence ids that stay the same",
                 [f"{facts.longest.place}: {printable(facts.longest.text)}"],
             )

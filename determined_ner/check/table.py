@@ -5,6 +5,7 @@ A word, a path or a message of the settings may be longer than a line; it is not
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ WIDTH = 100
 _LABEL, _CELL = 42, 18
 """Columns of the terminal for a label and for a split: 42 + 3 × 18 = 96."""
 _TYPES_SHOWN = 30
+_FILES = 3
+"""Shown of those that are read alike."""
 _BUSY = 0.5
 """Load per core by other programs, from which on they slow down our timing."""
 
@@ -34,22 +37,36 @@ def format_report(report: Report) -> str:
 def _files(report: Report) -> Iterator[str]:
     yield "Files"
     for name, facts in report.splits.items():
-        for i, file in enumerate(facts.files):
-            yield f"  {name if i == 0 else '':<12}{file['path']}"
-            if "format" in file:
-                columns = [
-                    f"{what} in column {file[key]}"
-                    for what, key in (
-                        ("words", "text_column"),
-                        ("tags", "tag_column"),
-                        ("sentence ids", "sentence_column"),
-                        ("document ids", "document_column"),
-                    )
-                    if file[key] is not None
-                ]
-                yield f"  {'':<12}{', '.join([str(file['format']), *columns])}"
+        first = name
+        for how, alike in itertools.groupby(facts.files, _how_read):
+            files = list(alike)
+            for file in files[:_FILES]:
+                yield f"  {first:<12}{file['path']}"
+                first = ""
+                if how:
+                    yield f"  {'':<12}{how}"
+            if len(files) > _FILES:
+                yield f"  {'':<12}and {len(files) - _FILES:,} more, read alike"
+        yield from _wrapped(f"  {'':<12}", facts.tags_read)
     scheme = "plain tags, which spell no entities" if report.scheme == "PLAIN" else report.scheme
     yield from _wrapped(f"  {'tags':<12}", f"{scheme}; {len(report.labels)} labels: {' '.join(report.labels)}")
+
+
+def _how_read(file: dict[str, str | None]) -> str:
+    """The format and the columns of one of `SplitFacts.files`; "" for a data set of the datasets library."""
+    if "format" not in file:
+        return ""
+    columns = [
+        f"{what} in column {file[key]}"
+        for what, key in (
+            ("words", "text_column"),
+            ("tags", "tag_column"),
+            ("sentence ids", "sentence_column"),
+            ("document ids", "document_column"),
+        )
+        if file[key] is not None
+    ]
+    return ", ".join([str(file["format"]), *columns])
 
 
 def _heading(report: Report, title: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from determined_ner.convert.source import LabelledFiles
 from determined_ner.data.readers.lines import OPENERS
 from determined_ner.data.readers.open import find_files
+from determined_ner.data.readers.pairs import document_files
 from determined_ner.data.writers.open import check_target, open_output
 from determined_ner.errors import UserError
 from determined_ner.logs import set_up_logging
@@ -48,9 +49,9 @@ def run(arguments: argparse.Namespace) -> None:
     output: Path = arguments.output
     format_ = arguments.to or _format_by_name(output)
     settings = _settings(arguments.input, arguments.overrides)
-    for path in find_files(arguments.input):
-        if output.exists() and output.samefile(path):
-            raise UserError(output, "is the input, too", "name another output")
+    for file in (file for path in find_files(arguments.input) for file in document_files(path)):
+        if output.exists() and (output.samefile(file) or output.samefile(file.parent)):
+            raise UserError(output, "is the input, too, or holds it", "name another output")
     check_target(output, format_, arguments.overwrite)
     set_up_logging(chief=False)  # what reading has to say is said below
     with tempfile.TemporaryDirectory(prefix="ner-convert-") as directory:

@@ -19,7 +19,8 @@ from determined_ner.data.text_store import StoredText, store_text
 from determined_ner.data.tokenizer import WordTokenizer
 from determined_ner.data.words import WordSplitting
 from determined_ner.settings.data import DataSettings
-from determined_ner.tags.labels import Labels
+from determined_ner.tags.labels import Labels, with_inside
+from determined_ner.tags.schemes import Scheme
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Corpus:
     """All splits of a data set, by name: train, validation and, where given, test."""
 
     labels: Labels
-    """Those of train; where that leaves out a fold, those of all folds."""
+    """Those of train, with folds those of all of them; and an I-X of a type that has a B-X alone, where another split
+    has one."""
     texts: dict[str, StoredText]
     splits: dict[str, Split]
     word_splitting: WordSplitting
@@ -59,7 +61,10 @@ def load_corpus(
     texts = {
         source.split: store_text(source, settings, cache_dir, overwrite) for source in find_sources(settings, task)
     }
-    labels = texts.pop(WHOLE, texts["train"]).labels()
+    labels = texts.pop(WHOLE, texts["train"]).labels(task)
+    if labels.scheme is not Scheme.PLAIN:
+        for text in texts.values():
+            labels = with_inside(labels, text.tags.iob2(text.spelling_under(labels)))
     splits = {
         split: encode_split(text, labels, settings, tokenizer, max_seq_length, cache_dir, overwrite)
         for split, text in texts.items()

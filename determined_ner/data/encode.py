@@ -21,6 +21,7 @@ from determined_ner.files.cache import FORMAT, build_once, hash_parts
 from determined_ner.settings.data import DataSettings
 from determined_ner.tags.labels import Labels
 from determined_ner.tags.schemes import Scheme, bad_tags, to_iob2
+from determined_ner.tags.spelling import STANDARD, Spelling
 
 BAD_TAGS_SHOWN = 20
 """Repaired tags of a split that are kept with their places."""
@@ -57,9 +58,11 @@ def encode_split(
         HyperparameterError: a stride that leaves no room.
     """
     capacity, stride = window_room(max_seq_length, settings.stride, tokenizer)
+    spelling = STANDARD if labels.scheme is Scheme.PLAIN else text.spelling_under(labels)
     how = [labels.names, labels.scheme.value, capacity, stride, settings.label_all_tokens, settings.on_bad_tags]
-    key = hash_parts([FORMAT, text.key, tokenizer.fingerprint(), *how])
-    encoder = _Encoder(text.source, labels, settings, tokenizer, capacity, stride)
+    spelled = [] if spelling.standard else [spelling.as_json()]
+    key = hash_parts([FORMAT, text.key, tokenizer.fingerprint(), *how, *spelled])
+    encoder = _Encoder(text.source, labels, spelling, settings, tokenizer, capacity, stride)
 
     def build(directory: Path) -> None:
         piece_total = word_total = 0
@@ -117,12 +120,14 @@ class _Encoder:
         self,
         source: Source,
         labels: Labels,
+        spelling: Spelling,
         settings: DataSettings,
         tokenizer: WordTokenizer,
         capacity: int,
         stride: int,
     ) -> None:
         self._source = source
+        self._spelling = spelling
         self._labels = labels
         self._settings = settings
         self._tokenizer = tokenizer
@@ -136,24 +141,24 @@ class _Encoder:
         """(words,) label ids of a record batch."""
         ids: list[int] = []
         columns = (batch.column(name).to_pylist() for name in ("tags", "words", "file", "line"))
-        for tags, words, file, line in zip(*columns, strict=True):
-            try:
-                converted, repaired = to_iob2(tags, self._labels.scheme)
-            except ValueError:  # not a tag of any scheme, so not one of training's either
-                converted, repaired = tags, 0
+        for given, words, file, line in zip(*columns, strict=True):
+            tags = given if self._labels.scheme is Scheme.PLAIN else self._spelling.respell(given)
+            converted, repaired = to_iob2(tags, self._labels.scheme)
             if repaired:
-                self._note_bad_tags(tags, words, file, line, repaired)
+                self._note_bad_tags(given, tags, words, file, line, repaired)
             try:
                 ids.extend([self._label_ids[tag] for tag in converted])
             except KeyError:
-                self._refuse_unknown(tags, converted, words, f"{self._source.files[file]}:{line}")
+                self._refuse_unknown(given, converted, words, f"{self._source.files[file]}:{line}")
         return np.array(ids, np.int16)
 
-    def _note_bad_tags(self, tags: list[str], words: list[str], file: int, line: int, repaired: int) -> None:
+    def _note_bad_tags(
+        self, given: list[str], tags: list[str], words: list[str], file: int, line: int, repaired: int
+    ) -> None:
         self.counts["repaired_tags"] += repaired
         scheme = self._labels.scheme
         for i in bad_tags(tags, scheme):
-            bad = BadTag(file, line, i + 1, words[i], tags[i], tags[i - 1] if i else None)
+            bad = BadTag(file, line, i + 1, words[i], given[i], given[i - 1] if i else None)
             if self._settings.on_bad_tags == "error":
                 raise UserError(
                     bad.place(self._source),

@@ -73,7 +73,8 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         how = [layout.text_column, layout.tag_column, layout.document_column]
         if layout.by_spans:
             how += [choice.splitting, choice.on_bad_spans, choice.span_offsets]
-        key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task, limit, held and held.key(split)])
+        named = [list(choice.label_names)] if choice.label_names else []
+        key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task, limit, held and held.key(split), *named])
 
         def sentences(rows: _DatasetRows = rows, choice: Choice = choice) -> Iterator[Numbered]:
             return ((0, sentence) for sentence in rows.sentences(choice))
@@ -81,10 +82,10 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         # Rows have no other mark of a document than its column.
         marked = documents_marked(sentences) if layout.document_column else lambda: False
         chosen = hold_out(sentences, marked, split, held, rows.where) if held else sentences
-        names = rows.names.get(layout.tag_column or "")
+        names = rows.names.get(layout.tag_column or "", choice.label_names)
         yield Source(split, key, take_first(chosen, limit), (rows.where,), names)
         if held and held.fold and split == "validation":
-            key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task])
+            key = hash_parts([FORMAT, rows.dataset._fingerprint, how, task, *named])
             yield Source(WHOLE, key, sentences, (rows.where,), names)
 
 

@@ -31,7 +31,7 @@ class Source:
     files: tuple[str, ...]
     """Where they are read from, for messages: paths, or the name of a data set's part."""
     names: tuple[str, ...] | None = None
-    """Label names in their own order, where the data set declares them."""
+    """Label names in their own order, where the data set or the user declares them."""
     layouts: Callable[[], list[Layout]] = list
     """Finds how each of ``files`` is read; nothing for a data set, which has no files."""
 

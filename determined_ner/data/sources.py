@@ -11,7 +11,7 @@ from typing import Any
 from determined_ner.data.hub_datasets import dataset_sources
 from determined_ner.data.readers.open import describe, find_files, format_of, read_file
 from determined_ner.data.readers.pairs import document_files, one_a_document
-from determined_ner.data.readers.sentences import Choice, Layout
+from determined_ner.data.readers.sentences import DETECTED, Choice, Layout
 from determined_ner.data.source import (
     WHOLE,
     HeldOut,
@@ -65,13 +65,13 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
             continue
         files = files_of(pattern)
         held = held_out if split != "test" else None
-        key = hash_parts([FORMAT, files.contents, asdict(choice), limit, held and held.key(split)])
+        key = hash_parts([FORMAT, files.contents, _named(choice), limit, held and held.key(split)])
         paths = tuple(str(path) for path in files.paths)
         sentences = hold_out(files.sentences, files.marked, split, held, ", ".join(paths)) if held else files.sentences
-        yield Source(split, key, take_first(sentences, limit), paths, layouts=files.layouts)
+        yield Source(split, key, take_first(sentences, limit), paths, choice.label_names, files.layouts)
         if held and held.fold and split == "validation":
-            key = hash_parts([FORMAT, files.contents, asdict(choice)])
-            yield Source(WHOLE, key, files.sentences, paths, layouts=files.layouts)
+            key = hash_parts([FORMAT, files.contents, _named(choice)])
+            yield Source(WHOLE, key, files.sentences, paths, choice.label_names, files.layouts)
 
 
 class Files:
@@ -99,6 +99,15 @@ class Files:
 
     def layouts(self) -> list[Layout]:
         return [describe(path, self._choice) for path in self.paths]
+
+
+def _named(choice: Choice) -> dict[str, Any]:
+    """What names how files are read. What came later counts where it is said alone: other text keeps its name."""
+    first = ("text_column", "label_column", "document_column", "task", "like")
+    said = {name: value for name, value in asdict(choice).items() if name in first or value != getattr(DETECTED, name)}
+    if said["like"] is not None and not said["like"]["by_spans"]:
+        del said["like"]["by_spans"]
+    return said
 
 
 def find_labelled(settings: DataSettings, task: str, data: str | None) -> tuple[Source, DataSettings]:

@@ -1,10 +1,11 @@
 """The first stage of the cache: words and tags as they stand in the files, in Arrow, and what was found in them.
 
-That is the labels, and which way of cutting raw text gives back the words.
+That is the tags, and which way of cutting raw text gives back the words.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ from determined_ner.data.words import WordSplitting, has_hidden, visible
 from determined_ner.errors import UserError
 from determined_ner.files.cache import build_once
 from determined_ner.settings.data import DataSettings
-from determined_ner.tags.labels import MOST_LABELS, Labels, TagInventory, with_declared
-from determined_ner.tags.schemes import Scheme
+from determined_ner.tags.inventory import TagInventory, are_numbers
+from determined_ner.tags.labels import MOST_LABELS, Labels, with_declared
+from determined_ner.tags.schemes import Scheme, split_tag
+from determined_ner.tags.spelling import IGNORED_MARK, STANDARD, Spelling, why_stray
 
 CHUNK_WORDS = 1 << 16
 """Words in memory at a time, about; a longer document is too, where documents are kept whole."""
@@ -69,19 +72,87 @@ class StoredText:
             last = reader.get_batch(reader.num_record_batches - 1).column("document")
             return bool(last[-1].as_py() > 0)  # they ascend
 
-    def labels(self) -> Labels:
-        """The labels found in its tags, after those that its data set declares.
+    @functools.cached_property
+    def tags(self) -> TagInventory:
+        """The different tags in it.
 
         Raises:
-            UserError: the tags mix two schemes, or are as many as words are.
+            UserError: there are more than there may be labels.
         """
         found = _read_found(self.directory)
-        if "problem" in found:
-            raise UserError(self.source.title, found["problem"], found.get("remedy", ""))
-        labels = with_declared(Labels(tuple(found["names"]), Scheme(found["scheme"])), self.source.names)
+        if "too_many" in found:
+            raise UserError(self.source.title, *_too_many(found["too_many"]))
+        return TagInventory.of_json(found)
+
+    def labels(self, task: str = "ner") -> Labels:
+        """The labels found in its tags, after those that its data set declares.
+
+        Args:
+            task: what the tags are for: ``ner``, ``pos`` or ``chunk``.
+
+        Raises:
+            UserError: the tags mix two schemes, are as many as words are, or one of them is none as the others are.
+        """
+        spelling = self.tags.spelling_for(task)
+        strays = [] if spelling is None else spelling.strays(self.tags.counts)
+        for tag in (IGNORED_MARK, *strays):
+            if tag in self.tags.counts:
+                raise self._stray_error(tag)
+        try:
+            found = self.tags.labels(spelling)
+        except ValueError as error:
+            raise UserError(self.source.title, str(error)) from None
+        if len(found.names) > FEW_LABELS and len(found.names) > sum(self.tags.counts.values()) / 2:
+            raise UserError(self.source.title, *_too_many(len(found.names)))
+        labels = with_declared(found, self.source.names)
         if len(labels.names) > MOST_LABELS:
             raise UserError(self.source.title, *_too_many(len(labels.names)))
         return labels
+
+    def spelling_under(self, labels: Labels) -> Spelling:
+        """How its tags are read by a model of these labels, which are of entities: as those of the training were, if
+        they can be; else by their own spelling, if that comes to the same types.
+
+        Raises:
+            UserError: a tag that is none.
+        """
+        types = {parts[1] for parts in map(split_tag, labels.names) if parts is not None}
+
+        def fits(spelling: Spelling) -> bool:
+            parts = map(spelling.split, self.tags.counts)
+            return all(part is not None and (part[0] == "O" or part[1] in types) for part in parts)
+
+        own = self.tags.spelling
+        spelling = labels.spelling if own is None or fits(labels.spelling) or not fits(own) else own
+        if strays := spelling.strays(self.tags.counts):
+            raise self._stray_error(strays[0])
+        return spelling
+
+    def describe_tags(self, labels: Labels) -> str:
+        """How its tags are read, in one line; "" where it is as they stand in the files."""
+        return "" if labels.scheme is Scheme.PLAIN else self.spelling_under(labels).describe(self.tags.counts)
+
+    def why_plain(self) -> tuple[str, str]:
+        """Why its tags are no tags of entities, and what to do if they are."""
+        tags = self.tags
+        if are_numbers(tags.counts):
+            numbers = sorted(tags.counts, key=int)
+            shown = ", ".join(numbers[:6]) + (", …" if len(numbers) > 6 else "")
+            return f"numbers without names ({shown})", "name them, from 0 on: data.label_names: [O, B-PER, I-PER, …]"
+        odd = next((tag for tag in tags.counts if STANDARD.split(tag) is None), next(iter(tags.counts)))
+        at = tags.places[odd]
+        word = f"{self.source.files[at.file]}:{at.line} has {odd!r} for word {at.word} ({at.text!r})"
+        return f"{word}, which is neither O nor like B-PER", "where they are, write O, B-PER, I-PER"
+
+    def _stray_error(self, tag: str) -> UserError:
+        """The refusal of a tag that is none where the others are tags of entities."""
+        at = self.tags.places[tag]
+        problem, remedy = why_stray(tag)
+        return UserError(
+            f"{self.source.files[at.file]}:{at.line}",
+            f"tag {tag!r} of word {at.word} ({at.text!r}) of the sentence that begins here {problem}",
+            remedy,
+        )
 
     def better_splitting(self) -> WordSplitting:
         """How raw text has to be cut so that more of these words come out."""
@@ -102,7 +173,7 @@ class StoredText:
 def store_text(
     source: Source, settings: DataSettings, cache_dir: Path, overwrite: bool = False, chunk_words: int = CHUNK_WORDS
 ) -> StoredText:
-    """Write a split's sentences to Arrow and find their labels, in one pass; or find them in the cache.
+    """Write a split's sentences to Arrow and find their tags, in one pass; or find them in the cache.
 
     Args:
         overwrite: read again even if the cache has them.
@@ -115,7 +186,7 @@ def store_text(
     key = f"{source.key}{'-documents' if whole else ''}"
 
     def build(directory: Path) -> None:
-        rows, words, documents, inventory, choice, hidden = 0, 0, set(), TagInventory(), SplittingChoice(), False
+        rows, documents, inventory, choice, hidden = 0, set(), TagInventory(), SplittingChoice(), False
         repairs = RepairCounts()
         with pa.OSFile(str(directory / "text.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
             for chunk in _chunks(source.sentences(), whole, chunk_words):
@@ -123,8 +194,7 @@ def store_text(
                 documents |= {sentence.document for _, sentence in (chunk[0], chunk[-1])}  # they ascend
                 for file, sentence in chunk:
                     repairs.add(sentence, file)
-                    inventory.add(sentence.tags or [])
-                    words += len(sentence.words)
+                    inventory.add(sentence.tags or [], sentence.words, file, sentence.line)
                     choice.add(sentence.words, sentence.tags or [])
                     hidden = hidden or _lose_characters(sentence.words)
                 columns = [
@@ -150,8 +220,7 @@ def store_text(
                 "data.context",
             )
         splitting = {"better_splitting": choice.better(), "parted_words": choice.parted}
-        found = {**_describe(inventory, words), **splitting, "hidden_characters": hidden}
-        found["repairs"] = repairs.as_json()
+        found = {**inventory.as_json(), **splitting, "hidden_characters": hidden, "repairs": repairs.as_json()}
         (directory / "found.json").write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
 
     # A directory of its own name: those that earlier versions made, words-…, text-… and sentences-…, hold less.
@@ -167,22 +236,9 @@ def _lose_characters(words: Sequence[str]) -> bool:
 
 
 def _read_found(directory: Path) -> dict[str, Any]:
-    """What `store_text` found: labels, splitting, hidden characters."""
+    """What `store_text` found: tags, splitting, hidden characters."""
     found: dict[str, Any] = json.loads((directory / "found.json").read_text(encoding="utf-8"))
     return found
-
-
-def _describe(inventory: TagInventory, words: int) -> dict[str, object]:
-    """The labels as ``found.json`` has them, or what is wrong with them, which matters in the training data alone."""
-    try:
-        labels = inventory.labels()
-    except ValueError as error:
-        return {"problem": str(error)}
-    count = len(labels.names)
-    if count > MOST_LABELS or (count > FEW_LABELS and count > words / 2):
-        problem, remedy = _too_many(count)
-        return {"problem": problem, "remedy": remedy}
-    return {"names": labels.names, "scheme": labels.scheme.value}
 
 
 def _too_many(labels: int) -> tuple[str, str]:

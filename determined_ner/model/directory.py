@@ -24,6 +24,7 @@ from determined_ner.model.settings_file import check_described
 from determined_ner.model.weights import check_finite, check_model_files, load_token_classifier, load_weights
 from determined_ner.tags.labels import Labels, label_scheme
 from determined_ner.tags.schemes import Scheme
+from determined_ner.tags.spelling import STANDARD, Spelling
 
 Backend = Literal["torch", "onnx"]
 SETTINGS_FILE = "ner_settings.json"
@@ -42,6 +43,7 @@ class ModelDirectory:
         labels: names by id.
         label_scheme: their scheme.
         scheme: that of the training files, where a training made the directory; else that of the labels.
+        spelling: of tags in the training files.
         tokenizer: of the model.
         max_seq_length: pieces of a window, special ones included: as in training, else what the model takes.
         stride: pieces by which windows overlap; None: a quarter of that.
@@ -73,6 +75,7 @@ class ModelDirectory:
         self.stride: int | None = None
         self.whole_documents = False
         self.word_splitting: WordSplitting = "rules"
+        self.spelling = STANDARD
         self.described = self._read_json(SETTINGS_FILE)
         if self.described is None:
             self._take_from_model()
@@ -85,8 +88,8 @@ class ModelDirectory:
         return (self.path / STATE_FILE).is_file()
 
     def named_labels(self) -> Labels:
-        """The labels, and the scheme of the training files."""
-        return Labels(self.labels, self.scheme)
+        """The labels, and the scheme and the spelling of the training files."""
+        return Labels(self.labels, self.scheme, self.spelling)
 
     def longest_window(self) -> int:
         """Pieces that the model takes at most, special ones included."""
@@ -201,6 +204,8 @@ class ModelDirectory:
             self.stride = described["data"]["stride"]
             self.whole_documents = described["data"]["context"] == "document"
             self.word_splitting = described.get("word_splitting", "rules")
+            if "spelling" in described:
+                self.spelling = Spelling.of_json(described["spelling"])
         except (LookupError, TypeError, ValueError) as error:
             raise self._unreadable(SETTINGS_FILE, error) from None
         if labels != self.labels:

@@ -6,9 +6,10 @@ A *label* is a tag or any other word class (``ADJ``) that a model predicts; a *t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from determined_ner.tags.schemes import Scheme, SchemeDetector, split_tag, to_iob2
+from determined_ner.tags.schemes import Scheme, split_tag, to_iob2
+from determined_ner.tags.spelling import STANDARD, Spelling
 
 MOST_LABELS = 2**15 - 1
 """Tag ids are stored in 16 bits."""
@@ -57,42 +58,19 @@ class Labels:
     names: tuple[str, ...]
     scheme: Scheme
     """Scheme of the training files, to which predictions are converted back."""
+    spelling: Spelling = STANDARD
+    """How the training files write tags."""
 
     def ids(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.names)}
 
 
-class TagInventory:
-    """The scheme and the labels of a training set, found in one pass that keeps each different tag once."""
-
-    def __init__(self) -> None:
-        self._detector = SchemeDetector()
-        self._given: set[str] = set()
-        self._iob2: set[str] = set()
-        self._plain = False
-
-    def add(self, tags: Sequence[str]) -> None:
-        """Take the tags of one document."""
-        self._given.update(tags)
-        self._detector.add(tags)
-        if not self._plain:
-            try:
-                self._iob2.update(to_iob2(tags, Scheme.IOB2)[0])
-            except ValueError:
-                self._plain = True
-
-    def labels(self) -> Labels:
-        """
-        Raises:
-            ValueError: the tags mix two schemes.
-        """
-        scheme = self._detector.scheme()
-        if scheme is not Scheme.PLAIN:
-            return Labels(tuple(label_list(self._iob2, scheme)), scheme)
-        names = label_list(self._given, scheme)
-        if all(name.lstrip("-").isdigit() for name in names):
-            names = sorted(names, key=int)
-        return Labels(tuple(names), scheme)
+def with_inside(found: Labels, tags: Iterable[str]) -> Labels:
+    """The labels, and the I-X among ``tags`` of types that have a B-X alone."""
+    inside = {tag for tag in tags if tag.startswith("I-") and f"B-{tag[2:]}" in found.names}
+    if found.scheme is Scheme.PLAIN or inside <= set(found.names):
+        return found
+    return replace(found, names=tuple(label_list({*found.names, *inside}, found.scheme)))
 
 
 def with_declared(found: Labels, declared: tuple[str, ...] | None) -> Labels:
@@ -107,7 +85,7 @@ def with_declared(found: Labels, declared: tuple[str, ...] | None) -> Labels:
     if scheme is Scheme.IOB1:  # an entity is of a declared type though training has none of it
         begins = {tag for name in declared for tag in to_iob2([name], scheme)[0]}
         names = label_list({*names, *begins}, scheme)
-    return Labels((*declared, *(name for name in names if name not in declared)), scheme)
+    return replace(found, names=(*declared, *(name for name in names if name not in declared)))
 
 
 def _is_iob2(name: str) -> bool:

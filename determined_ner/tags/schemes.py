@@ -44,7 +44,7 @@ def split_tag(tag: str) -> tuple[str, str] | None:
 
 
 class SchemeDetector:
-    """Tells the scheme of a training set from its tags, in one pass that keeps no tags.
+    """Tells the scheme of a training set from its tags.
 
     - PLAIN: some tag is neither ``O`` nor ``<prefix>-<type>``.
     - BIOES: E or S occurs. BILOU: L or U occurs.
@@ -61,24 +61,25 @@ class SchemeDetector:
 
     def add(self, tags: Sequence[str]) -> None:
         """Take the tags of one document."""
-        if self._plain:
+        for before, tag in zip((None, *tags), tags, strict=False):
+            self.add_pair(before, tag)
+
+    def add_pair(self, before: str | None, tag: str) -> None:
+        """Take a tag that follows another one, or none: nothing else matters."""
+        parts = split_tag(tag)
+        if parts is None:
+            self._plain = True
             return
-        previous_type = None
-        for tag in tags:
-            parts = split_tag(tag)
-            if parts is None:
-                self._plain = True
-                return
-            prefix, entity_type = parts
-            if prefix == "O":
-                previous_type = None
-                continue
-            self._first_tag.setdefault(prefix, tag)
-            if prefix == "I":
-                self._inside_begins |= entity_type != previous_type
-            elif prefix == "B":
-                self._begin_parts &= entity_type == previous_type
-            previous_type = entity_type
+        prefix, entity_type = parts
+        if prefix == "O":
+            return
+        self._first_tag.setdefault(prefix, tag)
+        previous = None if before in (None, "O") else split_tag(before)
+        continues = previous is not None and previous[1] == entity_type
+        if prefix == "I":
+            self._inside_begins |= not continues
+        elif prefix == "B":
+            self._begin_parts &= continues
 
     def scheme(self) -> Scheme:
         """

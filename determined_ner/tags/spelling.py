@@ -7,6 +7,7 @@ each different tag occurs in it; what fits none, or two alike, is no column of e
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,7 +29,7 @@ _ALPHABETS = {
 }
 
 _FEW = 0.05
-"""Where prefix or type is left out, more strays than these, of the tagged words, are a sign of other tags."""
+"""Except beside B-PER, more strays than these, of the tagged words, are a sign of other tags."""
 
 _TYPE = re.compile(r"[^\W\d_][^\s=|]*")
 """A type where nothing else marks it as one; features (``Case=Nom``) are none."""
@@ -102,7 +103,7 @@ class Spelling:
         Where a run of one type is an entity, its first word gets a B.
         """
         if self.standard:
-            return [tag if split_tag(tag) else cleaned(tag) for tag in tags]
+            return [cleaned(tag) for tag in tags]
         respelled, before = [], None
         for tag in tags:
             parts = self.split(tag)
@@ -154,9 +155,31 @@ STANDARD = Spelling()
 """``O`` and ``B-PER``."""
 
 
+def why_stray(tag: str) -> tuple[str, str]:
+    """Problem and remedy where a tag is none though the others are tags of entities."""
+    if tag == IGNORED_MARK:
+        return "is the mark of ignored pieces", "train on the words and their tags, as they were before tokenizing"
+    if tag == "-":
+        remedy = "write O where the word is no entity; where that is unknown, leave its sentence out"
+        return "is no tag (spaCy writes - for a word whose tag is unknown)", remedy
+    if not tag:
+        return "is empty", "write one (O where the word is no entity)"
+    return "is not a tag of entities as most are", "correct it"
+
+
 def cleaned(tag: str) -> str:
-    """A tag without the characters that nobody sees (zero-width ones, no-break spaces …)."""
-    return tag if tag.isprintable() else "".join(c for c in tag if c.isprintable()).strip()
+    """A tag without white space around it and without characters that nobody sees.
+
+    A joiner stays between two characters that are not ASCII: Persian and Indic words are written with it.
+    """
+    if tag.isascii() and tag.isprintable():
+        return tag
+    seen = (c for i, c in enumerate(tag) if unicodedata.category(c) not in ("Cf", "Cc") or _joins(tag, i))
+    return "".join(seen).strip()
+
+
+def _joins(tag: str, at: int) -> bool:
+    return tag[at] in "\u200c\u200d" and 0 < at < len(tag) - 1 and not (tag[at - 1] + tag[at + 1]).isascii()
 
 
 def find_spelling(counts: Mapping[str, int]) -> Spelling | None:
@@ -200,7 +223,8 @@ def _candidates(counts: Mapping[str, int]) -> Iterator[Spelling]:
         tag[at] for tag in counts if len(tag) > 2 for at in (1, -2) if tag[at] == "_" or not tag[at].isalnum()
     )
     for form, separator in product((Form.PREFIX, Form.SUFFIX), separators):
-        for lower, alphabet in product((False, True), _ALPHABETS):
+        # Types that end in a small letter (hepatitis-b) are too many for it to be a prefix.
+        for lower, alphabet in product((False, True) if form is Form.PREFIX else (False,), _ALPHABETS):
             # Small o goes with small prefixes, however rare it is.
             mark = "o" if lower and outside == "O" and "O" not in counts else outside
             yield Spelling(form, separator, mark, lower, alphabet)
@@ -227,10 +251,13 @@ def _read_words(spelling: Spelling, counts: Mapping[str, int]) -> int:
     # spaCy has - for a word whose tag is unknown beside its own letters.
     if spelling.outside == "-" and read["L"] + read["U"]:
         return 0
+    plainly_entities = (spelling.form, spelling.separator, spelling.lower) == (Form.PREFIX, "-", False)
+    if strays > max(1, _FEW * tagged) and not plainly_entities:
+        return 0
     if spelling.form in (Form.PREFIX, Form.SUFFIX):
         begins = "BSU" if spelling.form is Form.SUFFIX else "BSUI"  # class-I may be a type
         return tagged if set(begins) & set(+read) else 0
-    if not read["O"] or strays > max(1, _FEW * tagged):
+    if not read["O"]:
         return 0
     if spelling.form is Form.BARE:
         return tagged if read["B"] or set(+read) <= {"I", "O", ""} else 0

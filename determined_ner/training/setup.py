@@ -37,7 +37,7 @@ from determined_ner.model.probe import check_behaviour
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.loop import LEGACY_METRICS, Duration, LoopSettings
 from determined_ner.settings.parsing import Settings
-from determined_ner.tags.schemes import Scheme, split_tag
+from determined_ner.tags.schemes import Scheme
 from determined_ner.training.metrics import EvaluationMetrics
 
 logger = logging.getLogger("determined_ner")
@@ -195,15 +195,11 @@ class Training:
     def _check_searcher_metric(self) -> None:
         names = self.make_metrics("validation").names()
         if self.loop.metric not in names:
-            reason = ""
+            reason, remedy = "", f"it reports {', '.join(names)}"
             if self.labels.scheme is Scheme.PLAIN:
-                odd = next((name for name in self.labels.names if split_tag(name) is None), self.labels.names[0])
-                reason = f", whose tags are plain, not entities (there is {odd!r}, which is neither O nor like B-PER)"
-            raise UserError(
-                "searcher.metric",
-                f"{self.loop.metric!r} is not reported for this data{reason}",
-                f"it reports {', '.join(names)}",
-            )
+                said, advice = self.corpus.texts["train"].why_plain()
+                reason, remedy = f", whose tags are plain, not entities: {said}", f"{advice}; else {remedy}"
+            raise UserError("searcher.metric", f"{self.loop.metric!r} is not reported for this data{reason}", remedy)
 
     # -- Lengths ---------------------------------------------------------------------------------------------------
 
@@ -292,6 +288,7 @@ class Training:
             "data": without_secrets(self.settings.data.model_dump()),
             "labels": list(self.labels.names),
             "scheme": self.labels.scheme.value,
+            **({} if self.labels.spelling.standard else {"spelling": self.labels.spelling.as_json()}),
             "max_seq_length": self.max_seq_length,
             "word_splitting": self.corpus.word_splitting,
             "seed": self.seed,
@@ -316,6 +313,9 @@ class Training:
                 f"{len(split.windows) - 1:,} windows of at most {self.max_seq_length} pieces"
             )
         logger.info(f"tags: {self.labels.scheme.value}, {len(self.labels.names)} labels: {' '.join(self.labels.names)}")
+        for name, text in self.corpus.texts.items():
+            if line := text.describe_tags(self.labels):
+                logger.info(f"{name}: {line}")
         if splitting := self._describe_splitting():
             logger.info(splitting)
         hparams, slots, loop = self.settings.hparams, self.slots.size, self.loop

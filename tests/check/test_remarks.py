@@ -151,3 +151,15 @@ def test_types_that_differ_in_case_alone_are_remarked(tmp_path, tiny_encoder):
 def test_an_empty_word_is_trained_on_and_told(tmp_path, tiny_encoder):
     remarks = remarks_on(tmp_path, tiny_encoder, [*ordinary(12), [("", "O"), ("Rome", "B-LOC")]])
     assert "train 1, validation 1: words which the tokenizer drops and which are read as its unknown piece" in remarks
+
+
+def test_texts_of_an_annotation_tool_may_be_long_and_many(tmp_path, tiny_encoder):
+    for i in range(5):
+        (tmp_path / f"{i}.txt").write_text(f"Ada met {'him ' * 300}in Oslo {i}.")
+        (tmp_path / f"{i}.ann").write_text("T1\tPER 0 3\tAda\n")
+    files = dict.fromkeys(("train", "validation"), tmp_path / "*.ann")
+    report = check(write_config(tmp_path / "config.yaml", tiny_encoder, files), [], timing=False)
+    assert not [remark for remark in report.warnings if "blank lines" in remark.text]
+    shown = format_report(report)
+    assert shown.count("brat, words in column") == 6 and shown.count("and 2 more, read alike") == 2
+    assert "4.txt" not in shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import functools
 import importlib.util
@@ -10,7 +9,7 @@ import pickle
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from tests.cluster.master import EXPERIMENT, TRIAL, Answer, Master, _route
 from tests.cluster.nodes import MASTER_IP, MASTER_PORT
 from tests.cluster.trials import Trial
 from tests.conftest import ROOT, make_encoder, make_sentences, write_conll
-from tests.shipped import SHIPPED, a_point, why_not_offered
+from tests.shipped import SHIPPED, a_point
 
 TRAINED = [path for path in SHIPPED if "ner_trial.py" in path.read_text(encoding="utf-8")]
 BY_THEMSELVES = [path for path in TRAINED if path.stem not in ("search_grid", "continue")]
@@ -95,6 +94,7 @@ class Experiments:
 
     folder: Path
     inputs: Path
+    _ran: dict[str, Trial] = field(default_factory=dict)
 
     @classmethod
     def build(cls, folder: Path) -> Experiments:
@@ -117,22 +117,15 @@ class Experiments:
         """As ``det experiment create … --include ../corpus`` packs it."""
         return chain.pack(ROOT, self.inputs / "corpus")
 
-    @functools.cached_property
-    def trials(self) -> dict[str, Trial]:
-        """Shipped experiments by name, each run once, two at a time."""
-
-        def run(path: Path) -> Trial | None:
-            config = self.small(path)
-            if why_not_offered(config):
-                return None
-            with self.trial(path.stem, config) as trial:
+    def ran(self, name: str) -> Trial:
+        """A shipped experiment that can be run by itself, which is run once."""
+        if name not in self._ran:
+            config = self.small(ROOT / "configs" / f"{name}.yaml")
+            with self.trial(name, config) as trial:
                 trial.master.stop_at_validation = "max_time" in config["searcher"]  # the first rung is its last
-                trial.run(timeout=300, nodes=2 if path.stem == "multi_node" else 1)
-            return trial
-
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            ran = list(zip(BY_THEMSELVES, pool.map(run, BY_THEMSELVES), strict=True))
-        return {path.stem: trial for path, trial in ran if trial is not None}
+                trial.run(timeout=300, nodes=2 if name == "multi_node" else 1)
+            self._ran[name] = trial
+        return self._ran[name]
 
     def small(self, shipped: Path) -> dict[str, Any]:
         """A shipped config with a tiny encoder, this corpus and two steps; else as it is."""

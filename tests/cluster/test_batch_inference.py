@@ -60,7 +60,7 @@ def run(experiments: Experiments, trained: Trial, name: str, slots: int, pause: 
 
 @pytest.fixture(scope="module")
 def trained(experiments: Experiments) -> Trial:
-    return experiments.trials["own_data"]
+    return experiments.ran("own_data")
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,19 @@ from tests.cluster.trials import Trial
 from tests.conftest import ROOT
 from tests.shipped import SHIPPED, why_not_offered
 
+ALIKE = {"apex": "ort", "distributed": "multi_node", "long_documents": "constant", "own_data_mounted": "own_data"}
+"""Experiments, each with one that goes the same way through the chain, except for settings that other tests look at."""
 
-@pytest.mark.parametrize("path", BY_THEMSELVES, ids=lambda path: path.stem)
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=[pytest.mark.slow] if p.stem in ALIKE else [], id=p.stem) for p in BY_THEMSELVES],
+)
 def test_a_shipped_experiment_trains(path: Path, experiments: Experiments) -> None:
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     if reason := why_not_offered(config):
         pytest.skip(reason)
-    trial = experiments.trials[path.stem]
+    trial = experiments.ran(path.stem)
     (task,) = trial.tasks
     assert trial.master.refused == []
     assert "Traceback" not in task.log
@@ -70,7 +76,7 @@ def test_learning_rates_follow_the_stated_rule(name: str) -> None:
 
 
 def test_a_trial_that_the_searcher_stops_ends_at_once(experiments: Experiments) -> None:
-    trial = experiments.trials["search_adaptive"]
+    trial = experiments.ran("search_adaptive")
     searcher = trial.master.config["searcher"]
     (validation,) = trial.master.reports("validation")
     assert validation.metrics[searcher["time_metric"]] == 1 < searcher["max_time"]
@@ -85,7 +91,7 @@ def test_a_second_trial_of_a_node_does_not_tokenize(experiments: Experiments) ->
         cache = experiments.inputs / "agent" / "determined-ner"
         return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in cache.iterdir() if path.is_dir()}
 
-    assert experiments.trials["search_random"].master.checkpoints
+    assert experiments.ran("search_random").master.checkpoints
     before = build_once()
     assert sum(name.startswith("encoded-") for name in before) == 2
     config = experiments.small(ROOT / "configs/search_grid.yaml")
@@ -102,7 +108,7 @@ def test_a_second_trial_of_a_node_does_not_tokenize(experiments: Experiments) ->
 
 def test_an_experiment_is_continued_with_more_steps(experiments: Experiments) -> None:
     """``det experiment continue``: the same trial, from its latest checkpoint, with the overridden config."""
-    trial = experiments.trials["bf16"]
+    trial = experiments.ran("bf16")
     with trial.master as master:
         master.config["hyperparameters"]["max_steps"]["val"] = 2 * STEPS
         trial.run_well()
@@ -113,7 +119,7 @@ def test_an_experiment_is_continued_with_more_steps(experiments: Experiments) ->
 
 
 def test_a_new_trial_begins_with_the_weights_of_a_checkpoint(experiments: Experiments) -> None:
-    source = experiments.trials["constant"]
+    source = experiments.ran("constant")
     config = experiments.small(ROOT / "configs/continue.yaml")
     config["searcher"]["source_checkpoint_uuid"] = of_another_trial(source.checkpoint())
     config["hyperparameters"]["learning_rate"] = 1e-7

@@ -183,6 +183,13 @@ def test_spans_and_tags_together_are_refused(convert, brat, columns, tmp_path):
     assert status == 2 and "convert them apart" in err
 
 
+def test_an_output_over_the_other_file_of_a_document_or_its_directory_is_refused(convert, brat, tmp_path):
+    before = content(tmp_path)
+    for source, output in ((".txt", brat), (".ann", brat.with_suffix(".txt")), (".ann", brat.parent)):
+        status, err = convert(brat.with_suffix(source), output, "--to", "brat", "--overwrite")
+        assert status == 2 and "is the input, too, or holds it" in err and content(tmp_path) == before
+
+
 # -- Outputs ---------------------------------------------------------------------------------------------------
 
 
@@ -222,6 +229,17 @@ def test_a_text_of_ten_megabytes_is_refused(convert, brat, tmp_path):
     for format_ in FORMATS:
         status, err = convert(brat, tmp_path / "out", "--to", format_)
         assert status == 2 and "10,000,000 characters" in err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("half", ["text", "type", "document"])
+def test_half_a_character_is_refused(convert, tmp_path, half):
+    values = {"text": "Ada", "type": "PER", "document": "d"} | {half: "x\ud83d"}
+    row = {"text": values["text"], "label": [[0, 1, values["type"]]], "doc_id": values["document"]}
+    (path := tmp_path / "in.jsonl").write_text(json.dumps(row) + "\n")
+    for format_ in FORMATS:
+        status, err = convert(path, tmp_path / "out", "--to", format_)
+        assert status == 2 and "in.jsonl:1" in err and "half a character" in err and err.count("\n") == 1
+        assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("format_", ["label-studio", "brat"])

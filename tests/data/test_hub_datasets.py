@@ -177,3 +177,22 @@ def test_a_script_of_a_dataset_is_neither_run_nor_asked_about(load, tmp_path, mo
     with pytest.raises(UserError, match=r"data\.dataset_name: .* cannot be loaded"):
         load(dataset_name=str(folder))
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", ["dev", "valid", "val", "Validation"])
+def test_a_part_to_validate_on_may_have_another_name(load, tmp_path, name):
+    rows = [(["a", "b"], ["O", "B-X"])]
+    folder = save_dataset(tmp_path / "data", train=rows * 3, **{name: rows * 2})
+    loaded = load(dataset_name=folder)
+    assert {name: len(split.sentences) - 1 for name, split in loaded.splits.items()} == {"train": 3, "validation": 2}
+
+
+def test_a_saved_dataset_without_parts_is_train(load, tmp_path):
+    import datasets
+
+    rows = {"tokens": [["a", "b"]] * 10, "ner_tags": [["O", "B-X"]] * 10}
+    datasets.Dataset.from_dict(rows).save_to_disk(tmp_path / "data")
+    with pytest.raises(UserError, match="has no validation split"):
+        load(dataset_name=str(tmp_path / "data"))
+    splits = load(dataset_name=str(tmp_path / "data"), validation_split_percentage=20).splits
+    assert {name: len(split.sentences) - 1 for name, split in splits.items()} == {"train": 8, "validation": 2}

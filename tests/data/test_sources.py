@@ -120,6 +120,13 @@ def test_a_model_is_scored_on_another_file_read_as_its_validation_data_was(tmp_p
     assert settings.max_eval_samples is None and settings.test_file is None
 
 
+def test_of_a_single_sentence_nothing_is_held_out_and_the_message_says_so(load, tmp_path):
+    path = tmp_path / "a.conll"
+    path.write_text("Ada B-PER\nsleeps O\n" * 50)
+    with pytest.raises(UserError, match=r"all of it is one sentence of 100 words.*put a blank line"):
+        load(train_file=str(path), validation_split_percentage=10)
+
+
 def write_brat(folder, name, annotations):
     (folder / f"{name}.txt").write_text("Ada Byron met\nCharles in Oslo")
     (folder / f"{name}.ann").write_text(annotations)

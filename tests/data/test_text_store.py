@@ -101,11 +101,11 @@ def labels_of_two_passes(documents: list[list[str]]) -> Labels:
 iob = st.sampled_from(["O", "I-X", "B-X", "I-Y", "B-Y", "I-", "B-a-b"])
 bioes = st.sampled_from(["O", "B-X", "I-X", "E-X", "S-X", "S-Y"])
 bilou = st.sampled_from(["O", "B-X", "I-X", "L-X", "U-X", "U-Y"])
-plain = st.sampled_from(["O", "NOUN", "VERB", "B", "B_X", ""])
-numbers = st.sampled_from(["0", "1", "2", "10", "-1", "-100"])
+plain = st.sampled_from(["NOUN", "VERB", "ADJ", "X", ""])
+numbers = st.sampled_from(["0", "1", "2", "10", "-1"])
 documents = st.one_of(
     st.lists(st.lists(tags, min_size=1, max_size=8), min_size=1, max_size=6)
-    for tags in (iob, bioes, bilou, plain, numbers, iob | plain, iob | bioes | bilou, numbers | plain)
+    for tags in (iob, bioes, bilou, plain, numbers, iob | bioes | bilou, numbers | plain)
 )
 
 
@@ -137,8 +137,8 @@ def test_a_source_is_read_once_and_then_never_again(tmp_path):
 
 
 def test_plain_tags_are_labels_as_they_stand(tmp_path):
-    labels = Documents([["B-X", "I-X"], ["NOUN", "I-X"]]).store(tmp_path).labels()
-    assert labels == Labels(("B-X", "I-X", "NOUN"), Scheme.PLAIN)
+    labels = Documents([["B-X", "ADJ"], ["NOUN", "ADJ"]]).store(tmp_path).labels()
+    assert labels == Labels(("ADJ", "B-X", "NOUN"), Scheme.PLAIN)
 
 
 def test_mixed_schemes_are_refused_where_labels_are_asked_for(tmp_path):

@@ -18,6 +18,7 @@ import pytest
 from determined_ner import cli
 from determined_ner.tagging.tagger import BUFFER_WORDS, Tagger
 from tests.conftest import NAMES, PLACES, ROOT
+from tests.forked import Copy
 from tests.own_code import OwnCode
 
 
@@ -119,14 +120,14 @@ def test_killed_and_run_again_no_line_is_missing_or_twice(model_dir, tmp_path):
     def half_written() -> bool:
         return any(file.stat().st_size for file in tmp_path.glob(".out.jsonl.partial-*/new"))
 
-    words = command(model_dir, tmp_path / "many.txt", "--output", output)
-    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not half_written():
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL and half_written() and not output.exists()
-    assert cli.main(["predict", str(model_dir), str(tmp_path / "many.txt"), "--output", str(output)]) == 0
+    arguments = ["predict", str(model_dir), str(tmp_path / "many.txt"), "--output", str(output)]
+    copy = Copy(lambda: cli.main(arguments))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not half_written():
+        time.sleep(0.002)
+    copy.kill()
+    assert copy.poll() == -signal.SIGKILL and half_written() and not output.exists()
+    assert cli.main(arguments) == 0
     found = [json.loads(line)["text"] for line in output.read_text().splitlines()]
     assert found == lines and list(tmp_path.glob(".*")) == []
 

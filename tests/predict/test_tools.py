@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 
+from determined_ner.predict.inputs import WordsRow
+from determined_ner.tagging.tagged import Tagged
 from determined_ner.tagging.tagger import Tagger
+from determined_ner.tags.schemes import Scheme
 from tests.conftest import NAMES, PLACES
 
 TEXTS = [f"{NAMES[0]} went to {PLACES[0]}.", "", f"😀 {PLACES[1]},\tand {NAMES[2]}"]
@@ -129,3 +133,20 @@ def test_an_unknown_format_is_refused(tag, capsys):
     with pytest.raises(SystemExit) as ended:
         tag(TEXTS[0], "--to", "spacy")
     assert ended.value.code == 2 and "label-studio" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("labels", "scheme", "tags", "spans"),
+    [
+        (("ADJ", "NOUN"), Scheme.PLAIN, ["ADJ", "NOUN", "NOUN"], [(0, 1, "ADJ"), (2, 3, "NOUN"), (4, 5, "NOUN")]),
+        (("B-X", "I-X"), Scheme.BIOES, ["B-X", "I-X", "I-X"], [(0, 5, "X")]),
+    ],
+)
+def test_tags_are_iob2_and_plain_ones_stay(labels, scheme, tags, spans):
+    """In whatever scheme the training files were; a model with plain labels makes every word an entity."""
+    ids = np.array([0, 1, 1])
+    under = scheme if scheme is Scheme.PLAIN else Scheme.IOB2
+    tagged = Tagged(labels, under, scheme, np.zeros((3, 2), np.float32), ids, np.array([0, 3]))
+    labelled = WordsRow(["a", "b", "c"], "{}", 0, marked=False).labelled(tagged, 0)
+    assert labelled.tags == tags and [span[:3] for span in labelled.spans] == spans
+    assert all(span.score == 0.5 for span in labelled.spans)

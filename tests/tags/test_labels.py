@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from determined_ner.tags.labels import Labels, TagInventory, label_list, label_scheme, with_declared
-from determined_ner.tags.schemes import Scheme, detect_scheme, to_iob2
-from tests.tags.documents import (
-    soups,
-    thorough,
-)
+from determined_ner.tags.labels import Labels, label_list, label_scheme, with_declared, with_inside
+from determined_ner.tags.schemes import Scheme
 
 
 def test_labels_are_sorted_and_none_is_invented() -> None:
@@ -48,29 +42,6 @@ def test_labels_of_two_schemes_are_refused():
         label_scheme(["O", "E-PER", "U-PER"])
 
 
-@thorough
-@given(st.lists(soups("BIESLU"), max_size=6), st.booleans())
-def test_one_pass_finds_what_separate_passes_find(documents, plain):
-    documents = [*documents, ["NOUN"]] if plain else documents
-    inventory = TagInventory()
-    for tags in documents:
-        inventory.add(tags)
-    try:
-        scheme = detect_scheme(documents)
-    except ValueError:
-        with pytest.raises(ValueError, match="mix two schemes"):
-            inventory.labels()
-        return
-    expected = label_list({tag for tags in documents for tag in to_iob2(tags, scheme)[0]}, scheme)
-    assert inventory.labels() == Labels(tuple(expected), scheme)
-
-
-def test_numbers_are_sorted_as_numbers():
-    inventory = TagInventory()
-    inventory.add(["10", "9", "-1", "0"])
-    assert inventory.labels() == Labels(("-1", "0", "9", "10"), Scheme.PLAIN)
-
-
 @pytest.mark.parametrize(
     ("found", "scheme", "declared", "expected"),
     [
@@ -84,3 +55,9 @@ def test_numbers_are_sorted_as_numbers():
 def test_declared_names_come_first_in_their_order(found, scheme, declared, expected):
     names = None if declared is None else tuple(declared.split())
     assert with_declared(Labels(tuple(found.split()), scheme), names).names == tuple(expected.split())
+
+
+def test_an_inside_of_a_known_type_becomes_a_label_and_nothing_else_does():
+    labels = Labels(("B-A", "B-B", "I-A", "O"), Scheme.IOB2)
+    assert with_inside(labels, {"O", "B-A", "I-B", "I-C", "B-C"}).names == ("B-A", "B-B", "I-A", "I-B", "O")
+    assert with_inside(labels, {"I-A", "I-C"}) is labels

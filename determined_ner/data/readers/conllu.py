@@ -112,28 +112,54 @@ def read_conllu(lines: Iterator[Line], entities: Entities, path: Path) -> Iterat
     words: list[str] = []
     tags: list[str] = []
     repairs: list[Repair] = []
+    spread: dict[int, str] = {}
     start = 0
     for number, text in itertools.chain(lines, [(0, "")]):  # a last blank line ends the last sentence
         if not text.strip(BLANK) or text.startswith("#"):
             if words and ends_sentence(text):
                 yield Sentence(words, tags, start, documents.number(), tuple(repairs))
-                words, tags, repairs = [], [], []
+                words, tags, repairs, spread = [], [], [], {}
             if begins_document(text):
                 documents.mark()
             continue
-        cells = _checked(text, entities, len(words), f"{path}:{number}")
-        if cells is None:
+        where = f"{path}:{number}"
+        cells = _checked(text, entities, len(words), where)
+        tag = dict(_ITEM.findall(cells[-1])).get(entities.key)
+        if NOT_A_WORD.fullmatch(cells[0]):
+            spread |= _spread(cells[0], tag, entities, where)
             continue
         start = start if words else number
-        tag = dict(_ITEM.findall(cells[-1])).get(entities.key)
+        words.append(cells[_FORM])
+        whole = spread.pop(len(words), None)
+        if tag is not None and whole not in (None, "O"):
+            problem = f"the word has {entities.key}={tag}, and the token that it is a part of {entities.key}={whole}"
+            raise UserError(where, problem, "write it on one of them")
+        tag = whole if tag is None else tag
         if tag is None and entities.says_o:
             repairs.append(Repair(f"words without {entities.key}= in the last column", f"{cells[_FORM]!r} as O"))
-        words.append(cells[_FORM])
         tags.append("O" if tag is None else tag)
 
 
-def _checked(text: str, entities: Entities, before: int, where: str) -> list[str] | None:
-    """The cells of a word that follows ``before`` others; None for a multiword token or an empty node."""
+def _spread(ident: str, tag: str | None, entities: Entities, where: str) -> dict[int, str]:
+    """The tags of the words of a multiword token that has a tag, as Stanza writes it, by their numbers."""
+    first, _, last = ident.partition("-")
+    if tag is None or (tag == "O" and not last):
+        return {}
+    if not last or int(last) - int(first) not in range(100) or not is_tag(tag):
+        problem = f"{entities.key}={tag} stands on {shown(ident)}, which is no word of its own"
+        raise UserError(where, problem, "write it on the words")
+    numbers = range(int(first), int(last) + 1)
+    spread = dict.fromkeys(numbers, tag)
+    if tag != "O" and len(numbers) > 1:
+        prefix, rest = tag[0], tag[1:]
+        spread = dict.fromkeys(numbers, "I" + rest)
+        spread[numbers[0]] = {"S": "B", "U": "B", "B": "B"}.get(prefix, "I") + rest
+        spread[numbers[-1]] = {"S": "E", "U": "L", "E": "E", "L": "L"}.get(prefix, "I") + rest
+    return spread
+
+
+def _checked(text: str, entities: Entities, before: int, where: str) -> list[str]:
+    """The cells of a word that follows ``before`` others, or of a multiword token or an empty node."""
     cells = text.split("\t")
     if len(cells) != len(_NAMES):
         raise UserError(where, f"{len(cells)} columns in {shown(text)} but CoNLL-U has 10", "separate 10 by tabs")
@@ -141,10 +167,7 @@ def _checked(text: str, entities: Entities, before: int, where: str) -> list[str
     if len(tags) > 1 or "" in tags:
         raise UserError(where, f"{shown(cells[-1])} has no single {entities.key}=", "give the word one tag")
     if NOT_A_WORD.fullmatch(cells[0]):
-        if tags and tags != ["O"]:
-            problem = f"{entities.key}={tags[0]} stands on {shown(cells[0])}, which is no word of its own"
-            raise UserError(where, problem, "write it on the words")
-        return None
+        return cells
     if cells[0] != str(before + 1):
         problem = f"word number {shown(cells[0])} follows {before}"
         raise UserError(where, problem, "number the words 1, 2, 3, …, and put a blank line between sentences")

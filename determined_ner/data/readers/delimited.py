@@ -88,13 +88,16 @@ def csv_table(
 
 def _rows(records: Iterator[tuple[int, list[str]]], names: list[str], separator: str, path: Path) -> Iterator[Row]:
     for number, cells in records:
-        if cells and len(cells) != len(names):
+        if not any(cell.strip(BLANK) for cell in cells):
+            yield number, {}
+            continue
+        if len(cells) != len(names):
             raise UserError(
                 f"{path}:{number}",
                 f"{count_noun(len(cells), 'cell')} in {shown(cells)} but {count_noun(len(names), 'column')}",
                 f"put cells that hold {separator!r} or a line end in quotes",
             )
-        yield number, dict(zip(names, cells, strict=True)) if any(cells) else {}
+        yield number, dict(zip(names, cells, strict=True))
 
 
 def _refuse_data_as_names(names: list[str], path: Path) -> None:

@@ -46,6 +46,7 @@ from determined_ner.data.readers.formats import (
     jsonl_table,
     parquet_table,
 )
+from determined_ner.data.readers.label_names import with_names
 from determined_ner.data.readers.lines import BROKEN, MAX_LINE, OPENERS, Line, open_unpacked, peek, read_lines
 from determined_ner.data.readers.messages import empty_file_error, shown
 from determined_ner.data.readers.rows import Row
@@ -254,7 +255,9 @@ def _read(lines: Iterator[Line], format_: str, packing: str, choice: Choice, pat
         numbers = columns_without_names(head)
         if numbers is None:
             columns = find_columns(head, choice, path, packing)
-            return _Content(columns.layout(), read_conll(lines, columns, path))
+            sentences = read_conll(lines, columns, path)
+            named = with_names(sentences, choice.label_names, path) if choice.label_names else sentences
+            return _Content(columns.layout(), named)
         text, tag = map(str, numbers)
         table = csv_table(head, lines, "tsv", path, packing, ["1", "2"])
         like = replace(choice, text_column=choice.text_column or text, label_column=choice.label_column or tag)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from determined_ner.data.readers.label_names import name_tag
 from determined_ner.data.readers.lines import BLANK
 from determined_ner.data.readers.messages import count_noun, shown
 from determined_ner.data.readers.sentences import Layout, Repair, empty_word, invisible_in_tag
@@ -179,18 +180,21 @@ def _tag(value: object, place: _Place, position: int, layout: Layout) -> str:
         tag = value.strip()
         if not cleaned(tag):
             raise place.bad_item("tag", position, value, "write one ('O' where the word is no entity)")
-        return _encodable(tag, place)
+        return _encodable(tag if layout.tag_names is None else _named(tag, place, position, layout.tag_names), place)
     if isinstance(value, int) and not isinstance(value, bool):
-        if layout.tag_names is None:
-            return str(value)
-        if 0 <= value < len(layout.tag_names):
-            return layout.tag_names[value]
-        remedy = f"write one of 0 to {len(layout.tag_names) - 1}, the tags that the file names"
-        raise place.bad_item("tag", position, value, remedy)
+        return str(value) if layout.tag_names is None else _named(value, place, position, layout.tag_names)
     if isinstance(value, float) and value.is_integer():
         remedy = f"write whole numbers ({shown(int(value))}) or names ('B-PER')"
         raise place.bad_item("tag", position, value, remedy)
     raise place.bad_item("tag", position, value, "write one tag a word, as text ('B-PER') or as a whole number")
+
+
+def _named(tag: int | str, place: _Place, position: int, names: tuple[str, ...]) -> str:
+    try:
+        return name_tag(tag, names)
+    except ValueError as error:
+        problem, remedy = error.args
+        raise place.error(f"has {_typed(tag)} for tag {position}, which {problem}", remedy) from None
 
 
 def _encodable(text: str, place: _Place) -> str:

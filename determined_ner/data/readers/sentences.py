@@ -82,7 +82,7 @@ class Layout:
     """Set where a table has one row a token."""
     document_column: str | None = None
     tag_names: tuple[str, ...] | None = None
-    """What integer tags mean, where the file itself says so (Parquet)."""
+    """What integer tags mean, where the file itself says so (Parquet), or the user."""
     by_spans: bool = False
     """Whether it marks spans of characters in texts, which have yet to be cut into words."""
     numbers: ConllNumbers | None = field(default=None, compare=False)

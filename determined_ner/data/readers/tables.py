@@ -29,7 +29,7 @@ from determined_ner.errors import UserError
 SENTENCE_NAMES = ("sentence #", "sentence_id", "sent_id", "sentence_idx", "sentence")
 """Names that columns with the number of a sentence go by, best first; see `sentence_name` for more of them."""
 
-_SENTENCE_NAME = re.compile(r"(?:sentences?|sents?|s)(?:id|ids|idx|index|no|nr|num|number)|sentences?#|sentence")
+_SENTENCE_NAME = re.compile(r"(?:sentences?|sents?|s)(?:id|ids|idx|index|no|nr|num|number)|(?:sentences?|sents?)#")
 
 _PARTS = re.compile(r"[\s_.:-]+")
 
@@ -66,7 +66,9 @@ def read_table(table: Table, choice: Choice, path: Path) -> tuple[Layout, Iterat
     rows: Iterator[Row] = itertools.chain(sample, table.rows)
     if layout.tag_column is None:
         rows = _refusing_late_tags(rows, choice, layout, path)
-    tokens = layout.sentence_column or _holds_single_words([row for _, row in sample if row], layout)
+    tokens = layout.sentence_column or _holds_single_words(
+        [row[1] for row in sample if not _is_blank(row, table.format)], layout
+    )
     return layout, (_from_tokens if tokens else _from_sentences)(rows, layout, path)
 
 
@@ -124,11 +126,17 @@ def sentence_name(names: list[str]) -> str | None:
 def _layout(table: Table, sample: list[Row], choice: Choice, path: Path) -> Layout:
     names = table.names or list(dict.fromkeys(name for _, row in sample for name in row))
     layout = replace(choose_columns(names, choice, path), format=table.format, separator=table.separator)
-    if table.tag_names and layout.tag_column in table.tag_names:
-        layout = replace(layout, tag_names=table.tag_names[layout.tag_column])
-    rows = [row for _, row in sample if row]
+    names_of_tags = (table.tag_names or {}).get(layout.tag_column or "")
+    if names_of_tags and choice.label_names:
+        raise UserError(
+            "data.label_names", f"{path} names its labels itself: {shown(list(names_of_tags))}", "drop the setting"
+        )
+    layout = replace(layout, tag_names=names_of_tags or choice.label_names)
+    rows = [row[1] for row in sample if not _is_blank(row, table.format)]
+    if not rows:
+        raise empty_file_error(path)
     if _one_row_a_token(rows, layout):
-        return layout
+        return layout if layout.document_column else replace(layout, document_column=_document_by_values(rows, layout))
     layout = replace(layout, sentence_column=None)
     if _holds_single_words(rows, layout):
         if len(rows) < len(sample):
@@ -137,6 +145,34 @@ def _layout(table: Table, sample: list[Row], choice: Choice, path: Path) -> Layo
             return replace(layout, sentence_column=layout.document_column)  # a document is a sentence
         _refuse_single_words(names, sample[0][0], rows[0][layout.text_column], choice, path)
     return layout
+
+
+def _is_blank(row: Row, format_: str) -> bool:
+    """Whether nothing stands in a row of CSV or TSV."""
+    return not row[1] and format_ in ("csv", "tsv")
+
+
+def _document_by_values(rows: list[dict[str, Any]], layout: Layout) -> str | None:
+    """A column of documents that its name does not show: sentence ids begin anew, or stay, where its value changes.
+
+    Args:
+        rows: the first, each a token.
+    """
+    used = (layout.text_column, layout.tag_column, layout.sentence_column)
+    ids = [row.get(layout.sentence_column or "") for row in rows]
+    begins: set[int] = set()
+    seen: set[str] = set()
+    for at, ident in enumerate(ids):
+        if ident in ("", None) or repr(ident) in seen:
+            begins.add(at)
+        seen.add(repr(ident))
+    for column in rows[0]:
+        cells = [repr(row.get(column)) for row in rows]
+        changes = [at for at in range(1, len(cells)) if cells[at] != cells[at - 1]]
+        once = len(set(cells)) == len(changes) + 1  # no value comes back
+        if column not in used and once and len(cells) >= 3 * len(changes) and begins.intersection(changes):
+            return column
+    return None
 
 
 def _one_row_a_token(sample: list[dict[str, Any]], layout: Layout) -> bool:
@@ -186,7 +222,7 @@ def _from_sentences(rows: Iterator[Row], layout: Layout, path: Path) -> Iterator
     """Each row is a sentence."""
     documents = DocumentCounter()
     for row in rows:
-        if not row[1]:
+        if _is_blank(row, layout.format):
             continue
         words, tags, repairs = read_sentence(row, layout, path)
         key = _key(row, layout.document_column, None)
@@ -218,7 +254,7 @@ def _from_tokens(rows: Iterator[Row], layout: Layout, path: Path) -> Iterator[Se
                 raise _came_back(row[0], ident, after[0], layout, path)
             if len(closed) < MOST_IDS:
                 closed.add(hash(repr(before)))
-        blank = not row[1]
+        blank = _is_blank(row, layout.format)
         if words and (after != before or (blank and layout.sentence_column is None)):
             yield sentence()
             words, tags, repairs = [], [], []

@@ -72,6 +72,17 @@ def test_documents_multiword_tokens_and_empty_nodes(write: Write) -> None:
     assert sentences[2].words == ["zu", "dem"]
 
 
+@pytest.mark.parametrize(
+    ("tag", "tags"), [("O", "O O"), ("S-LOC", "B-LOC E-LOC"), ("B-LOC", "B-LOC I-LOC"), ("E-LOC", "I-LOC E-LOC")]
+)
+def test_the_tag_of_a_multiword_token_is_that_of_its_words(write: Write, tag: str, tags: str) -> None:
+    """Stanza writes it so."""
+    text = word("1-2", "zum", f"start_char=0|end_char=3|ner={tag}") + word(1, "zu", "_") + word(2, "dem", "_")
+    (sentence,) = read(write("a.conllu", text + word(3, "Rhein", "ner=S-LOC")))
+    assert (sentence.words, sentence.tags) == (["zu", "dem", "Rhein"], [*tags.split(), "S-LOC"])
+    assert sentence.repairs == ()
+
+
 def test_a_column_or_a_key_may_be_asked_for(write: Write) -> None:
     path = write("a.conllu", ADA.replace("name=", "chunk=B-NP|ents="))
     assert pairs(path, label_column="ents") == [ADA_READ]
@@ -105,7 +116,9 @@ def test_mentions_of_corefud_are_refused_by_name(write: Write) -> None:
         (word(4, "", "name=O"), 4, ["no word"]),
         (word(4, "x", "name=O|name=B-X"), 4, ["no single name="]),
         (word(4, "x", "name="), 4, ["no single name="]),
-        (word("4-5", "x", "name=B-X"), 4, ["'4-5'", "no word of its own"]),
+        (word("4.1", "x", "name=B-X"), 4, ["'4.1'", "no word of its own"]),
+        (word("5-4", "x", "name=B-X"), 4, ["'5-4'", "no word of its own"]),
+        (word("4-5", "x", "name=B-X") + word(4, "x", "name=O"), 5, ["name=O", "name=B-X"]),
         ("4\tx\n", 4, ["2 columns", "CoNLL-U has 10"]),
     ],
 )

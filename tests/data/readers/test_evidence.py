@@ -14,7 +14,7 @@ from tests.data.readers.files import Write, pairs, refused
 
 NAMES = ["Ida", "Jo", "Kim", "Lea", "Max"]
 VERBS = ["saw", "met", "left"]
-PLACES = ["Bern", "Graz", "Linz", "Ulm"]
+PLACES = ["Bern", "Graz", "Thun", "Ulm"]
 SENTENCES = [
     (
         [NAMES[i % 5], "Berg", VERBS[i % 3], PLACES[i % 4], "last", "year", "."],

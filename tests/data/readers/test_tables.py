@@ -135,3 +135,88 @@ def test_messages_name_the_options_that_the_caller_has() -> None:
         with pytest.raises(UserError) as caught:
             choose_columns(names, wanted, Path("a.csv"))
         assert f"for {option} among" in caught.value.problem and f"set {option} to" in caught.value.remedy
+
+
+# -- Sentences of a table with one row a token -----------------------------------------------------------------
+
+WORDS = [("Ida", "B-PER"), ("saw", "O"), ("Bern", "B-LOC"), (".", "O")]
+
+
+def token_rows(header: str, ids: list[str], separator: str = ",") -> str:
+    """A table whose sentences of four words have these cells before the word."""
+    rows = [separator.join((ident, word, tag)) for ident in ids for word, tag in WORDS]
+    return "\n".join([header, *rows]) + "\n"
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["Sentence_Number", "SentenceId", "sent_no", "sent_idx", "sentence_num", "sentence id", "sid", "sent-nr", "Sent#"],
+)
+def test_a_sentence_column_is_known_by_many_names(write: Write, title: str) -> None:
+    path = write("a.csv", token_rows(f"{title},word,tag", ["0", "1", "2"]))
+    assert [len(words) for words, _ in pairs(path)] == [4, 4, 4]
+    assert describe(path).sentence_column == title
+
+
+def test_a_sentence_column_may_be_named_by_a_setting(write: Write) -> None:
+    path = write("a.csv", token_rows("Satz,Word,Tag", ["0", "1", "2"]))
+    message = refused(path, 2, "no column says which rows make a sentence", "data.sentence_column_name", "'Satz'")
+    assert "blank" in message
+    assert [len(words) for words, _ in pairs(path, sentence_column="Satz")] == [4, 4, 4]
+    refused(path, 1, "'sid'", "data.sentence_column_name", sentence_column="sid")
+
+
+def test_a_document_without_sentences_is_one(write: Write) -> None:
+    path = write("a.csv", token_rows("doc_id,word,tag", ["a", "b"]))
+    assert [(len(s.words), s.document) for s in read(path)] == [(4, 0), (4, 1)]
+    assert describe(path).sentence_column == "doc_id"
+
+
+@pytest.mark.parametrize("blank", ["", ",", " , "])
+def test_blank_rows_part_the_sentences_of_a_csv(write: Write, blank: str) -> None:
+    rows = "\n".join(f"{word},{tag}" for word, tag in WORDS)
+    path = write("a.csv", f"text,label\n{rows}\n{blank}\n{blank}\n{rows}\n")
+    assert [(len(s.words), s.line) for s in read(path)] == [(4, 2), (4, 8)]
+
+
+@pytest.mark.parametrize("ids", [["0", "1", "0", "1"], ["0", "1", "2", "0"], ["a", "b", "a"]])
+def test_a_sentence_id_that_comes_back_is_refused_at_its_row(write: Write, ids: list[str]) -> None:
+    path = write("a.csv", token_rows("sentence_id,word,tag", ids))
+    first = ids.index(ids[-1] if len(set(ids)) < 3 and len(ids) < 4 else "0", 1) if "0" in ids else 2
+    refused(path, 2 + 4 * first, f"sentence {ids[0]!r}", "goes on here after", "sort", "data.document_column_name")
+
+
+@pytest.mark.parametrize("title", ["filename", "file", "doc", "Document", "source"])
+@pytest.mark.parametrize("ids", [["0", "0", "0"], ["0", "1", "0"], ["0", "1", "1"]])
+def test_sentence_ids_may_begin_anew_in_every_document(write: Write, title: str, ids: list[str]) -> None:
+    documents = ["a.txt", "b.txt", "c.txt"] if len(set(ids)) == 1 else ["a.txt", "a.txt", "b.txt"]
+    keys = [f"{document},{ident}" for document, ident in zip(documents, ids, strict=True)]
+    path = write("a.csv", token_rows(f"{title},sentence_id,word,tag", keys))
+    assert [len(s.words) for s in read(path)] == [4, 4, 4]
+    assert read(path)[-1].document == len(set(documents)) - 1
+
+
+# -- Quotes ----------------------------------------------------------------------------------------------------
+
+
+def test_quotes_that_do_not_pair_up_in_a_line_swallow_no_rows(write: Write) -> None:
+    rows = ['0,",O', "0,Bern,B-LOC", '0,",O', '1,",O', "1,Ulm,B-LOC"]
+    expected = [(['"', "Bern", '"'], ["O", "B-LOC", "O"]), (['"', "Ulm"], ["O", "B-LOC"])]
+    text = "sentence_id,word,tag\n" + "\n".join(rows) + "\n"
+    assert pairs(write("a.csv", text)) == expected
+    late = "sentence_id,word,tag\n" + "".join(f"{i},Ulm,B-LOC\n" for i in range(2, 3000)) + "\n".join(rows) + "\n"
+    assert pairs(write("b.csv.gz", late))[-2:] == expected
+
+
+def test_a_quote_that_may_swallow_rows_is_refused(write: Write) -> None:
+    text = 'sentence_id,word,tag\n0,"a,b",O\n0,",O\n0,Bern,B-LOC\n0,",O\n'
+    refused(write("a.csv", text), 3, "a quote swallows the rows", '""""')
+
+
+def test_cells_over_several_lines_stay_cells(write: Write) -> None:
+    path = write("a.csv", 'sentence_id,word,tag\n0,"\n\n",O\n0,Bern,B-LOC\n')
+    assert pairs(path) == [(["\n\n", "Bern"], ["O", "B-LOC"])]
+
+
+def test_a_csv_without_a_header_is_told_so(write: Write) -> None:
+    refused(write("a.csv", "Bern,B-LOC\nlies,O\n"), 1, "['Bern', 'B-LOC'] is a row of data", "word,tag")

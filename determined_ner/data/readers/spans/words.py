@@ -101,8 +101,13 @@ def to_sentences(texts: Iterable[AnnotatedText], choice: Choice, path: Path) -> 
 def check_text(annotated: AnnotatedText, where: str) -> None:
     """
     Raises:
-        UserError: the text is too long, or a span is no part of it.
+        UserError: the text is too long, or a span is no part of it, or something of it cannot be written in UTF-8.
     """
+    try:
+        "".join((annotated.text, annotated.document or "", *(span.type for span in annotated.spans))).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise UserError(where, f"{half!a} is half a character (a lone surrogate)", "write the whole one") from None
     length = len(annotated.text)
     if length > MAX_TEXT:
         raise UserError(where, f"a text of {length:,} characters, over {MAX_TEXT:,}", "cut it into texts of its parts")
