@@ -132,7 +132,8 @@ class _DatasetRows:
 
     def _form(self, choice: Choice) -> Form | None:
         """The form of its spans of characters, if it has any."""
-        return find_form(list(enumerate(self.dataset.select(range(min(SAMPLE_ROWS, len(self.dataset)))), 1)), choice)
+        sample = list(enumerate(self.dataset.select(range(min(SAMPLE_ROWS, len(self.dataset)))), 1))
+        return find_form(sample, choice, Path(self.where))
 
     def _rows(self, layout: Layout) -> Iterator[Row]:
         """Rows except those with neither words nor tags, which one warning counts: a user cannot edit a data set."""

@@ -17,7 +17,7 @@ from determined_ner.data.readers.lines import BLANK, BROKEN, Line, import_for, u
 from determined_ner.data.readers.messages import empty_file_error, shown
 from determined_ner.data.readers.rows import Row
 from determined_ner.data.readers.sentences import TEXT_NAMES, Choice, known_name
-from determined_ner.data.readers.spans.rows import PRINTED_SPANS, TEXT_KEYS, as_row
+from determined_ner.data.readers.spans.rows import PRINTED_SPANS, TEXT_KEYS, as_row, find_form
 from determined_ner.data.readers.tables import Table, choose_columns
 from determined_ner.errors import UserError
 
@@ -133,10 +133,16 @@ def _json_rows(value: object, choice: Choice, path: Path) -> list[Any]:
         return value
     if not isinstance(value, dict):
         raise UserError(where, f"{shown(value)} is not an array of rows", "write [{...}, {...}] or JSON Lines")
+    if find_form([(1, value)], choice, path) is not None:
+        return [value]
     text = choice.text_column if choice.text_column in value else known_name(list(value), TEXT_NAMES)
     column = None if text is None else value[text]
     if not isinstance(column, list) or any(isinstance(cell, dict) for cell in column):
-        filled = [name for name, rows in value.items() if isinstance(rows, list) and rows and isinstance(rows[0], dict)]
+        filled = [
+            name
+            for name, rows in value.items()
+            if isinstance(rows, list) and rows and isinstance(as_row(rows[0]), dict)
+        ]
         name = "data" if isinstance(value.get("data"), list) else filled[0] if len(filled) == 1 else None
         if name is not None:
             return list(value[name])

@@ -275,7 +275,7 @@ def _read_rows(table: Table, choice: Choice, path: Path) -> _Content:
     """The content of a table: texts with spans, or words and tags."""
     sample = list(itertools.islice(table.rows, SAMPLE_ROWS))
     rows: Iterator[Row] = itertools.chain(sample, table.rows)
-    form = find_form(sample, choice)
+    form = find_form(sample, choice, path)
     if form is not None:
         return _Content.of_texts(form.layout(), read_rows(rows, form, choice, path))
     return _Content(*read_table(replace(table, rows=rows), choice, path))

@@ -7,7 +7,13 @@ from typing import Any
 
 from determined_ner.data.readers.messages import shown
 from determined_ner.data.readers.sentences import Choice, Repair
-from determined_ner.data.readers.spans.offsets import describe_mismatch, gives, to_characters
+from determined_ner.data.readers.spans.offsets import (
+    Counting,
+    cuts_a_character,
+    describe_mismatch,
+    gives,
+    to_characters,
+)
 from determined_ner.data.readers.spans.text import AnnotatedText, Span
 from determined_ner.errors import UserError
 
@@ -22,7 +28,8 @@ def annotate(
     """A text and its spans, as objects or as lists (start, end, type), made one.
 
     Raises:
-        UserError: one is no span, or does not give the text that it says it covers.
+        UserError: one is no span, cuts a character, or does not give the text that it says it covers; or it has
+            several types and may not be repaired.
     """
     position = to_characters(text, choice.span_offsets)
     spans, repairs = [], []
@@ -33,12 +40,48 @@ def annotate(
             raise UserError(where, f"span {i}, {shown(item)}, has no start, end and type", remedy)
         start, end, types, covered = parts
         if len(types) > 1:
-            repairs.append(Repair("spans of several types, read as of the first", f"{shown(types)} ({start} to {end})"))
+            several = Repair("spans of several types, read as of the first", f"{shown(types)} ({start} to {end})")
+            refuse_bad_span(several, choice, where)
+            repairs.append(several)
+        for offset in (start, end):
+            if cuts_a_character(position, offset):
+                raise UserError(
+                    where,
+                    f"span {start} to {end} of type {shown(types[0])} cuts the character at {offset}, of two UTF-16 "
+                    f"units, {shown(text[position(offset)])}, in half",
+                    "correct it, or drop data.span_offsets: utf16 if its offsets count characters",
+                )
         span = Span(position(start), position(end), types[0])
         if covered is not None and 0 <= span.start <= span.end and not gives(text, [(span.start, span.end)], covered):
             raise UserError(where, *describe_mismatch(text, [(start, end)], choice.span_offsets, covered))
         spans.append(span)
     return AnnotatedText(text, tuple(spans), line, document, tuple(repairs))
+
+
+def refuse_bad_span(repair: Repair, choice: Choice, where: str) -> None:
+    """Refuse a span that had to be repaired where that is not wanted.
+
+    Raises:
+        UserError: ``choice`` says so.
+    """
+    if choice.on_bad_spans == "error":
+        raise UserError(where, f"{repair.kind}: {repair.example}", "correct it, or set data.on_bad_spans: snap")
+
+
+def text_of_spans(texts: Mapping[str, str], items: Sequence[Any], counting: Counting) -> str | None:
+    """The name of the text that spans are of; None where several may be meant.
+
+    That is the only one, or the only one in which all spans give what they say they cover, or the one called "text".
+    """
+
+    def fits(text: str) -> bool:
+        position = to_characters(text, counting)
+        found = [parts for parts in map(span_parts, items) if parts is not None]
+        return all(gives(text, [(position(start), position(end))], said or "") for start, end, _, said in found)
+
+    fitting = [name for name in texts if fits(texts[name])] if items and len(texts) > 1 else []
+    names = fitting if len(fitting) == 1 else list(texts)
+    return "text" if "text" in names else names[0] if len(names) == 1 else None
 
 
 def span_parts(item: object, label_names: Sequence[str] | None = None) -> tuple[int, int, list[str], str | None] | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from determined_ner.data.readers.messages import shown
 from determined_ner.data.readers.rows import Row
 from determined_ner.data.readers.sentences import Choice, Repair
-from determined_ner.data.readers.spans.items import annotate
+from determined_ner.data.readers.spans.items import annotate, span_parts, text_of_spans
 from determined_ner.data.readers.spans.text import AnnotatedText
 from determined_ner.errors import UserError
 
@@ -18,12 +19,15 @@ _ANNOTATIONS = ("annotations", "completions")
 
 
 def is_task(row: Mapping[str, Any]) -> bool:
-    """Whether a row is a task of Label Studio."""
-    return isinstance(row.get("data"), dict) and any(isinstance(row.get(key), list) for key in _ANNOTATIONS)
+    """Whether a row is a task of Label Studio, annotated or with what a model predicts alone."""
+    keys = (*_ANNOTATIONS, "predictions")
+    return isinstance(row.get("data"), dict) and any(isinstance(row.get(key), list) for key in keys)
 
 
 def read_task(row: Row, choice: Choice, path: Path) -> AnnotatedText | Repair:
     """The text of a task with the spans of its first annotation that was not cancelled, or why it is left out.
+
+    An annotation that is marked as the truth goes before others.
 
     Raises:
         UserError: the row is no task, or has no text that its spans could be of.
@@ -36,36 +40,49 @@ def read_task(row: Row, choice: Choice, path: Path) -> AnnotatedText | Repair:
             f"is no task of Label Studio as the rows before are; it has {shown(list(cells))}",
             "keep the exports of different tools in files of their own",
         )
-    made = next(cells[key] for key in _ANNOTATIONS if isinstance(cells.get(key), list))
+    made: list[Any] = next((cells[key] for key in _ANNOTATIONS if isinstance(cells.get(key), list)), [])
     valid = [one for one in made if isinstance(one, dict) and not one.get("was_cancelled")]
     if not valid:
         return Repair("tasks without an annotation, left out", shown(cells["data"]))
     chosen = next((one for one in valid if one.get("ground_truth")), valid[0])
-    items = [_labelled(one, where) for one in chosen.get("result") or [] if _is_labelled(one)]
+    repairs, items = [], []
+    for result in chosen.get("result") or []:
+        types = _types(result)
+        if types:
+            items.append(_labelled(result["value"], types, where))
+        elif types is not None:
+            repairs.append(Repair("regions without a label, left out", shown(result["value"])))
     text = _text(cells["data"], items, choice, where)
+    for item in items:
+        if "\\n" in str(item.get("text")) and "\\n" not in text:
+            item["text"] = item["text"].replace("\\n", "\n")  # as its editor writes line ends
     annotated = annotate(text, items, number, None, choice, where)
-    if len(valid) == 1:
-        return annotated
-    several = Repair("tasks with several annotations, of which one is read", shown(text))
-    return AnnotatedText(text, annotated.spans, number, None, (*annotated.repairs, several))
+    if len(valid) > 1:
+        repairs.append(Repair("tasks with several annotations, of which one is read", shown(text)))
+    return replace(annotated, repairs=(*annotated.repairs, *repairs))
 
 
-def _is_labelled(result: object) -> bool:
-    """Whether a result marks a span; relations and choices do not."""
-    return isinstance(result, dict) and isinstance(result.get("value"), dict) and "labels" in result["value"]
+def _types(result: object) -> Sequence[str] | None:
+    """The types of a region, under ``labels`` or, say, ``hypertextlabels``; None: a relation, a choice …"""
+    value = result.get("value") if isinstance(result, dict) else None
+    if not isinstance(value, dict):
+        return None
+    lists = [item for key, item in value.items() if key.endswith("labels") and isinstance(item, list)]
+    if lists:
+        return lists[0]
+    return [] if "start" in value and "end" in value else None
 
 
-def _labelled(result: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The span of a result."""
-    value = dict(result["value"])
+def _labelled(value: Mapping[str, Any], types: Sequence[str], where: str) -> dict[str, Any]:
+    """The span of a region."""
+    value = {**value, "labels": types}
     offsets = value.pop("globalOffsets", None)
     if isinstance(offsets, dict):
         value |= offsets
-    if not isinstance(value.get("start"), int):
-        problem = f"a label at {shown(value.get('start'))} counts no characters: it is one of HyperText"
-        raise UserError(where, problem, "export with globalOffsets, or label the plain text (a Text tag)")
-    if isinstance(value.get("text"), str):
-        value["text"] = value["text"].replace("\\n", "\n")  # as its editor writes line ends
+    if span_parts(value) is None:
+        problem = f"a region labelled {shown(types)} counts no characters of a text: {shown(value)}"
+        remedy = "label plain text (a Text tag), or export HyperText with globalOffsets; images and sound are not read"
+        raise UserError(where, problem, remedy)
     return value
 
 
@@ -74,12 +91,8 @@ def _text(data: Mapping[str, Any], items: list[dict[str, Any]], choice: Choice, 
     texts = {name: value for name, value in data.items() if isinstance(value, str)}
     if choice.text_column in texts:
         return texts[choice.text_column]
-    if len(texts) > 1 and "text" not in texts and items:
-        one = items[0]
-        texts = {k: v for k, v in texts.items() if v[one["start"] : one.get("end")] == one.get("text")} or texts
-    if "text" in texts:
-        return texts["text"]
-    if len(texts) != 1:
+    name = text_of_spans(texts, items, choice.span_offsets)
+    if name is None:
         remedy = f"name its key with {choice.text_option}"
         raise UserError(where, f"it is unclear which of {shown(list(data))} holds the text of this task", remedy)
-    return next(iter(texts.values()))
+    return texts[name]

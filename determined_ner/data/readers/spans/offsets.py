@@ -46,6 +46,11 @@ def to_characters(text: str, counting: Counting) -> Callable[[int], int]:
     return position
 
 
+def cuts_a_character(position: Callable[[int], int], offset: int) -> bool:
+    """Whether an offset, of which `to_characters` gives the position, lies within a character."""
+    return offset > 0 and position(offset) == position(offset - 1)
+
+
 def gives(text: str, fragments: Sequence[tuple[int, int]], covered: str) -> bool:
     """Whether the fragments of a text, in characters, are what they are said to cover, white space aside."""
     found = "".join(text[start:end] for start, end in fragments)

@@ -17,7 +17,7 @@ from determined_ner.data.readers.messages import shown
 from determined_ner.data.readers.rows import Row
 from determined_ner.data.readers.sentences import DOCUMENT_NAMES, TEXT_NAMES, Choice, Layout, Repair, known_name
 from determined_ner.data.readers.spans import label_studio
-from determined_ner.data.readers.spans.items import annotate, span_parts
+from determined_ner.data.readers.spans.items import annotate, span_parts, text_of_spans
 from determined_ner.data.readers.spans.text import AnnotatedText, Span
 from determined_ner.errors import UserError
 
@@ -25,20 +25,33 @@ TEXT_KEYS = ("text", "text_snippet", "full_text", "content", "sentence")
 """Keys that a text goes by, best first."""
 PRINTED_SPANS = "entity_annotations"
 """AutoGluon's key of the spans, which it prints as JSON."""
+PREDICTED = "predicted_entities"
+"""The key of what `predict` writes."""
 _SPAN_KEYS = (
-    *("entities", "spans", "label", "labels", "annotations", "ner", "tags", "ner_tags", PRINTED_SPANS),
-    "predicted_entities",
+    "entities",
+    "spans",
+    "label",
+    "labels",
+    "annotations",
+    "ner",
+    "tags",
+    "ner_tags",
+    PRINTED_SPANS,
+    PREDICTED,
 )
-"""Keys that spans go by, best first; those under another key are found by their content."""
+"""Keys that are taken for those of spans where no row has any, best first; else they are found by their content."""
 
 _TOOLS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "prodigy": lambda row: "_task_hash" in row or "answer" in row,
     "autogluon": lambda row: "text_snippet" in row,
     "doccano": lambda row: "Comments" in row or "relations" in row or _has_doccano_spans(row),
-    "predict": lambda row: "predicted_entities" in row,
+    "label studio min": lambda row: "annotation_id" in row and "lead_time" in row,
+    "predict": lambda row: PREDICTED in row,
     "spacy": lambda row: any(isinstance(item, list) for item in row.get("entities") or ()),
 }
 """What else the rows of a tool have."""
+_WITHOUT_EMPTY_LISTS = ("prodigy", "label studio min")
+"""Tools that leave out the key of the spans where a text has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +78,12 @@ def as_row(value: object) -> object:
     return value
 
 
-def find_form(sample: Sequence[Row], choice: Choice) -> Form | None:
-    """The form of rows with spans, told from the first of them; None where they have words and tags, or no spans."""
+def find_form(sample: Sequence[Row], choice: Choice, path: Path) -> Form | None:
+    """The form of rows with spans, told from the first of them; None where they have words and tags, or no spans.
+
+    Raises:
+        UserError: several keys have spans.
+    """
     rows = [row for _, row in sample]
     names = list(dict.fromkeys(name for row in rows for name in row))
     document = choice.document_column or known_name(names, DOCUMENT_NAMES)
@@ -74,12 +91,13 @@ def find_form(sample: Sequence[Row], choice: Choice) -> Form | None:
         return Form("label studio", choice.text_column or "data", "annotations")
     if any("tokenized_text" in row and _is_spans(row.get("ner"), words=True) for row in rows):
         return Form("gliner", "tokenized_text", "ner", document)
-    text = choice.text_column or known_name([name for name in names if _any(rows, name, str)], TEXT_KEYS)
+    texts = [name for name in names if _any(rows, name, str)]
+    text = choice.text_column or known_name(texts, TEXT_KEYS) or _text_key(rows, texts, choice)
     if text is None or not _any(rows, text, str):
         return None
     if choice.label_column is None and _has_words_and_tags(rows, names, choice):
         return None
-    spans = _span_key(rows, names, text, choice)
+    spans = _span_key(rows, names, text, choice, path)
     if spans is None:
         return None
     tool = next((tool for tool, is_of in _TOOLS.items() if any(map(is_of, rows))), "spans")
@@ -129,7 +147,7 @@ def _read_row(row: Row, form: Form, choice: Choice, path: Path) -> AnnotatedText
         raise _of_another_form(where, cells, form, form.text)
     if form.name == "prodigy" and cells.get("answer", "accept") != "accept":
         return Repair("texts that were not accepted, left out", f"answer {shown(cells['answer'])}: {shown(text)}")
-    if form.spans not in cells and form.name != "prodigy":  # which leaves them out where there are none
+    if form.spans not in cells and not (form.name in _WITHOUT_EMPTY_LISTS and _TOOLS[form.name](cells)):
         raise _of_another_form(where, cells, form, form.spans)
     items = _as_list(cells.get(form.spans))
     if items is None:
@@ -161,8 +179,24 @@ def _read_words(row: Row, form: Form, document: str | None, path: Path) -> Annot
 # -- Telling a form --------------------------------------------------------------------------------------------
 
 
-def _span_key(rows: Sequence[Mapping[str, Any]], names: Sequence[str], text: str, choice: Choice) -> str | None:
-    """The key of the spans: that which the user named, else the best known, else the only one with spans."""
+def _text_key(rows: Sequence[Mapping[str, Any]], names: Sequence[str], choice: Choice) -> str | None:
+    """The key of the text where none has a known name: that of the texts which spans say they cover."""
+    found = set()
+    for row in rows:
+        texts = {name: row[name] for name in names if isinstance(row.get(name), str)}
+        for items in (_as_list(cell) for cell in row.values() if _is_spans(cell)):
+            found.add(text_of_spans(texts, items or (), choice.span_offsets))
+    return found.pop() if len(found) == 1 else None
+
+
+def _span_key(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str], text: str, choice: Choice, path: Path
+) -> str | None:
+    """The key of the spans: that which the user named, else the only one with spans.
+
+    Raises:
+        UserError: several have spans; what `predict` wrote does not count beside others.
+    """
     if choice.label_column is not None:
         blank = choice.label_column in names and all(row.get(choice.label_column) in (None, []) for row in rows)
         return choice.label_column if blank or _are_spans(rows, choice.label_column) else None
@@ -170,11 +204,13 @@ def _span_key(rows: Sequence[Mapping[str, Any]], names: Sequence[str], text: str
     if like is not None and like.by_spans and like.tag_column in names and like.text_column == text:
         return like.tag_column
     found = [name for name in names if name != text and _are_spans(rows, name)]
-    known = known_name(found, _SPAN_KEYS)
-    if known is not None:
-        return known
-    if len(found) == 1:
-        return found[0]
+    given = [name for name in found if name != PREDICTED] or found
+    if len(given) > 1 and any(len({repr(row.get(name)) for name in given}) > 1 for row in rows):
+        problem = f"rows that have spans under several keys, {shown(given)}"
+        remedy = f"choose one with {choice.label_option}; keep exports of different tools in files of their own"
+        raise UserError(path, problem, remedy)
+    if given:
+        return given[0]
     if any("_task_hash" in row and "answer" in row for row in rows):
         return "spans"  # Prodigy, and nothing in it so far
     # Rows without a single span yet: no text with a word has an empty list of tags.

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from determined_ner.data.readers.messages import count_noun, shown
 from determined_ner.data.readers.sentences import Choice, DocumentCounter, Repair, Sentence
+from determined_ner.data.readers.spans.items import refuse_bad_span
 from determined_ner.data.readers.spans.text import AnnotatedText, Span
 from determined_ner.errors import UserError
 
@@ -48,7 +49,7 @@ def to_sentence(annotated: AnnotatedText, choice: Choice, path: Path, documents:
     where = f"{path}:{annotated.line}"
     text = annotated.text
     check_text(annotated, where)
-    repairs = [*annotated.repairs]
+    repairs: list[Repair] = []
     offsets = word_offsets(text, choice.splitting) if annotated.words is None else list(annotated.words)
     starts, ends = [start for start, _ in offsets], [end for _, end in offsets]
     placed = []
@@ -76,8 +77,8 @@ def to_sentence(annotated: AnnotatedText, choice: Choice, path: Path, documents:
         kept[item.first : item.end] = [item] * (item.end - item.first)
         tags[item.first] = f"B-{item.span.type}"
         tags[item.first + 1 : item.end] = [f"I-{item.span.type}"] * (item.end - item.first - 1)
-    if repairs and choice.on_bad_spans == "error":
-        raise UserError(where, f"{repairs[0].kind}: {repairs[0].example}", "fix it, or drop data.on_bad_spans: error")
+    for repair in repairs:
+        refuse_bad_span(repair, choice, where)
     if annotated.document is None:
         documents.mark()
     document = documents.number(annotated.document)
@@ -85,7 +86,7 @@ def to_sentence(annotated: AnnotatedText, choice: Choice, path: Path, documents:
         return None
     words = [text[start:end] for start, end in offsets]
     cut_by = choice.splitting if annotated.words is None else None
-    return Sentence(words, tags, annotated.line, document, tuple(repairs), cut_by)
+    return Sentence(words, tags, annotated.line, document, (*annotated.repairs, *repairs), cut_by)
 
 
 def to_sentences(texts: Iterable[AnnotatedText], choice: Choice, path: Path) -> Iterator[Sentence]:

@@ -57,6 +57,31 @@ FORMS: dict[str, tuple[str, Any]] = {
     ),
     "Label Studio before 1.0": ("label studio", {"data": {"text": TEXT}, "completions": [{"result": RESULTS}]}),
     "Label Studio, JSON-MIN": ("spans", {"id": 1, "text": TEXT, "label": [one["value"] for one in RESULTS]}),
+    "Label Studio, JSON-MIN, another key": (
+        "label studio min",
+        {"body": TEXT, "label": [one["value"] for one in RESULTS], "annotation_id": 1, "lead_time": 1.5},
+    ),
+    "Label Studio, hypertext": (
+        "label studio",
+        {
+            "data": {"text": TEXT},
+            "annotations": [
+                {
+                    "result": [
+                        {
+                            "value": {
+                                "start": "/p[1]/text()[1]",
+                                "end": "/p[1]/text()[1]",
+                                "globalOffsets": {"start": s, "end": e},
+                                "hypertextlabels": [t],
+                            }
+                        }
+                        for s, e, t in SPANS
+                    ]
+                }
+            ],
+        },
+    ),
     "Prodigy": ("prodigy", {"text": TEXT, "_task_hash": 1, "tokens": TOKENS, "spans": OBJECTS, "answer": "accept"}),
     "spaCy": ("spacy", [TEXT, {"entities": [list(span) for span in SPANS]}]),
     "AutoGluon": (
@@ -108,6 +133,13 @@ def test_every_form_is_read(tmp_path: Path, name: str, row: Any, suffix: str) ->
     assert (first.line, second.line) == (1, 2)
 
 
+@pytest.mark.parametrize("row", [row for name, row in FORMS.values() if isinstance(row, dict)])
+def test_a_file_of_one_text_is_read(tmp_path: Path, row: Any) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(row, indent=1))
+    assert read(path) == [READ]
+
+
 def test_spans_printed_into_a_table_are_read(tmp_path: Path) -> None:
     for printed in (json.dumps(OBJECTS), repr(OBJECTS), repr(SPANS).replace("(", "[").replace(")", "]")):
         out = io.StringIO()
@@ -154,6 +186,73 @@ def test_of_label_studios_annotations_one_that_counts_is_read(tmp_path: Path) ->
     ]
 
 
+def test_tasks_that_a_model_alone_has_marked_are_left_out(tmp_path: Path) -> None:
+    predicted = {"data": {"text": TEXT}, "predictions": [{"result": RESULTS}]}
+    with pytest.raises(UserError, match="no text is left: tasks without an annotation, left out: 1; annotate them"):
+        read(write(tmp_path / "a.json", predicted))
+    task = {"data": {"text": TEXT}, "annotations": [{"result": RESULTS}]}
+    (sentence,) = read_file(write(tmp_path / "b.json", predicted, task), Choice(on_bad_spans="error"))
+    assert sentence.tags == READ[1] and len(sentence.repairs) == 1  # no span was bad
+
+
+def test_of_a_tasks_texts_that_which_its_spans_are_of_is_read(tmp_path: Path) -> None:
+    task = {"data": {"text": "A title of a text .", "body": TEXT}, "annotations": [{"result": RESULTS}]}
+    assert read(write(tmp_path / "a.json", task)) == [READ]
+    unmarked = {"data": {"title": "x", "body": TEXT}, "annotations": [{"result": []}]}
+    path = write(tmp_path / "b.json", unmarked)
+    with pytest.raises(UserError, match=r"b.json:1: it is unclear which of \['title', 'body'\] holds the text"):
+        read(path)
+    assert read(path, text_column="body") == [(READ[0], ["O"] * 5)]
+
+
+def test_regions_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
+    bare = {"value": {"start": 0, "end": 9, "text": "Ada Brann"}, "type": "labels"}
+    relation = {"from_id": "a", "to_id": "b", "type": "relation"}
+    task = {"data": {"text": TEXT}, "annotations": [{"result": [bare, relation, RESULTS[1]]}]}
+    (sentence,) = read_file(write(tmp_path / "a.json", task))
+    assert sentence.tags == ["O", "O", "O", "B-LOC", "O"]
+    assert [repair.kind for repair in sentence.repairs] == ["regions without a label, left out"]
+
+
+def test_label_studios_line_ends_in_covered_texts_are_line_ends(tmp_path: Path) -> None:
+    for text, said in (("New\nYork", "New\\nYork"), ("C:\\new", "C:\\new")):
+        value = {"start": 0, "end": len(text), "text": said, "labels": ["X"]}
+        task = {"data": {"text": text}, "annotations": [{"result": [{"value": value}]}]}
+        (first,) = read_annotated(write(tmp_path / "a.json", task))
+        assert first.spans == (Span(0, len(text), "X"),)
+
+
+def test_what_leaves_out_empty_lists_is_read_without_them(tmp_path: Path) -> None:
+    row: dict[str, Any] = {"body": TEXT, "annotation_id": 1, "lead_time": 1.5}
+    path = write(tmp_path / "a.json", {**row, "label": [one["value"] for one in RESULTS]}, row)
+    assert read(path) == [READ, (READ[0], ["O"] * 5)]
+
+
+def test_training_examples_under_annotations_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"classes": ["PER", "LOC"], "annotations": [FORMS["spaCy"][1]]}))
+    assert read(path) == [READ]
+
+
+def test_a_span_that_cuts_a_surrogate_pair_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", {"text": "😀 Oslo", "label": [[1, 7, "LOC"]]})
+    with pytest.raises(
+        UserError, match=r"a.jsonl:1: span 1 to 7 of type 'LOC' cuts the character at 1, .*'😀', in half"
+    ):
+        read(path, span_offsets="utf16")
+    path = write(tmp_path / "b.jsonl", {"text": "😀 Oslo", "label": [[0, 3, "X"], [3, 7, "LOC"]]})
+    assert read(path, span_offsets="utf16")[0][1] == ["B-X", "B-LOC"]
+
+
+def test_a_span_of_two_types_is_of_the_first_or_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", {"text": "Oslo", "label": [{"start": 0, "end": 4, "labels": ["LOC", "ORG"]}]})
+    (sentence,) = read_file(path)
+    assert sentence.tags == ["B-LOC"]
+    assert [repair.kind for repair in sentence.repairs] == ["spans of several types, read as of the first"]
+    with pytest.raises(UserError, match=r"a.jsonl:1: spans of several types"):
+        read(path, on_bad_spans="error")
+
+
 def test_offsets_in_utf16_are_read_on_request_and_told_otherwise(tmp_path: Path) -> None:
     row = {"text": "😀 Oslo", "label": [{"start": 3, "end": 7, "text": "Oslo", "labels": ["LOC"]}]}
     path = write(tmp_path / "a.jsonl", row)
@@ -177,7 +276,10 @@ def test_numbers_of_types_take_their_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("second", "problem"),
     [
-        ({"text": "x", "spans": OBJECTS}, "a.jsonl:1: has no 'spans' as other rows have, .*'doccano'"),
+        (
+            {"text": "x", "spans": OBJECTS},
+            "a.jsonl: rows that have spans under several keys, .*'label', 'spans'.*data.label_column_name",
+        ),
         ({"tokens": ["x"], "ner_tags": ["O"]}, "a.jsonl:1: column 'tokens' is missing"),
         ({"text": "x", "label": [[0, 1]]}, "a.jsonl:2: span 1, .*has no start, end and type"),
         ({"text": "x", "label": [[0, 5, "PER"]]}, "a.jsonl:2: span 0 to 5 of type 'PER' leaves its text"),
@@ -197,11 +299,14 @@ def test_what_no_span_of_words_can_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a.jsonl:1: span 1, \[0, 5, 'PER'\], is not from a first word to a last one"):
         read(write(tmp_path / "a.jsonl", {"tokenized_text": ["a"], "ner": [[0, 5, "PER"]]}))
     hypertext = [{"value": {"start": "/p[1]", "end": "/p[1]", "labels": ["X"]}}]
-    with pytest.raises(UserError, match=r"HyperText"):
+    with pytest.raises(UserError, match=r"b.json:1: a region labelled \['X'\] counts no characters"):
         read(write(tmp_path / "b.json", {"data": {"text": "x"}, "annotations": [{"result": hypertext}]}))
 
 
-texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30)
+odd = st.sampled_from(["\r\n", "e\u0301", "😀", "👩\u200d🚀", "שלום", "\u202eabc", "\u2028", "𐀀"])
+texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | odd, min_size=1, max_size=6).map(
+    "".join
+)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
@@ -209,11 +314,11 @@ texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_
 def test_text_spans_and_types_come_back_whatever_they_are(tmp_path: Path, text: str, data: st.DataObject) -> None:
     pairs = data.draw(st.lists(st.tuples(st.integers(0, len(text)), st.integers(0, len(text))), max_size=4))
     spans = [(min(pair), max(pair), data.draw(st.sampled_from(["PER", "a-b", "Ж"]))) for pair in pairs]
-    path = write(tmp_path / "a.jsonl", {"text": text, "label": spans}, {"text": text, "label": [[0, 1, "X"]]})
+    path = write(tmp_path / "a.jsonl", {"text": text, "label": spans}, {"text": "x", "label": [[0, 1, "X"]]})
     first, _ = read_annotated(path)
     assert (first.text, first.spans) == (text, tuple(Span(*span) for span in spans))
     units = [(len(text[:s].encode("utf-16-le")) // 2, len(text[:e].encode("utf-16-le")) // 2, t) for s, e, t in spans]
-    path = write(tmp_path / "b.jsonl", {"text": text, "label": units}, {"text": text, "label": [[0, 1, "X"]]})
+    path = write(tmp_path / "b.jsonl", {"text": text, "label": units}, {"text": "x", "label": [[0, 1, "X"]]})
     first, _ = read_annotated(path, Choice(span_offsets="utf16"))
     assert first.spans == tuple(Span(*span) for span in spans)
 
