@@ -1,6 +1,6 @@
 """How many of the errors that were put into labels `determined-ner audit` lists first, beside two other rankings.
 
-    python3 benchmarks/audit.py --encoder MODEL --data ../shared/data --work DIR [--seeds 42 43 44] [--corpora wikigold]
+    python3 benchmarks/audit.py --encoder MODEL --data FOLDER --work DIR [--seeds 42 43 44] [--corpora wikigold]
 
 Into 5 % of the entities errors are put, as many of each kind: dropped (no entity any more), retyped, shifted (one
 border by one word). The recall is the share of them among the first K of a list, K being their number. An entry finds
