@@ -44,7 +44,7 @@ def test_the_packed_context_is_the_trial_and_no_more(cluster: Cluster, script: T
         for folder in (code, ROOT)
     )
     assert sent - {Path("determined_ner")} == {path for path in ours if path.name != "__pycache__"}
-    assert sum(path.stat().st_size for path in code.rglob("*")) < 2**20
+    assert sum(path.stat().st_size for path in code.rglob("*")) < 2_000_000
 
 
 def test_a_task_asks_nothing_that_the_master_does_not_know(script: Trial, legacy: Trial) -> None:

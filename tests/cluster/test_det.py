@@ -26,7 +26,7 @@ OF_HEADERS = [
     for line in config.read_text(encoding="utf-8").splitlines()
     if re.match(r"# +det ", line)
 ]
-SIZE = 1_000_000
+SIZE = 2_000_000
 """Bytes that a context stays under, so that the page on clusters can state it."""
 
 
