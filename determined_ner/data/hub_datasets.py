@@ -71,6 +71,8 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         )  # of train, for all splits
         held = held_out if split != "test" else None
         how = [layout.text_column, layout.tag_column, layout.document_column]
+        if choice.sentence_column:
+            how.append(choice.sentence_column)
         if layout.by_spans:
             how += [choice.splitting, choice.on_bad_spans, choice.span_offsets]
         named = [list(choice.label_names)] if choice.label_names else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
@@ -137,4 +138,4 @@ class TagInventory:
 
 def are_numbers(tags: Iterable[str]) -> bool:
     """Whether all tags are whole numbers."""
-    return all(tag.lstrip("-").isdigit() for tag in tags)
+    return all(re.fullmatch(r"-?\d+", tag, re.ASCII) for tag in tags)

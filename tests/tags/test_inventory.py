@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from determined_ner.tags.inventory import TagInventory, TagPlace
+from determined_ner.tags.inventory import TagInventory, TagPlace, are_numbers
 from determined_ner.tags.labels import MOST_LABELS, Labels, label_list
 from determined_ner.tags.schemes import Scheme, detect_scheme, to_iob2
 from determined_ner.tags.spelling import STANDARD
@@ -74,3 +74,8 @@ def test_the_task_tells_entities_from_other_tags(tags, task, entities):
     inventory = TagInventory()
     inventory.add(tags.split())
     assert (inventory.spelling_for(task) is not None) == entities
+
+
+def test_numbers_are_what_can_be_counted_with() -> None:
+    assert are_numbers(["0", "-1", "12"])
+    assert not are_numbers(["0", "²"]) and not are_numbers(["--5"])

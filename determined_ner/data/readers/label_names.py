@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def name_tag(tag: int | str, names: Sequence[str]) -> str:
     return names[int(text)]
 
 
-def with_names(sentences: Iterator[Sentence], names: Sequence[str], path: Path) -> Iterator[Sentence]:
+def with_names(sentences: Iterable[Sentence], names: Sequence[str], path: Path) -> Iterator[Sentence]:
     """The sentences of a file, their tags named.
 
     Raises:

@@ -87,7 +87,13 @@ def read_file(path: str | Path, choice: Choice = DETECTED) -> Iterator[Sentence]
     """
     path, sentence = Path(path), None
     with _opened(path, choice) as content:
-        for sentence in content.sentences if content.texts is None else to_sentences(content.texts, choice, path):
+        if content.texts is not None:
+            sentences: Iterable[Sentence] = to_sentences(content.texts, choice, path)
+        elif choice.label_names:
+            sentences = with_names(content.sentences, choice.label_names, path)
+        else:
+            sentences = content.sentences
+        for sentence in sentences:
             yield sentence
     if sentence is None:
         raise empty_file_error(path)
@@ -255,9 +261,7 @@ def _read(lines: Iterator[Line], format_: str, packing: str, choice: Choice, pat
         numbers = columns_without_names(head)
         if numbers is None:
             columns = find_columns(head, choice, path, packing)
-            sentences = read_conll(lines, columns, path)
-            named = with_names(sentences, choice.label_names, path) if choice.label_names else sentences
-            return _Content(columns.layout(), named)
+            return _Content(columns.layout(), read_conll(lines, columns, path))
         text, tag = map(str, numbers)
         table = csv_table(head, lines, "tsv", path, packing, ["1", "2"])
         like = replace(choice, text_column=choice.text_column or text, label_column=choice.label_column or tag)

@@ -17,6 +17,8 @@ from determined_ner.data.readers.sentences import Choice, Layout, Repair
 from determined_ner.data.readers.spans.text import AnnotatedText, Span
 from determined_ner.errors import UserError
 
+DOCBIN = "docbin"
+"""The format's name in its `Layout`."""
 _ENTITIES = "ents"
 """What spaCy calls the entities of a text, beside groups of spans that have names of their own."""
 
@@ -38,15 +40,16 @@ def open_docbin(stream: IO[bytes], choice: Choice, path: Path) -> tuple[Layout, 
     """
     docs = _load(stream, path)
     groups = sorted({name for doc in docs for name in doc.spans if len(doc.spans[name])})
-    name = choice.label_column
+    like = choice.like if choice.like is not None and choice.like.format == DOCBIN else None
+    name = choice.label_column or (like.tag_column if like is not None else None)
     if name is None:
         has_entities = any(len(doc.ents) for doc in docs)
         name = groups[0] if len(groups) == 1 and not has_entities else _ENTITIES
         if len(groups) > 1 and not has_entities:
             raise UserError(path, f"has spans in the groups {shown(groups)}", f"choose one with {choice.label_option}")
-    elif name not in (_ENTITIES, *groups):
+    elif like is None and name not in (_ENTITIES, *groups):
         raise UserError(path, f"has no spans {shown(name)}, but {shown([_ENTITIES, *groups])}", "choose one of these")
-    return Layout("docbin", "text", name, by_spans=True), _texts(docs, name, path)
+    return Layout(DOCBIN, "text", name, by_spans=True), _texts(docs, name, path)
 
 
 def _load(stream: IO[bytes], path: Path) -> list[Any]:

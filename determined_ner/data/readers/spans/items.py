@@ -32,17 +32,15 @@ def annotate(
             several types and may not be repaired.
     """
     position = to_characters(text, choice.span_offsets)
-    spans, repairs = [], []
+    spans: list[Span] = []
+    repairs: list[Repair] = []
     for i, item in enumerate(items, 1):
         parts = span_parts(item, choice.label_names)
         if parts is None:
             remedy = 'write {"start": 0, "end": 5, "label": "PER"} or [0, 5, "PER"]'
             raise UserError(where, f"span {i}, {shown(item)}, has no start, end and type", remedy)
         start, end, types, covered = parts
-        if len(types) > 1:
-            several = Repair("spans of several types, read as of the first", f"{shown(types)} ({start} to {end})")
-            refuse_bad_span(several, choice, where)
-            repairs.append(several)
+        repairs += several_types(types, start, end, choice, where)
         for offset in (start, end):
             if cuts_a_character(position, offset):
                 raise UserError(
@@ -56,6 +54,19 @@ def annotate(
             raise UserError(where, *describe_mismatch(text, [(start, end)], choice.span_offsets, covered))
         spans.append(span)
     return AnnotatedText(text, tuple(spans), line, document, tuple(repairs))
+
+
+def several_types(types: Sequence[str], start: int, end: int, choice: Choice, where: str) -> list[Repair]:
+    """What is told of a span of several types; nothing of one that has one.
+
+    Raises:
+        UserError: it may not be repaired.
+    """
+    if len(types) == 1:
+        return []
+    several = Repair("spans of several types, read as of the first", f"{shown(types)} ({start} to {end})")
+    refuse_bad_span(several, choice, where)
+    return [several]
 
 
 def refuse_bad_span(repair: Repair, choice: Choice, where: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from determined_ner.data.readers.messages import shown
 from determined_ner.data.readers.rows import Row
-from determined_ner.data.readers.sentences import Choice, Repair
+from determined_ner.data.readers.sentences import DOCUMENT_NAMES, Choice, Repair, known_name
 from determined_ner.data.readers.spans.items import annotate, span_parts, text_of_spans
 from determined_ner.data.readers.spans.text import AnnotatedText
 from determined_ner.errors import UserError
@@ -54,9 +54,12 @@ def read_task(row: Row, choice: Choice, path: Path) -> AnnotatedText | Repair:
             repairs.append(Repair("regions without a label, left out", shown(result["value"])))
     text = _text(cells["data"], items, choice, where)
     for item in items:
-        if "\\n" in str(item.get("text")) and "\\n" not in text:
-            item["text"] = item["text"].replace("\\n", "\n")  # as its editor writes line ends
-    annotated = annotate(text, items, number, None, choice, where)
+        covered = item.get("text")
+        if isinstance(covered, str) and "\\n" in covered and "\\n" not in text:
+            item["text"] = covered.replace("\\n", "\n")  # as its editor writes line ends
+    column = choice.document_column or known_name(list(cells["data"]), DOCUMENT_NAMES)
+    document = None if column is None or cells["data"].get(column) is None else str(cells["data"][column])
+    annotated = annotate(text, items, number, document, choice, where)
     if len(valid) > 1:
         repairs.append(Repair("tasks with several annotations, of which one is read", shown(text)))
     return replace(annotated, repairs=(*annotated.repairs, *repairs))

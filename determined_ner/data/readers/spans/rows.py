@@ -17,7 +17,7 @@ from determined_ner.data.readers.messages import shown
 from determined_ner.data.readers.rows import Row
 from determined_ner.data.readers.sentences import DOCUMENT_NAMES, TEXT_NAMES, Choice, Layout, Repair, known_name
 from determined_ner.data.readers.spans import label_studio
-from determined_ner.data.readers.spans.items import annotate, span_parts, text_of_spans
+from determined_ner.data.readers.spans.items import annotate, several_types, span_parts, text_of_spans
 from determined_ner.data.readers.spans.text import AnnotatedText, Span
 from determined_ner.errors import UserError
 
@@ -47,7 +47,7 @@ _TOOLS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "doccano": lambda row: "Comments" in row or "relations" in row or _has_doccano_spans(row),
     "label studio min": lambda row: "annotation_id" in row and "lead_time" in row,
     "predict": lambda row: PREDICTED in row,
-    "spacy": lambda row: any(isinstance(item, list) for item in row.get("entities") or ()),
+    "spacy": lambda row: any(isinstance(item, list) for item in _items(row, "entities")),
 }
 """What else the rows of a tool have."""
 _WITHOUT_EMPTY_LISTS = ("prodigy", "label studio min")
@@ -141,7 +141,7 @@ def _read_row(row: Row, form: Form, choice: Choice, path: Path) -> AnnotatedText
         return label_studio.read_task(row, choice, path)
     document = None if form.document is None or cells.get(form.document) is None else str(cells[form.document])
     if form.name == "gliner":
-        return _read_words(row, form, document, path)
+        return _read_words(row, form, document, choice, path)
     text = cells.get(form.text)
     if not isinstance(text, str):
         raise _of_another_form(where, cells, form, form.text)
@@ -155,7 +155,7 @@ def _read_row(row: Row, form: Form, choice: Choice, path: Path) -> AnnotatedText
     return annotate(text, items, number, document, choice, where)
 
 
-def _read_words(row: Row, form: Form, document: str | None, path: Path) -> AnnotatedText:
+def _read_words(row: Row, form: Form, document: str | None, choice: Choice, path: Path) -> AnnotatedText:
     """A row of GLiNER: its words, and spans from their first to their last word."""
     number, cells = row
     where = f"{path}:{number}"
@@ -166,14 +166,16 @@ def _read_words(row: Row, form: Form, document: str | None, path: Path) -> Annot
     for word in words:
         offsets.append((at, at + len(word)))
         at += len(word) + 1
-    spans = []
+    spans, repairs = [], []
     for i, item in enumerate(items, 1):
-        parts = span_parts(item)
+        parts = span_parts(item, choice.label_names)
         if parts is None or not 0 <= parts[0] <= parts[1] < len(words):
             problem = f"span {i}, {shown(item)}, is not from a first word to a last one of {len(words)}, and a type"
             raise UserError(where, problem, 'write [0, 1, "PER"] for the first two words')
-        spans.append(Span(offsets[parts[0]][0], offsets[parts[1]][1], parts[2][0]))
-    return AnnotatedText(" ".join(words), tuple(spans), number, document, words=tuple(offsets))
+        start, end = offsets[parts[0]][0], offsets[parts[1]][1]
+        repairs += several_types(parts[2], start, end, choice, where)
+        spans.append(Span(start, end, parts[2][0]))
+    return AnnotatedText(" ".join(words), tuple(spans), number, document, tuple(repairs), tuple(offsets))
 
 
 # -- Telling a form --------------------------------------------------------------------------------------------
@@ -267,11 +269,17 @@ def _has_words_and_tags(rows: Sequence[Mapping[str, Any]], names: Sequence[str],
 
 def _has_doccano_spans(row: Mapping[str, Any]) -> bool:
     """Lists under ``label``, or objects with a ``start_offset``."""
-    lists = [item for name in ("label", "labels") for item in row.get(name) or ()]
-    objects = [item for name in ("entities", "annotations") for item in row.get(name) or ()]
+    lists = [item for name in ("label", "labels") for item in _items(row, name)]
+    objects = [item for name in ("entities", "annotations") for item in _items(row, name)]
     return any(isinstance(item, list) for item in lists) or any(
         isinstance(item, Mapping) and "start_offset" in item for item in objects
     )
+
+
+def _items(row: Mapping[str, Any], name: str) -> list[Any]:
+    """The items of a list; of anything else none."""
+    cell = row.get(name)
+    return cell if isinstance(cell, list) else []
 
 
 def _any(rows: Sequence[Mapping[str, Any]], name: str, kind: type) -> bool:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from determined_ner.data.readers.lines import BLANK, Line
 from determined_ner.data.readers.messages import count_noun, shown
-from determined_ner.data.readers.sentences import Choice, Layout
+from determined_ner.data.readers.sentences import Choice, Layout, Repair
 from determined_ner.data.readers.spans.offsets import Counting, to_characters
 from determined_ner.data.readers.spans.text import AnnotatedText, Span
 from determined_ner.errors import UserError
@@ -89,9 +89,10 @@ class _Sentence:
     at_start: dict[str, int] = field(default_factory=dict)
     """Positions in ``spans`` of those with a name that cover the first token; likewise the last."""
     at_end: dict[str, int] = field(default_factory=dict)
+    repairs: tuple[Repair, ...] = ()
 
     def annotated(self, document: int) -> AnnotatedText:
-        return AnnotatedText("\n".join(self.parts), tuple(self.spans), self.line, str(document))
+        return AnnotatedText("\n".join(self.parts), tuple(self.spans), self.line, str(document), self.repairs)
 
 
 def is_webanno(head: list[Line]) -> bool:
@@ -129,6 +130,7 @@ def read_webanno(lines: Iterator[Line], layout: Layout, path: Path) -> Iterator[
     """
     layers: list[Layer] = []
     column: int | None = None
+    told = False
     document = 0
     before: _Sentence | None = None
     sentence: _Sentence | None = None
@@ -144,12 +146,18 @@ def read_webanno(lines: Iterator[Line], layout: Layout, path: Path) -> Iterator[
             if before is not None:
                 yield before.annotated(document)
                 document, before = document + 1, None
-            layers, column = [], None
+            layers, column, told = [], None, False
         elif _LAYER.match(text):
             layers += _layers(text)
             column = next((i for i, layer in enumerate(layers) if layer.title == layout.tag_column), None)
         elif text.startswith(_TEXT):
             sentence = sentence or _Sentence(number, [])
+            if column is None and (others := _candidates(layers)) and not told:
+                # A document in which nothing is marked does not list the layer; the other layer may be meant, though.
+                sentence.repairs = (
+                    Repair(f"documents without {layout.tag_column}, read as without entities", others[0]),
+                )
+                told = True
             sentence.texts.append(text.removeprefix(_TEXT))
         elif is_token:
             if sentence is None:
@@ -167,6 +175,18 @@ def _layers(text: str) -> list[Layer]:
     return [Layer(kind, name, feature) for feature in features or [""]]
 
 
+def _candidates(layers: list[Layer]) -> list[str]:
+    """The titles of the layers of spans that may hold entities."""
+    return [
+        layer.title
+        for before, layer in zip([None, *layers], layers, strict=False)
+        if layer.kind == "SP"
+        and layer.title.partition(".")[0] not in _NO_ENTITIES
+        and not layer.feature.startswith("ROLE_")
+        and not (before is not None and before.feature.startswith("ROLE_"))
+    ]
+
+
 def _choose(layers: list[Layer], choice: Choice, where: str) -> str | None:
     """The title of the column with the types of entities; None where the file marks nothing of the kind."""
     wanted = choice.label_column
@@ -176,14 +196,7 @@ def _choose(layers: list[Layer], choice: Choice, where: str) -> str | None:
             return named[0]
     elif choice.like is not None and choice.like.format == "webanno":
         return choice.like.tag_column  # a document in which nothing is marked does not list the layer
-    candidates = [
-        layer.title
-        for before, layer in zip([None, *layers], layers, strict=False)
-        if layer.kind == "SP"
-        and layer.title.partition(".")[0] not in _NO_ENTITIES
-        and not layer.feature.startswith("ROLE_")
-        and not (before is not None and before.feature.startswith("ROLE_"))
-    ]
+    candidates = _candidates(layers)
     entities = next((title for title in candidates if title == "NamedEntity.value"), None)
     known = [title for title in candidates if not title.endswith(".identifier")] or candidates
     if wanted is None and (entities is not None or len(known) == 1):

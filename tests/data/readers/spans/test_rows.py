@@ -345,3 +345,25 @@ def test_a_data_set_with_spans_is_read(tmp_path: Path) -> None:
     train, validation = dataset_sources(DataSettings(dataset_name=str(tmp_path / "set")), "ner")
     assert [(s.words, s.tags) for _, s in train.sentences()] == [READ, (["No", "one", "."], ["O", "O", "O"])]
     assert [(s.words, s.tags) for _, s in validation.sentences()] == [(["No", "one", "."], ["O", "O", "O"])]
+
+
+def test_what_stands_beside_spans_may_be_anything(tmp_path: Path) -> None:
+    assert read(write(tmp_path / "a.jsonl", {"text": TEXT, "spans": OBJECTS, "label": 1})) == [READ]
+    assert read(write(tmp_path / "b.jsonl", {"text": TEXT, "mentions": OBJECTS, "entities": 2})) == [READ]
+    region = {"start": 0, "end": 3, "text": ["a\\nb"], "labels": ["PER"]}
+    task = {"data": {"text": TEXT}, "annotations": [{"result": [{"value": region}]}]}
+    assert read(write(tmp_path / "c.json", task)) == [(READ[0], ["B-PER", "O", "O", "O", "O"])]
+
+
+def test_spans_of_words_follow_the_same_rules(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", {"tokenized_text": ["a", "b"], "ner": [[0, 0, ["X", "Y"]], [1, 1, 1]]})
+    (sentence,) = read_file(path, Choice(label_names=("O", "Z")))
+    assert sentence.tags == ["B-X", "B-Z"]
+    assert [repair.kind for repair in sentence.repairs] == ["spans of several types, read as of the first"]
+    with pytest.raises(UserError, match=r"spans of several types"):
+        read(path, on_bad_spans="error")
+
+
+def test_a_document_of_label_studio_is_that_of_its_tasks(tmp_path: Path) -> None:
+    tasks = [{"data": {"text": TEXT, "doc_id": doc}, "annotations": [{"result": []}]} for doc in (7, 7, 8)]
+    assert [sentence.document for sentence in read_file(write(tmp_path / "a.json", *tasks))] == [0, 0, 1]

@@ -101,6 +101,14 @@ def test_a_document_without_entities_does_not_list_their_layer() -> None:
     refused(bare, 1, "no layer of spans holds entities", "none")
 
 
+def test_a_document_of_another_layer_alone_is_told() -> None:
+    like = find(f"{HEAD}{ENTITIES}\n\n{ADA}")
+    (text,) = read(f"{HEAD}{CUSTOM}\n\n#Text=Ada\n1-1\t0-3\tAda\tX\t\n", like=like)
+    (repair,) = text.repairs
+    assert repair.kind == "documents without NamedEntity.value, read as without entities"
+    assert repair.example == "Span.value"
+
+
 def test_stacked_annotations() -> None:
     content = f"{HEAD}{CUSTOM}\n\n#Text=Ada Byron\n" + rows(
         "1-1\t0-3\tAda\tPER[1]|FIRST[2]", "1-2\t4-9\tByron\tPER[1]|LAST"
