@@ -39,7 +39,8 @@ class RepairCounts:
     def add(self, read: Sentence | AnnotatedText, file: int) -> None:
         """Count those of one sentence or text, which is of the file at this position."""
         for repair in read.repairs:
-            first = RepairsOfAKind(repair.kind, printable(repair.example), file, read.line)
+            line = read.line if repair.line is None else repair.line
+            first = RepairsOfAKind(repair.kind, printable(repair.example), file, line)
             self._kinds.setdefault(repair.kind, first).count += 1
 
     def as_json(self) -> list[dict[str, Any]]:

@@ -96,7 +96,8 @@ def run_folds(
     for fold, file in enumerate(files, 1):
         run = folder / fold_name(fold)
         if not file.exists():
-            logger.info(f"fold {fold} of {folds}")
+            kept = "" if keep_runs else ", whose folder is removed once it has predicted"
+            logger.info(f"fold {fold} of {folds}{kept}")
             overrides = [*arguments.overrides, *fold_settings(folds, fold)]
             again = (run / CONFIG_FILE).exists()
             one = argparse.Namespace(

@@ -36,6 +36,8 @@ class Repair:
     """What was wrong, as a plural noun that can be counted: ``spans that begin or end inside a word``."""
     example: str
     """The thing itself and what it was read as, short enough for a message."""
+    line: int | None = None
+    """Where it stands, if that is not where its sentence begins."""
 
 
 @dataclass(frozen=True, slots=True)

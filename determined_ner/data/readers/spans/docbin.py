@@ -79,7 +79,7 @@ def _texts(docs: list[Any], name: str, path: Path) -> Iterator[AnnotatedText]:
     annotated = [i for i in range(1, len(docs) + 1) if i not in set(left_out)]
     if docs and not annotated:
         raise UserError(path, f"no entities are annotated in its {len(docs):,} texts", "annotate them first")
-    repairs = [Repair("texts without annotated entities, left out", shown(docs[i - 1].text)) for i in left_out]
+    repairs = [Repair("texts without annotated entities, left out", shown(docs[i - 1].text), i) for i in left_out]
     for number in annotated:
         doc = docs[number - 1]
         found = doc.ents if name == _ENTITIES else doc.spans.get(name, ())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def read_rows(rows: Iterable[Row], form: Form, choice: Choice, path: Path) -> It
     for row in rows:
         read = _read_row(row, form, choice, path)
         if isinstance(read, Repair):
-            left_out.append(read)
+            left_out.append(replace(read, line=row[0]))
             continue
         if last is not None:
             yield last
@@ -129,8 +129,7 @@ def read_rows(rows: Iterable[Row], form: Form, choice: Choice, path: Path) -> It
 def _with_repairs(annotated: AnnotatedText, repairs: Sequence[Repair]) -> AnnotatedText:
     if not repairs:
         return annotated
-    whole = (*annotated.repairs, *repairs)
-    return AnnotatedText(annotated.text, annotated.spans, annotated.line, annotated.document, whole, annotated.words)
+    return replace(annotated, repairs=(*annotated.repairs, *repairs))
 
 
 def _read_row(row: Row, form: Form, choice: Choice, path: Path) -> AnnotatedText | Repair:
@@ -149,6 +148,8 @@ def _read_row(row: Row, form: Form, choice: Choice, path: Path) -> AnnotatedText
         return Repair("texts that were not accepted, left out", f"answer {shown(cells['answer'])}: {shown(text)}")
     if form.spans not in cells and not (form.name in _WITHOUT_EMPTY_LISTS and _TOOLS[form.name](cells)):
         raise _of_another_form(where, cells, form, form.spans)
+    if cells.get(form.spans, []) is None:
+        return Repair("texts whose spans are null, left out", shown(text))
     items = _as_list(cells.get(form.spans))
     if items is None:
         raise UserError(where, f"{shown(cells[form.spans])} of {form.spans!r} is no list of spans", "write [] for none")

@@ -165,7 +165,8 @@ def test_what_was_not_accepted_is_left_out_and_counted(tmp_path: Path) -> None:
     row = dict(FORMS["Prodigy"][1])
     path = write(tmp_path / "a.jsonl", row, {**row, "answer": "reject"}, {**row, "answer": "ignore"})
     (sentence,) = read_file(path)
-    assert [repair.kind for repair in sentence.repairs] == ["texts that were not accepted, left out"] * 2
+    kind = "texts that were not accepted, left out"
+    assert [(repair.kind, repair.line) for repair in sentence.repairs] == [(kind, 2), (kind, 3)]
     with pytest.raises(UserError, match="no text is left"):
         read(write(tmp_path / "b.jsonl", {**row, "answer": "reject"}))
 
@@ -367,3 +368,10 @@ def test_spans_of_words_follow_the_same_rules(tmp_path: Path) -> None:
 def test_a_document_of_label_studio_is_that_of_its_tasks(tmp_path: Path) -> None:
     tasks = [{"data": {"text": TEXT, "doc_id": doc}, "annotations": [{"result": []}]} for doc in (7, 7, 8)]
     assert [sentence.document for sentence in read_file(write(tmp_path / "a.json", *tasks))] == [0, 0, 1]
+
+
+def test_null_is_no_annotation(tmp_path: Path) -> None:
+    row = FORMS["doccano, lists"][1]
+    (sentence,) = read_file(write(tmp_path / "a.jsonl", {**row, "label": None}, row))
+    (repair,) = sentence.repairs
+    assert (repair.kind, repair.line, sentence.line) == ("texts whose spans are null, left out", 1, 2)
