@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import pickle
@@ -27,7 +28,7 @@ OTHERS: list[Any] = [None, True, False, [], [1, 2], [None], ["a", "a"], {}, {"a"
 
 def odd_value(rng: Random) -> Any:
     """Of any type that JSON has."""
-    return rng.choice(rng.choice([NUMBERS, TEXTS, OTHERS]))
+    return copy.deepcopy(rng.choice(rng.choice([NUMBERS, TEXTS, OTHERS])))  # one may be put into another
 
 
 class _Exploding:
