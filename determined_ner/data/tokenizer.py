@@ -166,10 +166,12 @@ def _is_slow(source: Pretrained) -> bool:
     from transformers.models.auto.tokenization_auto import get_tokenizer_config, tokenizer_class_from_name
 
     try:
-        name = get_tokenizer_config(source.location(), **source.options()).get("tokenizer_class") or ""
+        name = get_tokenizer_config(source.location(), **source.options()).get("tokenizer_class")
     except Exception:  # whatever ails it has been told
         return False
-    kinds = [tokenizer_class_from_name(kind) for kind in (name, f"{name.removesuffix('Fast')}Fast")] if name else []
+    if not isinstance(name, str):
+        return False
+    kinds = [tokenizer_class_from_name(kind) for kind in (name, f"{name.removesuffix('Fast')}Fast")]
     found = [kind for kind in kinds if isinstance(kind, type)]
     return bool(found) and not any(issubclass(kind, PreTrainedTokenizerFast) for kind in found)
 

@@ -108,6 +108,14 @@ def test_a_slow_tokenizer_that_wants_a_package_is_refused_as_slow(tmp_path):
     assert "fugashi" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", [3, ["BertTokenizer"], {}])
+def test_a_class_of_tokenizers_that_is_no_name_is_refused_in_words(tmp_path, kind):
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": kind}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(UserError, match="no tokenizer can be loaded"):
+        load_tokenizer(Pretrained(str(tmp_path)))
+
+
 def test_a_tokenizer_that_does_not_tell_words_apart_is_refused(tmp_path, monkeypatch):
     """A stand-in that is deaf to add_prefix_space, and takes a blank away: probed as loaded, and again."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
