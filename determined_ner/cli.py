@@ -160,6 +160,7 @@ def _add_audit_arguments(parser: argparse.ArgumentParser) -> None:
     add("--resume", action="store_true", help="go on with an audit that was stopped; folds that are done stay")
     add("--to", choices=OUTPUT_FORMATS, help="also write the sentences in doubt for this tool, most doubtful first")
     add("--tasks", type=local_path, metavar="FILE", help="where --to writes them")
+    add("--overwrite", action="store_true", help="replace --tasks that exist")
 
 
 def _add_trust_argument(parser: argparse.ArgumentParser) -> None:

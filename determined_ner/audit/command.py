@@ -20,6 +20,7 @@ from determined_ner.audit.page import render_page
 from determined_ner.audit.ranking import Doubt, rank
 from determined_ner.check.command import check
 from determined_ner.check.table import duration
+from determined_ner.data.readers.open import find_files
 from determined_ner.data.writers.labelled import LabelledText, join_words, place_entities
 from determined_ner.data.writers.open import check_target, open_output
 from determined_ner.errors import UserError, write_errors_explained
@@ -39,6 +40,7 @@ from determined_ner.report.out_of_fold import OutOfFold
 from determined_ner.settings.experiment import read_config
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
+from determined_ner.settings.urls import is_remote
 from determined_ner.tags.schemes import iob2_entities
 
 logger = logging.getLogger("determined_ner")
@@ -64,7 +66,7 @@ def run(arguments: argparse.Namespace, trial_class: Any) -> None:
     if (arguments.to is None) != (arguments.tasks is None):
         raise UserError("--to", "tasks for a tool take a format and a place", "give both --to FORMAT and --tasks FILE")
     if arguments.to is not None:
-        check_target(arguments.tasks, arguments.to, arguments.resume)
+        _check_tasks(arguments)
     arguments.config_file, arguments.overrides = _settings(arguments.data, arguments.overrides, folds)
     record = record_of(arguments, folds)
     output: Path = arguments.output_dir or Path("runs") / f"{Path(arguments.data).stem.replace('*', '')}-audit"
@@ -81,6 +83,21 @@ def run(arguments: argparse.Namespace, trial_class: Any) -> None:
     logger.info(f"{len(doubts):,} doubtful labels: {', '.join(f'{kind} {n:,}' for kind, n in kinds.most_common())}")
     logger.info(f"list     {folder / LIST}")
     logger.info(f"page     {folder / PAGE}")
+
+
+def _check_tasks(arguments: argparse.Namespace) -> None:
+    """
+    Raises:
+        UserError: the tasks would take the place of what is audited, or of a file that may not be replaced.
+    """
+    tasks: Path = arguments.tasks
+    if (
+        tasks.exists()
+        and not is_remote(arguments.data)
+        and any(tasks.samefile(path) for path in find_files(arguments.data))
+    ):
+        raise UserError("--tasks", f"{tasks} is what is audited", "name another file")
+    check_target(tasks, arguments.to, arguments.overwrite)
 
 
 def _settings(data: str, overrides: list[str], folds: int) -> tuple[Path | None, list[str]]:
@@ -141,7 +158,7 @@ def _lines(text: OutOfFold, doubts: Sequence[Doubt]) -> Iterator[str]:
 def _write_tasks(text: OutOfFold, doubts: Sequence[Doubt], arguments: argparse.Namespace) -> None:
     """The sentences with doubtful labels, as they are labelled, in the order of the most doubtful label of each."""
     tags = [text.labels[tag] for tag in text.given.tolist()]
-    with open_output(arguments.tasks, arguments.to, arguments.resume) as output:
+    with open_output(arguments.tasks, arguments.to, arguments.overwrite) as output:
         for sentence in dict.fromkeys(doubt.sentence for doubt in doubts):
             given = tags[text.sentences[sentence] : text.sentences[sentence + 1]]
             joined, offsets = join_words(text.words[sentence])

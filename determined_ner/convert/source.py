@@ -11,8 +11,7 @@ from determined_ner.data.readers.messages import empty_file_error
 from determined_ner.data.readers.open import read_annotated
 from determined_ner.data.readers.sentences import Repair
 from determined_ner.data.repairs import RepairCounts, RepairsOfAKind
-from determined_ner.data.source import choice_of
-from determined_ner.data.sources import find_labelled
+from determined_ner.data.sources import find_labelled, first_file_choice
 from determined_ner.data.text_store import store_text
 from determined_ner.data.words import word_offsets
 from determined_ner.data.writers.labelled import LabelledSpan, LabelledText, join_words, place_entities
@@ -20,8 +19,6 @@ from determined_ner.data.writers.open import WORDS
 from determined_ner.errors import UserError
 from determined_ner.settings.data import DataSettings
 from determined_ner.tags.schemes import Scheme, bad_tags, iob2_entities, to_iob2
-
-_EMPTY = "spans without a character, left out"
 
 
 class LabelledFiles:
@@ -61,7 +58,7 @@ class LabelledFiles:
 
     def _of_spans(self) -> Iterator[LabelledText]:
         """The texts of files that mark spans, unchanged."""
-        choice = choice_of(self._settings, "ner")
+        choice = first_file_choice(self._settings, "ner")
         repairs = RepairCounts()
         for file, path in enumerate(self._source.files):
             annotated = None

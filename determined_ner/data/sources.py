@@ -73,7 +73,7 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
     }
     held_out = HeldOut.of(settings)
     patterns = {"train": settings.train_file, "validation": settings.validation_file, "test": settings.test_file}
-    choice = _reading(settings, task)
+    choice = first_file_choice(settings, task)
     files_of = functools.cache(lambda pattern: Files(find_documents(pattern), choice))
     for split, limit in limits.items():
         pattern = patterns[split] or (settings.train_file if split == "validation" else None)
@@ -145,7 +145,7 @@ def find_labelled(settings: DataSettings, task: str, data: str | None) -> tuple[
     return next(source for source in find_sources(settings, task) if source.split == "validation"), settings
 
 
-def _reading(settings: DataSettings, task: str) -> Choice:
+def first_file_choice(settings: DataSettings, task: str) -> Choice:
     """What the readers are asked for in every file: the columns named, else those of the first training file.
 
     One file alone may not tell its columns: where the entity column is all O, the chunk column looks like the tags.

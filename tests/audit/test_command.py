@@ -165,6 +165,20 @@ def test_what_cannot_be_audited_is_refused_with_one_message(audit, tmp_path, cap
     assert not (tmp_path / "out").exists()
 
 
+def test_tasks_take_the_place_of_nothing_unasked(audit, data, tmp_path, capsys):
+    there = tmp_path / "there.jsonl"
+    there.write_text("mine")
+    before = data.read_bytes()
+    for tasks, more, message in (
+        (there, ["--resume"], "there.jsonl: exists"),
+        (data, ["--overwrite"], "is what is audited"),
+    ):
+        assert audit(tmp_path / "out", "--to", "doccano", "--tasks", str(tasks), *more) == 2
+        said = capsys.readouterr().err
+        assert said.count("error: ") == 1 and message in said
+    assert there.read_text() == "mine" and data.read_bytes() == before and not (tmp_path / "out").exists()
+
+
 def test_a_missing_file_is_named(audit, tmp_path, capsys):
     assert audit(tmp_path / "out", of=tmp_path / "none.conll") == 2
     said = capsys.readouterr().err

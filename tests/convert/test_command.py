@@ -280,3 +280,12 @@ def test_an_output_that_was_killed_is_whole_or_not_there(columns, tmp_path, monk
             assert found in (whole, {}) if not earlier else found == whole
         assert action() == 0 and content(output.parent) == whole
     assert died > 20
+
+
+def test_files_are_read_as_the_first_of_them_is(convert, tmp_path):
+    """As a training reads them: under the same key, though another has spans, too, or it has none."""
+    text, spans = "Ada saw Oslo", [[0, 3, "PER"]]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": text, "mentions": spans}))
+    (tmp_path / "b.jsonl").write_text(json.dumps({"text": text, "mentions": [], "guesses": [[8, 12, "LOC"]]}))
+    assert convert(tmp_path / "?.jsonl", tmp_path / "out", "--to", "doccano")[0] == 0
+    assert [row["label"] for row in rows(tmp_path / "out")] == [spans, []]
