@@ -48,7 +48,7 @@ class _Detection:
         self.separator = "\t" if 2 * sum("\t" in text for _, text in data) >= len(data) else " "
         self.first = data[0][0]
         self.example = split_cells(data[0][1], self.separator)
-        """Number and cells of the row that sets the number of columns."""
+        """Cells of the row that sets the number of columns."""
         self.where = f"{path}:{self.first}"
         known = Rows(self.separator, len(self.example), self.first, hashes=data[0][1].startswith("#"))
         chosen = choice.text_column is not None and choice.label_column is not None

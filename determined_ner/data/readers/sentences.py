@@ -76,7 +76,7 @@ class Layout:
     """
 
     format: str
-    """conll, csv, tsv, jsonl, json or parquet."""
+    """What kind of file it is, as the data check says it: conll, jsonl, doccano …"""
     text_column: str
     tag_column: str | None
     """None: the file has no tags."""

@@ -12,6 +12,7 @@ from determined_ner.data.writers.writer import Writer
 
 _CONFIG = "annotation.conf"
 _NAME = re.compile(r"\d{8}\.(?:txt|ann)|annotation\.conf")
+_LINE_ENDS = re.compile(r"\n+")
 _BREAKS = str.maketrans("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029", " " * 11)
 
 
@@ -70,7 +71,7 @@ def _as_name(type_: str) -> str:
 
 
 def _fragments(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    """A span in parts between which there is a line end: brat shows and writes no other over lines."""
-    ends = [at for at in range(start + 1, end - 1) if text[at] == "\n" and "\n" not in (text[at - 1], text[at + 1])]
-    borders = [start, *itertools.chain.from_iterable((at, at + 1) for at in ends), end]
+    """A span in parts between which there are line ends: brat shows and writes no other over lines."""
+    ends = [run.span() for run in _LINE_ENDS.finditer(text, start, end) if start < run.start() and run.end() < end]
+    borders = [start, *itertools.chain.from_iterable(ends), end]
     return list(zip(borders[::2], borders[1::2], strict=True))

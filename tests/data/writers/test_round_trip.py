@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from determined_ner.data.readers.open import read_annotated, read_file
 from determined_ner.data.readers.sentences import Choice
 from determined_ner.data.words import word_offsets
+from determined_ner.data.writers.brat import _fragments
 from determined_ner.data.writers.labelled import LabelledSpan, LabelledText, join_words
 from determined_ner.data.writers.open import WORDS, open_output
 from determined_ner.data.writers.writer import Writer
@@ -167,3 +168,11 @@ def test_scores_are_written_where_a_tool_has_a_place_for_them(tmp_path):
 def test_no_text_at_all_is_a_file_that_can_be_read(tmp_path, format_):
     write(tmp_path / "out", format_, [])
     assert read_spans(tmp_path / "out", format_) == [] if format_ not in WORDS else not (tmp_path / "out").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [("a b", [(0, 3)]), ("a\nb", [(0, 1), (2, 3)]), ("a\n\nb", [(0, 1), (3, 4)]), ("\na\n", [(0, 3)])],
+)
+def test_a_span_over_lines_is_written_for_brat_in_a_part_for_each(text: str, parts: list[tuple[int, int]]) -> None:
+    assert _fragments(text, 0, len(text)) == parts
