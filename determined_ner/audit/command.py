@@ -21,7 +21,7 @@ from determined_ner.audit.ranking import Doubt, rank
 from determined_ner.check.command import check
 from determined_ner.check.table import duration
 from determined_ner.data.readers.open import find_files
-from determined_ner.data.writers.labelled import LabelledText, join_words, place_entities
+from determined_ner.data.writers.labelled import LabelledText
 from determined_ner.data.writers.open import check_target, open_output
 from determined_ner.errors import UserError, write_errors_explained
 from determined_ner.files.atomic import write_text
@@ -41,7 +41,6 @@ from determined_ner.settings.experiment import read_config
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
 from determined_ner.settings.urls import is_remote
-from determined_ner.tags.schemes import iob2_entities
 
 logger = logging.getLogger("determined_ner")
 
@@ -161,9 +160,7 @@ def _write_tasks(text: OutOfFold, doubts: Sequence[Doubt], arguments: argparse.N
     with open_output(arguments.tasks, arguments.to, arguments.overwrite) as output:
         for sentence in dict.fromkeys(doubt.sentence for doubt in doubts):
             given = tags[text.sentences[sentence] : text.sentences[sentence + 1]]
-            joined, offsets = join_words(text.words[sentence])
-            entities = [(tag, i, i + 1) for i, tag in enumerate(given)] if text.plain else iob2_entities(given)
-            output.write(LabelledText(joined, offsets, place_entities(entities, offsets), given))
+            output.write(LabelledText.of_words(text.words[sentence], given, text.plain))
     for remark in output.writer.remarks():
         logger.info(printable(remark))
     logger.info(f"tasks    {arguments.tasks}")

@@ -14,11 +14,11 @@ from determined_ner.data.repairs import RepairCounts, RepairsOfAKind
 from determined_ner.data.sources import find_labelled, first_file_choice
 from determined_ner.data.text_store import store_text
 from determined_ner.data.words import word_offsets
-from determined_ner.data.writers.labelled import LabelledSpan, LabelledText, join_words, place_entities
+from determined_ner.data.writers.labelled import LabelledSpan, LabelledText
 from determined_ner.data.writers.open import WORDS
 from determined_ner.errors import UserError
 from determined_ner.settings.data import DataSettings
-from determined_ner.tags.schemes import Scheme, bad_tags, iob2_entities, to_iob2
+from determined_ner.tags.schemes import Scheme, bad_tags, to_iob2
 
 
 class LabelledFiles:
@@ -99,11 +99,7 @@ class LabelledFiles:
                 if bad and not repaired:
                     first_bad = self._first_bad(words, spelled, scheme, file, line)
                 repaired += bad
-                joined, offsets = join_words(words)
-                plain = scheme is Scheme.PLAIN
-                entities = [(tag, i, i + 1) for i, tag in enumerate(tags)] if plain else iob2_entities(tags)
-                spans = place_entities(entities, offsets)
-                yield LabelledText(joined, offsets, spans, tags, document if marked else None)
+                yield LabelledText.of_words(words, tags, scheme is Scheme.PLAIN, document if marked else None)
         if repaired:
             self._remarks.append(
                 f"tags that {scheme.value} does not allow, read as seqeval does: {repaired:,}, {first_bad}"
@@ -118,11 +114,7 @@ class LabelledFiles:
         at = bad_tags(tags, scheme)[0]
         bad = BadTag(file, line, at + 1, words[at], tags[at], tags[at - 1] if at else None)
         if self._settings.on_bad_tags == "error":
-            raise UserError(
-                bad.place(self._source),
-                f"{bad}, is not allowed in {scheme.value}",
-                "correct it, or drop data.on_bad_tags",
-            )
+            raise bad.refused(self._source, scheme, "correct it, or drop data.on_bad_tags")
         return f"the first at {bad.describe(self._source)}"
 
     def _add_repairs(self, repairs: list[RepairsOfAKind]) -> None:

@@ -108,6 +108,10 @@ class BadTag:
         """The tag with its place and what stands before it."""
         return f"{self.place(source)}: {self}"
 
+    def refused(self, source: Source, scheme: Scheme, remedy: str) -> UserError:
+        """The error to raise where it may not be repaired."""
+        return UserError(self.place(source), f"{self}, is not allowed in {scheme.value}", remedy)
+
     def __str__(self) -> str:
         before = "nothing" if self.before is None else repr(self.before)
         return f"tag {self.tag!r} of word {self.word} ({self.text!r}) of the sentence that begins here, after {before}"
@@ -160,11 +164,7 @@ class _Encoder:
         for i in bad_tags(tags, scheme):
             bad = BadTag(file, line, i + 1, words[i], given[i], given[i - 1] if i else None)
             if self._settings.on_bad_tags == "error":
-                raise UserError(
-                    bad.place(self._source),
-                    f"{bad}, is not allowed in {scheme.value}",
-                    "correct it, or set data.on_bad_tags: repair",
-                )
+                raise bad.refused(self._source, scheme, "correct it, or set data.on_bad_tags: repair")
             if len(self.bad_tags) < BAD_TAGS_SHOWN:
                 self.bad_tags.append(bad)
 

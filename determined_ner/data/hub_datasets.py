@@ -66,9 +66,8 @@ def dataset_sources(settings: DataSettings, task: str) -> Iterator[Source]:
             logging.getLogger("determined_ner").warning(f"{rows.where}: left out, there is nothing to score: {reason}")
             continue
         layout = rows.choose(choice)
-        choice = replace(
-            choice, text_column=layout.text_column, label_column=layout.tag_column
-        )  # of train, for all splits
+        # Those of train, for all splits.
+        choice = replace(choice, text_column=layout.text_column, label_column=layout.tag_column)
         held = held_out if split != "test" else None
         how = [layout.text_column, layout.tag_column, layout.document_column]
         if choice.sentence_column:
@@ -118,24 +117,26 @@ class _DatasetRows:
         column = layout.tag_column
         if column is None:
             return f"no column {choice.label_column!r} among {', '.join(self.dataset.column_names)}"
-        tags = self.dataset.select(range(min(SAMPLE_ROWS, len(self.dataset))))[column]
+        tags = self._sample()[column]
         if all(row is None if layout.by_spans else _hidden(row) for row in tags):
             return f"column {column!r} has null, -1 or no labels at all"
         return None
 
     def sentences(self, choice: Choice) -> Iterator[Sentence]:
         """Read the rows from the beginning."""
-        layout = self.choose(choice)
+        where, names = Path(self.where), list(self.dataset.column_names)
         if (form := self._form(choice)) is not None:
-            where = Path(self.where)
             return to_sentences(read_rows(enumerate(self.dataset, 1), form, choice, where), choice, where)
-        table = Table("dataset", list(self.dataset.column_names), self._rows(layout), tag_names=self.names)
-        return read_table(table, choice, Path(self.where))[1]
+        rows = self._rows(choose_columns(names, choice, where))
+        return read_table(Table("dataset", names, rows, tag_names=self.names), choice, where)[1]
 
     def _form(self, choice: Choice) -> Form | None:
         """The form of its spans of characters, if it has any."""
-        sample = list(enumerate(self.dataset.select(range(min(SAMPLE_ROWS, len(self.dataset)))), 1))
-        return find_form(sample, choice, Path(self.where))
+        return find_form(list(enumerate(self._sample(), 1)), choice, Path(self.where))
+
+    def _sample(self) -> Any:
+        """The rows that detection looks at."""
+        return self.dataset.select(range(min(SAMPLE_ROWS, len(self.dataset))))
 
     def _rows(self, layout: Layout) -> Iterator[Row]:
         """Rows except those with neither words nor tags, which one warning counts: a user cannot edit a data set."""

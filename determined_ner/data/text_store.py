@@ -73,16 +73,19 @@ class StoredText:
             return bool(last[-1].as_py() > 0)  # they ascend
 
     @functools.cached_property
+    def _found(self) -> dict[str, Any]:
+        return _read_found(self.directory)
+
+    @functools.cached_property
     def tags(self) -> TagInventory:
         """The different tags in it.
 
         Raises:
             UserError: there are more than there may be labels.
         """
-        found = _read_found(self.directory)
-        if "too_many" in found:
-            raise UserError(self.source.title, *_too_many(found["too_many"]))
-        return TagInventory.of_json(found)
+        if "too_many" in self._found:
+            raise UserError(self.source.title, *_too_many(self._found["too_many"]))
+        return TagInventory.of_json(self._found)
 
     def labels(self, task: str = "ner") -> Labels:
         """The labels found in its tags, after those that its data set declares.
@@ -156,17 +159,17 @@ class StoredText:
 
     def better_splitting(self) -> WordSplitting:
         """How raw text has to be cut so that more of these words come out."""
-        splitting: WordSplitting = _read_found(self.directory)["better_splitting"]
+        splitting: WordSplitting = self._found["better_splitting"]
         return splitting
 
     def repairs(self) -> list[RepairsOfAKind]:
         """What was read otherwise than it stands in the files."""
-        return RepairCounts.of_json(_read_found(self.directory)["repairs"])
+        return RepairCounts.of_json(self._found["repairs"])
 
     def parted_words(self) -> dict[str, int]:
         """Of its tagged words how many come out otherwise when raw text is cut, as `splitting.SplittingChoice.parted`;
         those of the first sentences."""
-        parted: dict[str, int] = _read_found(self.directory)["parted_words"]
+        parted: dict[str, int] = self._found["parted_words"]
         return parted
 
 

@@ -22,8 +22,8 @@ from determined_ner.data.readers.lines import BLANK, Line, open_unpacked, peek, 
 from determined_ner.data.readers.messages import shown
 from determined_ner.data.readers.open import find_files, format_of, other_than_columns
 from determined_ner.data.readers.sentences import DOCUMENT_NAMES, TEXT_NAMES, Choice, DocumentCounter, known_name
+from determined_ner.data.readers.spans.rows import ENTITIES_KEY
 from determined_ner.data.writers.labelled import LabelledSpan, LabelledText, join_words
-from determined_ner.data.writers.spans import ENTITIES_KEY
 from determined_ner.errors import UserError
 from determined_ner.tags.schemes import to_iob2
 

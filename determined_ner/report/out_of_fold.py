@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,6 @@ class OutOfFold:
         Args:
             name: of the models.
         """
-        scheme = Scheme.PLAIN if self.plain else Scheme.IOB2
-        with np.errstate(divide="ignore"):
-            logarithms = np.log(self.probabilities)
         best = self.probabilities.argmax(1)
         return TaggedText(
             name=name,
@@ -86,9 +84,17 @@ class OutOfFold:
             place=self.place,
             gold=self.given,
             tags=best,
-            decoded=best_tags(logarithms, self.sentences, allowed_transitions(self.labels, scheme)),
+            decoded=self._decoded,
             confidence=np.take_along_axis(self.probabilities, best[:, None], 1)[:, 0],
         )
+
+    @cached_property
+    def _decoded(self) -> Ints:
+        """(N,) ids of the most probable tags that the scheme allows together."""
+        scheme = Scheme.PLAIN if self.plain else Scheme.IOB2
+        with np.errstate(divide="ignore"):
+            logarithms = np.log(self.probabilities)
+        return best_tags(logarithms, self.sentences, allowed_transitions(self.labels, scheme))
 
     def of_fold(self, fold: int) -> OutOfFold:
         """The sentences of one fold alone."""

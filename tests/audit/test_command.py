@@ -11,6 +11,7 @@ from determined_ner.audit import command
 from determined_ner.local import folds
 from determined_ner.training.setup import Training
 from tests.conftest import make_sentences, write_conll
+from tests.stopped import Killed, stop_after
 
 FOLDS = 2
 
@@ -85,10 +86,7 @@ def test_tasks_are_the_labelled_sentences_most_doubtful_first(audited):
 
 
 def test_the_cost_is_stated_before_the_first_fold(audit, tmp_path, monkeypatch, capsys):
-    def stop(*_, **__):
-        raise Killed
-
-    monkeypatch.setattr(command, "run_folds", stop)
+    stop_after(monkeypatch, command, "run_folds", 0)
     with pytest.raises(Killed):
         audit(tmp_path / "out")
     said = capsys.readouterr().err
@@ -101,27 +99,12 @@ def test_the_folds_runs_are_removed_and_their_predictions_kept(audited):
     ]
 
 
-class Killed(BaseException):
-    """Ends a process as SIGKILL does, as far as it can outlive that: nothing is tidied up by ours."""
-
-
 @pytest.mark.parametrize("where", ["between folds", "inside a fold", "before the list"])
 def test_an_audit_that_was_stopped_goes_on_to_the_same_list(audit, audited, tmp_path, monkeypatch, where):
-    def stop(of, name, after):
-        original, calls = getattr(of, name), []
-
-        def stopped(*arguments, **named):
-            calls.append(1)
-            if len(calls) > after:
-                raise Killed
-            return original(*arguments, **named)
-
-        monkeypatch.setattr(of, name, stopped)
-
     {
-        "between folds": lambda: stop(folds, "run_locally", 1),
-        "inside a fold": lambda: stop(Training, "train_step", 16),
-        "before the list": lambda: stop(command, "rank", 0),
+        "between folds": lambda: stop_after(monkeypatch, folds, "run_locally", 1),
+        "inside a fold": lambda: stop_after(monkeypatch, Training, "train_step", 16),
+        "before the list": lambda: stop_after(monkeypatch, command, "rank", 0),
     }[where]()
     with pytest.raises(Killed):
         audit(tmp_path / "out")

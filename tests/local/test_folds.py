@@ -16,6 +16,7 @@ from determined_ner.report.out_of_fold import read_predictions
 from determined_ner.settings.data import DataSettings
 from determined_ner.tags.schemes import to_iob2
 from tests.conftest import make_sentences, write_config, write_conll
+from tests.stopped import Killed, stop_after
 
 FOLDS = 3
 
@@ -120,32 +121,17 @@ def test_a_fold_ends_as_the_same_run_alone_does(trained, config, tmp_path):
     assert alone.read_bytes() == among.read_bytes()
 
 
-class Killed(BaseException):
-    """Ends a training as SIGKILL does, as far as a process can outlive that: nothing is tidied up by ours."""
-
-
 @pytest.mark.parametrize("where", ["between folds", "inside a fold", "before its predictions"])
 def test_folds_that_were_stopped_go_on_to_the_same_end(trained, config, tmp_path, monkeypatch, where):
     from determined_ner.local import folds
     from determined_ner.training.setup import Training
 
-    def stop(of, name, after):
-        original, calls = getattr(of, name), []
-
-        def stopped(*arguments, **named):
-            calls.append(1)
-            if len(calls) > after:
-                raise Killed
-            return original(*arguments, **named)
-
-        monkeypatch.setattr(of, name, stopped)
-
     if where == "between folds":
-        stop(folds, "run_locally", 1)
+        stop_after(monkeypatch, folds, "run_locally", 1)
     elif where == "inside a fold":
-        stop(Training, "train_step", 9)
+        stop_after(monkeypatch, Training, "train_step", 9)
     else:
-        stop(folds, "write_predictions", 1)
+        stop_after(monkeypatch, folds, "write_predictions", 1)
     with pytest.raises(Killed):
         train(config, tmp_path / "out")
     monkeypatch.undo()

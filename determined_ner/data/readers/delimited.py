@@ -10,11 +10,10 @@ import csv
 import itertools
 import re
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 
 from determined_ner.data.readers.conll import is_tag
-from determined_ner.data.readers.lines import BLANK, MAX_LINE, Line, is_whole, open_unpacked, read_lines
+from determined_ner.data.readers.lines import BLANK, MAX_LINE, Line, is_whole, looked_through
 from determined_ner.data.readers.messages import count_noun, shown
 from determined_ner.data.readers.rows import Row, holds_several
 from determined_ner.data.readers.sentences import TEXT_NAMES, Choice, known_name
@@ -76,8 +75,7 @@ def csv_table(
     if is_whole(head):
         quoting = _quotes(head, separator, format_)
     else:
-        state = path.stat()
-        quoting = _quotes_of_file(path, packing, separator, format_, state.st_mtime_ns, state.st_size)
+        quoting = _quotes_of_file(path, packing, separator, format_)
     records = _csv_records(lines, separator, csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE, path)
     if names is None:
         filled = itertools.dropwhile(lambda record: not record[1], records)
@@ -139,10 +137,7 @@ def _quotes(lines: Iterable[Line], separator: str, format_: str) -> bool:
     return not just_characters
 
 
-@lru_cache(maxsize=8)
-def _quotes_of_file(path: Path, packing: str, separator: str, format_: str, changed: int, size: int) -> bool:
-    with open_unpacked(path, packing) as stream:
-        return _quotes(read_lines(stream, path, packing), separator, format_)
+_quotes_of_file = looked_through(_quotes)
 
 
 def _csv_records(lines: Iterator[Line], separator: str, quoting: int, path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 
 from determined_ner.data.readers.conll import COMMENT, NOT_A_WORD, begins_document, is_blank, is_tag, split_cells
-from determined_ner.data.readers.lines import Line, open_unpacked, read_lines
+from determined_ner.data.readers.lines import Line, looked_through
 from determined_ner.tags.spelling import Spelling, find_spelling
 
 MOST_VALUES = 4096
@@ -229,23 +227,10 @@ def _count_hash_line(text: str, known: Rows, counters: list[Counter[str]]) -> No
             counter[cell.strip()] += 1
 
 
-def gather_from_file(path: Path, packing: str, known: Rows) -> Gathered:
-    """Look at a whole file, unless that was done since it changed.
-
-    Args:
-        packing: the suffix that says how the file is packed.
-
-    Raises:
-        UserError: it is no text somewhere, or damaged.
-    """
-    state = path.stat()
-    return _gather_from_file(path, packing, known, state.st_mtime_ns, state.st_size)
-
-
-@lru_cache(maxsize=8)
-def _gather_from_file(path: Path, packing: str, known: Rows, changed: int, size: int) -> Gathered:
-    with open_unpacked(path, packing) as stream:
-        return gather(read_lines(stream, path, packing), known)
+@looked_through
+def gather_from_file(lines: Iterator[Line], known: Rows) -> Gathered:
+    """Look at a whole file."""
+    return gather(lines, known)
 
 
 def merged(one: Evidence, other: Evidence) -> Evidence:

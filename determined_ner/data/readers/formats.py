@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -168,13 +169,7 @@ def parquet_table(stream: IO[bytes], choice: Choice, path: Path) -> Table:
             damaged.
     """
     pa, pq = import_for("pyarrow", path), import_for("pyarrow.parquet", path)
-
-    def damaged(error: Exception, row: int) -> UserError:
-        text = " ".join(str(error).split())[:200]
-        problem = f"not readable as Parquet ({text}): the file is damaged or cut short"
-        return UserError(f"{path}:{row}", problem, "copy it again")
-
-    errors = (pa.ArrowException, *BROKEN, ArithmeticError, LookupError)  # the last two: dates that Python cannot hold
+    errors, damaged = _errors(pa), partial(_damaged, "Parquet", path)
     try:
         file = pq.ParquetFile(stream)
         names = list(file.schema_arrow.names)
@@ -215,13 +210,7 @@ def arrow_table(stream: IO[bytes], choice: Choice, path: Path) -> Table:
         UserError: as `parquet_table`; a file that is huge inside, while rows are read.
     """
     pa = import_for("pyarrow", path)
-    errors = (pa.ArrowException, *BROKEN, ArithmeticError, LookupError)
-
-    def damaged(error: Exception, row: int) -> UserError:
-        text = " ".join(str(error).split())[:200]
-        problem = f"not readable as Arrow ({text}): the file is damaged or cut short"
-        return UserError(f"{path}:{row}", problem, "copy it again")
-
+    errors, damaged = _errors(pa), partial(_damaged, "Arrow", path)
     try:
         if look_ahead(stream).startswith(b"ARROW1"):
             file = pa.ipc.open_file(stream)
@@ -257,6 +246,17 @@ def arrow_table(stream: IO[bytes], choice: Choice, path: Path) -> Table:
                     yield number, row
 
     return Table("arrow", names, rows(), tag_names=_class_names(metadata.get(b"huggingface", b"")))
+
+
+def _errors(pa: Any) -> tuple[type[Exception], ...]:
+    """What pyarrow raises when it reads a damaged file."""
+    return pa.ArrowException, *BROKEN, ArithmeticError, LookupError  # the last two: dates that Python cannot hold
+
+
+def _damaged(format_: str, path: Path, error: Exception, row: int) -> UserError:
+    text = " ".join(str(error).split())[:200]
+    problem = f"not readable as {format_} ({text}): the file is damaged or cut short"
+    return UserError(f"{path}:{row}", problem, "copy it again")
 
 
 def _used_columns(schema: Any, choice: Choice, path: Path) -> list[str]:

@@ -15,13 +15,16 @@ import itertools
 import lzma
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, TypeAlias, TypeVar
 
 from determined_ner.data.readers.first_bytes import in_utf8, look_ahead, refuse_other_formats
 from determined_ner.data.readers.messages import shown
 from determined_ner.errors import UserError
+
+T = TypeVar("T")
 
 Line: TypeAlias = tuple[int, str]
 """1-based number in the file, text without its line end."""
@@ -172,6 +175,25 @@ def _not_text(path: Path, number: int, raw: bytes, offset: int, at: int) -> User
 def is_whole(head: list[Line]) -> bool:
     """Whether what `peek` gives is all there is of a file."""
     return len(head) < HEAD_LINES and sum(len(text) for _, text in head) < _HEAD_CHARACTERS
+
+
+def looked_through(look: Callable[..., T]) -> Callable[..., T]:
+    """Make what looks at lines look at all of a file, given its path and its packing in their place; unless that was
+    done since the file changed.
+
+    What it is given besides has to be hashable. It raises what `read_lines` does.
+    """
+
+    @lru_cache(maxsize=8)
+    def once(path: Path, packing: str, changed: int, size: int, *more: Hashable) -> T:
+        with open_unpacked(path, packing) as stream:
+            return look(read_lines(stream, path, packing), *more)
+
+    def through(path: Path, packing: str, *more: Hashable) -> T:
+        state = path.stat()
+        return once(path, packing, state.st_mtime_ns, state.st_size, *more)
+
+    return through
 
 
 def peek(lines: Iterator[Line]) -> tuple[list[Line], Iterator[Line]]:

@@ -27,13 +27,13 @@ def one_a_document(paths: Sequence[Path]) -> list[Path]:
     Raises:
         UserError: one of two is not there; a text beside brat documents has no annotations.
     """
-    documents = {path: document_files(path)[0] for path in paths}
-    brat = [path for path in paths if is_brat(path)]
+    documents = [document_files(path)[0] for path in paths]
+    brat = dict.fromkeys(path for path in paths if is_brat(path))
     bare = next((path for path in paths if brat and path.suffix == ".txt" and path not in brat), None)
     if bare is not None:
         raise UserError(
             bare,
-            f"has no brat annotations in {bare.with_suffix('.ann').name}, unlike {brat[0].name}",
+            f"has no brat annotations in {bare.with_suffix('.ann').name}, unlike {next(iter(brat)).name}",
             "leave it out of the pattern, or make an empty .ann file if nothing in it is to be marked",
         )
-    return list(dict.fromkeys(documents.values()))
+    return list(dict.fromkeys(documents))

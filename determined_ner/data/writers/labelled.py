@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from determined_ner.tags.schemes import iob2_entities
+
 
 class LabelledSpan(NamedTuple):
     """An entity by its place in the text."""
@@ -32,6 +34,19 @@ class LabelledText:
     """One for each word: IOB2, or plain (part of speech)."""
     document: int | str | None = None
     """The document that it belongs to, the same for texts in a row; None: nothing is known of it."""
+
+    @classmethod
+    def of_words(
+        cls, words: Sequence[str], tags: Sequence[str], plain: bool, document: int | None = None
+    ) -> LabelledText:
+        """Words joined by spaces, and the entities that their tags spell; of plain tags, every word is one.
+
+        Args:
+            tags: IOB2 or plain.
+        """
+        text, offsets = join_words(words)
+        entities = [(tag, i, i + 1) for i, tag in enumerate(tags)] if plain else iob2_entities(tags)
+        return cls(text, offsets, place_entities(entities, offsets), tags, document)
 
 
 def join_words(words: Iterable[str]) -> tuple[str, list[tuple[int, int]]]:

@@ -6,10 +6,9 @@ import itertools
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
+from determined_ner.data.readers.spans.rows import ENTITIES_KEY
 from determined_ner.data.writers.labelled import LabelledText
 from determined_ner.data.writers.writer import Writer, count_overlaps, json_line, rounded
-
-ENTITIES_KEY = "predicted_entities"
 
 
 class SpansWriter(Writer):

@@ -63,10 +63,10 @@ def _load(stream: IO[bytes], path: Path) -> list[Any]:
     packed = stream.read(most)
     try:
         unpacker = zlib.decompressobj()
-        unpacked = unpacker.decompress(packed, most)
+        unpacker.decompress(packed, most)
         if unpacker.unconsumed_tail:
             raise UserError(path, f"unpacks to over {most:,} bytes: no text does", "write it again in several files")
-        return list(tokens.DocBin().from_bytes(zlib.compress(unpacked, 0)).get_docs(vocab.Vocab()))
+        return list(tokens.DocBin().from_bytes(packed).get_docs(vocab.Vocab()))
     except UserError:
         raise
     except Exception as error:  # spaCy, srsly and NumPy raise a dozen kinds at a damaged file
@@ -75,13 +75,15 @@ def _load(stream: IO[bytes], path: Path) -> list[Any]:
 
 
 def _texts(docs: list[Any], name: str, path: Path) -> Iterator[AnnotatedText]:
-    left_out = [i for i, doc in enumerate(docs, 1) if name == _ENTITIES and not doc.has_annotation("ENT_IOB")]
-    annotated = [i for i in range(1, len(docs) + 1) if i not in set(left_out)]
+    annotated, repairs = [], []
+    for number, doc in enumerate(docs, 1):
+        if name == _ENTITIES and not doc.has_annotation("ENT_IOB"):
+            repairs.append(Repair("texts without annotated entities, left out", shown(doc.text), number))
+        else:
+            annotated.append((number, doc))
     if docs and not annotated:
         raise UserError(path, f"no entities are annotated in its {len(docs):,} texts", "annotate them first")
-    repairs = [Repair("texts without annotated entities, left out", shown(docs[i - 1].text), i) for i in left_out]
-    for number in annotated:
-        doc = docs[number - 1]
+    for number, doc in annotated:
         found = doc.ents if name == _ENTITIES else doc.spans.get(name, ())
         spans = tuple(Span(span.start_char, span.end_char, span.label_) for span in found)
         unknown = sum(token.ent_iob == 0 for token in doc) if name == _ENTITIES else 0

@@ -25,7 +25,7 @@ TEXT_KEYS = ("text", "text_snippet", "full_text", "content", "sentence")
 """Keys that a text goes by, best first."""
 PRINTED_SPANS = "entity_annotations"
 """AutoGluon's key of the spans, which it prints as JSON."""
-PREDICTED = "predicted_entities"
+ENTITIES_KEY = "predicted_entities"
 """The key of what `predict` writes."""
 _SPAN_KEYS = (
     "entities",
@@ -37,7 +37,7 @@ _SPAN_KEYS = (
     "tags",
     "ner_tags",
     PRINTED_SPANS,
-    PREDICTED,
+    ENTITIES_KEY,
 )
 """Keys that are taken for those of spans where no row has any, best first; else they are found by their content."""
 
@@ -46,7 +46,7 @@ _TOOLS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "autogluon": lambda row: "text_snippet" in row,
     "doccano": lambda row: "Comments" in row or "relations" in row or _has_doccano_spans(row),
     "label studio min": lambda row: "annotation_id" in row and "lead_time" in row,
-    "predict": lambda row: PREDICTED in row,
+    "predict": lambda row: ENTITIES_KEY in row,
     "spacy": lambda row: any(isinstance(item, list) for item in _items(row, "entities")),
 }
 """What else the rows of a tool have."""
@@ -207,7 +207,7 @@ def _span_key(
     if like is not None and like.by_spans and like.tag_column in names and like.text_column == text:
         return like.tag_column
     found = [name for name in names if name != text and _are_spans(rows, name)]
-    given = [name for name in found if name != PREDICTED] or found
+    given = [name for name in found if name != ENTITIES_KEY] or found
     if len(given) > 1 and any(len({repr(row.get(name)) for name in given}) > 1 for row in rows):
         problem = f"rows that have spans under several keys, {shown(given)}"
         remedy = f"choose one with {choice.label_option}; keep exports of different tools in files of their own"

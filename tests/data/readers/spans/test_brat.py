@@ -18,6 +18,7 @@ from determined_ner.data.readers.sentences import Choice
 from determined_ner.data.readers.spans.brat import is_brat, read_brat
 from determined_ner.data.readers.spans.text import AnnotatedText
 from determined_ner.errors import UserError
+from tests.data.readers.spans.annotated import assert_refused, entities
 
 TEXT = "Ada Byron met\r\nCharles in Old and New York 😊 in Paris.\r\n"
 Document = Callable[..., Path]
@@ -41,18 +42,8 @@ def read(path: Path, **options: Any) -> AnnotatedText:
     return text
 
 
-def entities(text: AnnotatedText) -> list[tuple[str, str]]:
-    return [(span.type, text.text[span.start : span.end]) for span in text.spans]
-
-
 def refused(path: Path, line: int, *parts: str, **options: Any) -> None:
-    with pytest.raises(UserError) as caught:
-        read(path, **options)
-    message = str(caught.value)
-    assert caught.value.where == f"{path.with_suffix('.ann')}:{line}", message
-    assert caught.value.problem and caught.value.remedy and "\n" not in message, message
-    for part in parts:
-        assert part in message, (part, message)
+    assert_refused(lambda: read(path, **options), f"{path.with_suffix('.ann')}:{line}", *parts)
 
 
 def test_spans_are_read_and_all_else_is_passed_over(document: Document) -> None:

@@ -13,7 +13,7 @@ from determined_ner.data.readers.lines import peek
 from determined_ner.data.readers.sentences import Choice
 from determined_ner.data.readers.spans.pubtator import is_pubtator, read_pubtator
 from determined_ner.data.readers.spans.text import AnnotatedText
-from determined_ner.errors import UserError
+from tests.data.readers.spans.annotated import assert_refused, entities
 
 PATH = Path("a.pubtator")
 GOOD = "1|t|Aspirin and pain\n1|a|Aspirin helps 😊.\n1\t0\t7\tAspirin\tChemical\tD1\n1\t12\t16\tpain\tDisease\tD2|D3\n"
@@ -25,18 +25,8 @@ def read(content: str, **options: Any) -> list[AnnotatedText]:
     return list(read_pubtator(lines, Choice(**options), PATH))
 
 
-def entities(text: AnnotatedText) -> list[tuple[str, str]]:
-    return [(span.type, text.text[span.start : span.end]) for span in text.spans]
-
-
 def refused(content: str, line: int, *parts: str, **options: Any) -> None:
-    with pytest.raises(UserError) as caught:
-        read(content, **options)
-    message = str(caught.value)
-    assert caught.value.where == f"{PATH}:{line}", message
-    assert caught.value.problem and caught.value.remedy and "\n" not in message, message
-    for part in parts:
-        assert part in message, (part, message)
+    assert_refused(lambda: read(content, **options), f"{PATH}:{line}", *parts)
 
 
 def test_documents_are_read_with_their_title(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from determined_ner.data.readers.lines import peek
 from determined_ner.data.readers.sentences import Choice, Layout
 from determined_ner.data.readers.spans.text import AnnotatedText
 from determined_ner.data.readers.spans.webanno import find_layer, is_webanno, read_webanno
-from determined_ner.errors import UserError
+from tests.data.readers.spans.annotated import assert_refused, entities
 
 PATH = Path("a.tsv")
 ENTITIES = "#T_SP=de.tudarmstadt.ukp.dkpro.core.api.ner.type.NamedEntity|identifier|value\n"
@@ -36,18 +36,8 @@ def read(content: str, **options: Any) -> list[AnnotatedText]:
     return list(read_webanno(iter(list(lines)), find(content, **options), PATH))
 
 
-def entities(text: AnnotatedText) -> list[tuple[str, str]]:
-    return [(span.type, text.text[span.start : span.end]) for span in text.spans]
-
-
 def refused(content: str, line: int, *parts: str, **options: Any) -> None:
-    with pytest.raises(UserError) as caught:
-        read(content, **options)
-    message = str(caught.value)
-    assert caught.value.where == f"{PATH}:{line}", message
-    assert caught.value.problem and caught.value.remedy and "\n" not in message, message
-    for part in parts:
-        assert part in message, (part, message)
+    assert_refused(lambda: read(content, **options), f"{PATH}:{line}", *parts)
 
 
 def rows(*lines: str, end: str = "\t\n") -> str:
