@@ -130,6 +130,7 @@ def card_text(folder: Path, trained: Trained, model: Any, files: Sequence[str], 
             "transformers, of the export": transformers.__version__,
         },
         max_seq_length=directory.max_seq_length,
+        calibration=directory.calibration_errors,
     )
 
 

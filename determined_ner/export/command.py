@@ -15,11 +15,11 @@ from typing import Any
 from determined_ner.errors import UserError
 from determined_ner.export.card import write_card
 from determined_ner.export.parity import LEAVE_OUT, Check, Comparison, Tolerances, onnx_logits, torch_logits
-from determined_ner.files.atomic import atomic_directory, write_json
+from determined_ner.files.atomic import atomic_directory, read_json, write_json
 from determined_ner.files.checksums import write_checksums
 from determined_ner.hub import quiet_transformers
 from determined_ner.logs import set_up_logging
-from determined_ner.model.directory import ONNX_FILE, SETTINGS_FILE, ModelDirectory
+from determined_ner.model.directory import CALIBRATION_FILE, ONNX_FILE, SETTINGS_FILE, ModelDirectory
 from determined_ner.model.onnx_export import export_onnx, fuse, quantize_onnx
 from determined_ner.model.onnx_session import require
 from determined_ner.training.trained import REMEDY, Trained, find_trained
@@ -111,12 +111,14 @@ def _check_output(output: Path) -> None:
 
 
 def _write_directory(folder: Path, trained: Trained, model: Any) -> None:
-    """Write a Hugging Face directory: weights, config, tokenizer; and the settings of the training."""
+    """Write a Hugging Face directory: weights, config, tokenizer; the settings of the training; the calibration."""
     with quiet_transformers():
         model.save_pretrained(folder)
         trained.directory.tokenizer.tokenizer.save_pretrained(folder)
     if trained.directory.described is not None:
         write_json(folder / SETTINGS_FILE, trained.directory.described)
+    if (kept := read_json(trained.directory.path / CALIBRATION_FILE, "the model directory")) is not None:
+        write_json(folder / CALIBRATION_FILE, kept)
 
 
 def _write_onnx(graph: Path, trained: Trained, model: Any) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 from determined_ner.errors import write_errors_explained
 from determined_ner.files.atomic import replacing_directory, write_json
 from determined_ner.files.checksums import write_checksums
+from determined_ner.finish.calibration import calibrate
 from determined_ner.hub import quiet_transformers
+from determined_ner.model.directory import CALIBRATION_FILE
 from determined_ner.model.weights import load_weights
 from determined_ner.report.curves import plot_curves
 from determined_ner.training.run_folder import SUMMARY_FILE, RunFolder
@@ -42,21 +44,23 @@ def finish(folder: RunFolder, training: Training, seconds: float) -> None:
         )
     checkpoint = folder.checkpoint(chosen)
     load_weights(training.model, checkpoint)
+    calibrated = calibrate(training)
     remedy = "make room or rights, then go on with --resume"
     with write_errors_explained(folder.model, remedy), replacing_directory(folder.model) as partial:
         with quiet_transformers():
             training.model.save_pretrained(partial)
         training.write_description(partial)
+        write_json(partial / CALIBRATION_FILE, calibrated.as_json())
         write_checksums(partial)
 
-    test = training.score("test") if "test" in training.corpus.splits else None
     validations = [report for report in reports if report["kind"] == "validation"]
     described = training.describe()
     summary = {
         "metric": loop.metric,
         "best": best,
         "last": validations[-1] if validations else None,
-        "test": test,
+        "test": calibrated.test,
+        "calibration": calibrated.as_json(),
         "samples_per_second": _samples_per_second(reports),
         "seconds": round(seconds, 2),
         "model": "model",

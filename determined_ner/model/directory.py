@@ -22,6 +22,8 @@ from determined_ner.model.onnx_session import open_session, read_labels
 from determined_ner.model.probe import check_behaviour
 from determined_ner.model.settings_file import check_described
 from determined_ner.model.weights import check_finite, check_model_files, load_token_classifier, load_weights
+from determined_ner.tags.calibration import Calibration, read_errors
+from determined_ner.tags.entities import TagTable
 from determined_ner.tags.labels import Labels, label_scheme
 from determined_ner.tags.schemes import Scheme
 from determined_ner.tags.spelling import STANDARD, Spelling
@@ -29,6 +31,8 @@ from determined_ner.tags.spelling import STANDARD, Spelling
 Backend = Literal["torch", "onnx"]
 SETTINGS_FILE = "ner_settings.json"
 """In every checkpoint and model directory of a training: settings, labels and tag scheme."""
+CALIBRATION_FILE = "calibration.json"
+"""In the model directory of a run that has ended, and in its exports."""
 ONNX_FILE = "model.onnx"
 """In an export with ``--onnx``."""
 REMEDY = "give the directory of a token classifier: runs/NAME/model, or an export of it"
@@ -50,6 +54,8 @@ class ModelDirectory:
         whole_documents: whether a window saw the neighbours of a sentence in training.
         word_splitting: how raw text is cut into words like those of training; by the rules where nothing says it.
         described: what the training wrote beside the weights, ``ner_settings.json``; None: another trainer made it.
+        calibration: what makes scores of probabilities, ``calibration.json``; without it, they are the probabilities.
+        calibration_errors: by split, what was measured when it was fitted; see `tags.calibration.read_errors`.
     """
 
     def __init__(self, path: Path, remedy: str = REMEDY, trust_remote_code: bool = False) -> None:
@@ -81,6 +87,7 @@ class ModelDirectory:
             self._take_from_model()
         else:
             self._take_from_settings(self.described)
+        self.calibration, self.calibration_errors = self._read_calibration()
 
     @property
     def is_checkpoint(self) -> bool:
@@ -211,6 +218,23 @@ class ModelDirectory:
         if labels != self.labels:
             raise self._of_two_models(self.path / SETTINGS_FILE, labels, "copy a whole model directory")
         self.label_scheme = Scheme.PLAIN if self.scheme is Scheme.PLAIN else Scheme.IOB2
+
+    def _read_calibration(self) -> tuple[Calibration, dict[str, dict[str, float]]]:
+        kept = self._read_json(CALIBRATION_FILE)
+        if kept is None:
+            return Calibration(), {}
+        try:
+            calibration, errors = Calibration.of_json(kept), read_errors(kept)
+        except ValueError as error:
+            raise self._unreadable(CALIBRATION_FILE, error) from None
+        types = self.labels if self.label_scheme is Scheme.PLAIN else TagTable(self.labels, plain=False).types
+        if foreign := sorted(set(calibration.of_type) - set(types)):
+            raise UserError(
+                self.path / CALIBRATION_FILE,
+                f"has scores of {foreign[0]!r}, which is no type of config.json: the files are of two models",
+                "copy a whole model directory, or remove this file: scores are then the model's own probabilities",
+            )
+        return calibration, errors
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the directory; None: there is none."""

@@ -140,8 +140,8 @@ def _labelled(
         document: None: the input does not say which one it belongs to.
     """
     spans = [
-        LabelledSpan(words[first][0], words[end - 1][1], entity_type, tagged.score(index, first, end))
-        for entity_type, first, end in tagged.spans[index]
+        LabelledSpan(words[first][0], words[end - 1][1], entity_type, score)
+        for (entity_type, first, end), score in zip(tagged.spans[index], tagged.entity_scores[index], strict=True)
     ]
     return LabelledText(text, words, spans, to_iob2(tagged.tags[index], tagged.scheme)[0], document)
 

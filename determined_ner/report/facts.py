@@ -22,6 +22,7 @@ from determined_ner.report.mistakes import (
 from determined_ner.report.statistics import Interval, Reliability
 from determined_ner.report.tagged_text import Ints, TaggedText
 from determined_ner.tags.entities import Spans, entity_spans
+from determined_ner.tags.fitting import same_spans
 from determined_ner.tags.schemes import Scheme
 from determined_ner.tags.scores import EntityCounts, count_entities, evaluate
 
@@ -73,6 +74,18 @@ class LengthRow:
 
 
 @dataclass(frozen=True)
+class ScoreCalibration:
+    """How often entities are right beside what their scores say, in bins of equal mass."""
+
+    before: Reliability
+    """Of the model's own probabilities."""
+    after: Reliability
+    """Of the scores that a tagger gives."""
+    by_chance: float
+    """The mean error of outcomes drawn from the scores: what scores that are right would show."""
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything that the report says about one model."""
 
@@ -106,6 +119,8 @@ class Facts:
     """Of all words."""
     calibration_entities: Reliability | None
     """Of the words that the model tags as part of an entity; None for plain tags."""
+    calibration_scores: ScoreCalibration | None
+    """Of the scores of entities; None where nothing scored them."""
     lengths: list[LengthRow]
     mistakes: dict[MistakeKind, list[Excerpt]]
     """Of each kind, those in which the model was most confident."""
@@ -158,9 +173,22 @@ def find_facts(tagged: TaggedText) -> Facts:
         calibration_entities=(
             None if table.plain else statistics.reliability(tagged.confidence[inside], correct[inside])
         ),
+        calibration_scores=_score_calibration(tagged),
         lengths=_length_rows(tagged, matching),
         mistakes=find_mistakes(tagged, matching),
         frequent=find_frequent(tagged, matching),
+    )
+
+
+def _score_calibration(tagged: TaggedText) -> ScoreCalibration | None:
+    if tagged.entities is None:
+        return None
+    found = tagged.entities
+    correct = same_spans(found.spans, tagged.spans(tagged.gold))
+    return ScoreCalibration(
+        statistics.adaptive_reliability(found.probabilities, correct),
+        statistics.adaptive_reliability(found.scores, correct),
+        statistics.error_by_chance(found.scores),
     )
 
 

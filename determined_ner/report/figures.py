@@ -19,6 +19,7 @@ from determined_ner.report.panels import (
     draw_lengths,
     draw_mistakes,
     draw_reliability,
+    draw_scores,
     draw_types,
     how_many_shown,
 )
@@ -66,6 +67,8 @@ def draw_report(facts: Facts, changes: Changes | None, records: Sequence[dict[st
         if not facts.plain:
             keep("mistakes.png", _alone(draw_mistakes, facts, height=_rows_height(facts) + 0.5))
         keep("confusion.png", _confusion(facts))
+        if facts.calibration_scores is not None:
+            keep("scores.png", _alone(draw_scores, facts, height=4.9))
         keep("calibration.png", _calibration(facts))
         keep("lengths.png", _lengths(facts))
         if changes is not None:
@@ -107,7 +110,8 @@ def _summary(facts: Facts, records: Sequence[dict[str, Any]]) -> Any:
     else:
         draw_mistakes(figure.add_subplot(grid[0, 1]), facts)
     draw_curves(figure.add_subplot(grid[1, 0]), facts, records)
-    draw_reliability(figure.add_subplot(grid[1, 1]), facts)
+    draw = draw_reliability if facts.calibration_scores is None else draw_scores
+    draw(figure.add_subplot(grid[1, 1]), facts)
     return figure
 
 

@@ -20,6 +20,7 @@ from determined_ner.report.text import read_labelled, tagged_parts
 from determined_ner.tagging.tagger import Tagger
 from determined_ner.tags.decoding import allowed_transitions, best_tags
 from determined_ner.tags.entities import TagTable
+from determined_ner.tags.lattice import softmax
 from determined_ner.tags.schemes import Scheme
 from determined_ner.training.trained import Trained
 
@@ -113,7 +114,7 @@ def write_predictions(trained: Trained, file: Path) -> None:
     logarithms = np.empty((len(text.gold), len(tagger.labels)), np.float32)
     for here, tagged in tagged_parts(tagger, trained.name, text):
         with np.errstate(divide="ignore"):
-            logarithms[here] = np.log(tagged.probabilities)
+            logarithms[here] = np.log(softmax(tagged.logits))
     table = pa.table(
         [
             pa.array([place[0] for place in text.lines], pa.int32()),

@@ -118,6 +118,27 @@ def draw_reliability(axes: Any, facts: Facts) -> None:
     axes.legend(loc="best", fontsize=11, frameon=False)
 
 
+def draw_scores(axes: Any, facts: Facts) -> None:
+    """How often entities are right, by their scores, before and after calibration."""
+    found = facts.calibration_scores
+    assert found is not None
+    style(axes, f"Scores of entities: expected error {found.after.error:.3f}", "Score of the entity", "Share correct")
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1.2, linestyle="--")
+    rows = [
+        ("the model's own", found.before, GREY, "--"),
+        (f"as given ({found.by_chance:.3f} by chance)", found.after, BLUE, "-"),
+    ]
+    for name, bins, colour, dashes in rows:
+        filled = bins.count > 0
+        axes.plot(
+            bins.confidence[filled], bins.accuracy[filled], marker="o", linestyle=dashes, color=colour, linewidth=2,
+            label=f"{name}: {bins.error:.3f}",
+        )  # fmt: skip
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.03)
+    axes.legend(loc="best", fontsize=11, frameon=False)
+
+
 def draw_curves(axes: Any, facts: Facts, records: Sequence[dict[str, Any]]) -> None:
     """Scores on validation during the training; where nothing is known of it, all scores at the end.
 

@@ -28,6 +28,8 @@ ROUNDS = 10_000
 """Of the randomisation test: the least p-value that it can report is 1 / (ROUNDS + 1)."""
 LEVEL = 0.95
 """Share of the bootstrap samples that an interval covers."""
+MASS_BINS = 15
+"""Of equal mass."""
 DRAWS_AT_ONCE = 1 << 22
 """Numbers that are drawn together, which bounds the memory."""
 
@@ -138,12 +140,12 @@ def p_value(a: Ints, b: Ints, statistic: Statistic, rounds: int = ROUNDS, seed: 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Words by the probability that the model gave to the tag it chose, in bins of equal width."""
+    """Words or entities by the probability that the model gave to them, in bins of equal width or of equal mass."""
 
     edges: Floats
     """(bins + 1,) from 0 to 1; a bin includes its upper edge, not its lower."""
     count: NDArray[np.int64]
-    """(bins,) words."""
+    """(bins,) words or entities."""
     confidence: Floats
     """(bins,) mean probability, nan in an empty bin."""
     accuracy: Floats
@@ -171,7 +173,7 @@ class Reliability:
 
 
 def reliability(confidence: Any, correct: Any, bins: int = 10) -> Reliability:
-    """Compare the probabilities of the chosen tags with how often those are correct.
+    """Compare the probabilities of the chosen tags with how often those are correct, in bins of equal width.
 
     Args:
         confidence: (N,) probability of the chosen tag, 0 to 1.
@@ -179,9 +181,41 @@ def reliability(confidence: Any, correct: Any, bins: int = 10) -> Reliability:
 
     Source: Guo et al., On Calibration of Modern Neural Networks (ICML 2017), equations 2 and 3.
     """
-    confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, bool)
+    confidence = np.asarray(confidence, np.float64)
     edges = np.linspace(0, 1, bins + 1)
     bin_of = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    return _of_bins(edges, bin_of, confidence, correct)
+
+
+def adaptive_reliability(scores: Any, correct: Any, bins: int = MASS_BINS) -> Reliability:
+    """The same in bins that hold equally many (of N, ``N // bins`` or one more), by rank.
+
+    Bins of equal width would put most entities of a good model into the last one.
+
+    Args:
+        scores: (N,) 0 to 1.
+        correct: (N,) bool.
+
+    Source: Nguyen and O'Connor, Posterior calibration and exploratory analysis for NLP models (EMNLP 2015).
+    """
+    scores = np.asarray(scores, np.float64)
+    order = np.argsort(scores, kind="stable")
+    bin_of = np.empty(len(scores), np.int64)
+    bin_of[order] = np.arange(len(scores)) * bins // max(1, len(scores))
+    ends = -(-np.arange(1, bins) * len(scores) // bins) - 1  # the last of each bin, by rank
+    inner = scores[order][np.maximum(ends, 0)] if len(scores) else np.zeros(bins - 1)
+    return _of_bins(np.concatenate([[0], inner, [1]]), bin_of, scores, correct)
+
+
+def error_by_chance(scores: Any, bins: int = MASS_BINS, draws: int = 200, seed: int = SEED) -> float:
+    """The mean error of `adaptive_reliability` if each score were right: outcomes are drawn from the scores."""
+    scores, random = np.asarray(scores, np.float64), np.random.default_rng(seed)
+    drawn = (adaptive_reliability(scores, random.random(len(scores)) < scores, bins).error for _ in range(draws))
+    return float(np.mean(list(drawn)))
+
+
+def _of_bins(edges: Floats, bin_of: Ints, confidence: Floats, correct: Any) -> Reliability:
+    bins, correct = len(edges) - 1, np.asarray(correct, bool)
     count = np.bincount(bin_of, minlength=bins)
     with np.errstate(invalid="ignore"):
         mean = np.bincount(bin_of, weights=confidence, minlength=bins) / count

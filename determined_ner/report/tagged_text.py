@@ -18,6 +18,18 @@ ENOUGH_DOCUMENTS = 20
 
 
 @dataclass(frozen=True)
+class ScoredEntities:
+    """The M entities that a tagger finds, in order."""
+
+    spans: Spans
+    """``type_id`` is an index in the types of the text."""
+    probabilities: NDArray[Any]
+    """(M,) the model's own, before calibration."""
+    scores: NDArray[Any]
+    """(M,) as a tagger gives them."""
+
+
+@dataclass(frozen=True)
 class TaggedText:
     """One text of N words in S sentences, tagged by people and by a model."""
 
@@ -41,6 +53,8 @@ class TaggedText:
     """(N,) tags that the tagger gives: of all valid sequences the most probable one."""
     confidence: NDArray[Any]
     """(N,) probability of the tag in `tags`."""
+    entities: ScoredEntities | None = None
+    """That `decoded` spells; None: nothing scored them."""
 
     @property
     def types(self) -> list[str]:
@@ -56,8 +70,21 @@ class TaggedText:
         return match(self.spans(self.gold), self.spans(self.tags))
 
     def units(self) -> tuple[str, Ints]:
-        """What is drawn at random: its name in the plural, and (U + 1,) the first word of each, and N."""
-        changes = np.flatnonzero(np.diff(self.documents)) + 1
-        if len(changes) + 1 >= ENOUGH_DOCUMENTS:
-            return "documents", self.sentences[np.concatenate([[0], changes, [len(self.documents)]])]
-        return "sentences", self.sentences
+        """What is drawn at random, see `unit_starts`."""
+        return unit_starts(self.sentences, self.documents)
+
+
+def unit_starts(sentences: Ints, documents: Ints) -> tuple[str, Ints]:
+    """Which parts of a text are independent of each other.
+
+    Args:
+        sentences: (S + 1,) first word of each, and N.
+        documents: (S,) number of the document that each sentence is in, non-decreasing.
+
+    Returns:
+        the name of the units in the plural, and (U + 1,) the first word of each, and N.
+    """
+    changes = np.flatnonzero(np.diff(documents)) + 1
+    if len(changes) + 1 >= ENOUGH_DOCUMENTS:
+        return "documents", sentences[np.concatenate([[0], changes, [len(documents)]])]
+    return "sentences", sentences

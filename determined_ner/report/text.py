@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,11 @@ from tqdm import tqdm
 
 from determined_ner.data.padding import Padding, evaluation_padding
 from determined_ner.errors import UserError
-from determined_ner.report.tagged_text import Ints, TaggedText
+from determined_ner.report.tagged_text import Ints, ScoredEntities, TaggedText
 from determined_ner.tagging.tagged import Tagged
 from determined_ner.tagging.tagger import Tagger, in_buffers
-from determined_ner.tags.entities import TagTable
+from determined_ner.tags.calibration import Calibration
+from determined_ner.tags.entities import Spans, TagTable
 from determined_ner.tags.schemes import Scheme
 from determined_ner.training.trained import Trained
 
@@ -122,11 +123,16 @@ def tag_text(trained: Trained, name: str, text: LabelledText, labels: tuple[str,
     tags = np.empty(len(text.gold), np.int16)
     decoded = np.empty_like(tags)
     confidence = np.empty(len(tags))
+    found: list[tuple[Spans, NDArray[np.float64], NDArray[np.float64]]] = []
     started = time.perf_counter()
     for here, tagged in tagged_parts(tagger, name, text):
         best = tagged.logits.argmax(1)
         tags[here], decoded[here] = ids[best], ids[tagged.ids]
         confidence[here] = np.take_along_axis(tagged.probabilities, best[:, None], 1)[:, 0]
+        spans, first, scores = tagged.entities, here.start, [s for part in tagged.entity_scores for s in part]
+        of_types = spans.type_id if directory.label_scheme is not Scheme.PLAIN else ids[spans.type_id].astype(np.int32)
+        own = replace(tagged, calibration=Calibration()).entity_probabilities
+        found.append((Spans(spans.begin + first, spans.end + first, of_types), own, np.array(scores)))
     seconds = time.perf_counter() - started
     speed = Speed(seconds, len(tags) / max(seconds, 1e-9), _device())
     tagged_text = TaggedText(
@@ -140,8 +146,17 @@ def tag_text(trained: Trained, name: str, text: LabelledText, labels: tuple[str,
         tags=tags,
         decoded=decoded,
         confidence=confidence,
+        entities=_joined(found),
     )
     return tagged_text, speed
+
+
+def _joined(parts: list[tuple[Spans, NDArray[np.float64], NDArray[np.float64]]]) -> ScoredEntities | None:
+    if not parts:
+        return None
+    spans = Spans(*(np.concatenate(arrays) for arrays in zip(*(part[0] for part in parts), strict=True)))
+    probabilities, scores = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
+    return ScoredEntities(spans, probabilities, scores)
 
 
 def tagged_parts(tagger: Tagger, name: str, text: LabelledText) -> Iterator[tuple[slice, Tagged]]:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from determined_ner.tags.calibration import Calibration
+from determined_ner.tags.entities import Spans, TagTable
+from determined_ner.tags.lattice import entity_probabilities, softmax
 from determined_ner.tags.schemes import Scheme, from_iob2, iob2_entities, to_iob2
 
 
@@ -28,7 +31,7 @@ class Entity:
     end: int
     """Position after its last character."""
     score: float
-    """The mean, over its words, of the softmax probability of the word's tag."""
+    """The probability that exactly these words are an entity of this type; see `Tagged.entity_scores`."""
 
 
 @dataclass(frozen=True)
@@ -49,25 +52,24 @@ class Tagged:
     """(S + 1,) index of each text's first word, and N at the end."""
     cut_words: int = 0
     """Words longer than a window, which were read by their beginning."""
+    calibration: Calibration = field(default_factory=Calibration)
+    """What makes scores of the logits; by default, they are the model's own probabilities."""
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
-        """(N, K) softmax of the logits."""
-        shifted = self.logits.astype(np.float64)
-        shifted -= shifted.max(1, keepdims=True)
-        exponentials = np.exp(shifted)
-        probabilities: NDArray[np.float64] = exponentials / exponentials.sum(1, keepdims=True)
-        return probabilities
+        """(N, K) softmax of the logits, divided by the temperature."""
+        return softmax(self._scaled)
+
+    @cached_property
+    def _scaled(self) -> NDArray[np.float64]:
+        """(N, K)"""
+        scaled: NDArray[np.float64] = self.logits.astype(np.float64) / self.calibration.temperature
+        return scaled
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
-        """(N,) softmax probability of each word's chosen label."""
+        """(N,) probability of each word's chosen label."""
         return np.take_along_axis(self.probabilities, self.ids[:, None], 1)[:, 0]
-
-    def score(self, text: int, first: int, end: int) -> float:
-        """The score of an entity: the mean of those of its words, ``first`` up to ``end`` of a text."""
-        begin = int(self.starts[text])
-        return float(self.scores[begin + first : begin + end].mean())
 
     @cached_property
     def tags(self) -> list[list[str]]:
@@ -91,6 +93,40 @@ class Tagged:
                 spans = iob2_entities(to_iob2(names, self.label_scheme)[0])
             found.append(spans)
         return found
+
+    @cached_property
+    def entities(self) -> Spans:
+        """The M entities of all texts, in order, their words counted over all texts."""
+        names = self.types
+        ids = {name: i for i, name in enumerate(names)}
+        found = [
+            (begin + first, begin + end, ids[name])
+            for begin, spans in zip(self.starts.tolist(), self.spans, strict=False)
+            for name, first, end in spans
+        ]
+        begin, end, type_id = np.array(found, np.int64).reshape(-1, 3).T
+        return Spans(begin, end, type_id.astype(np.int32))
+
+    @property
+    def types(self) -> list[str]:
+        """Of entities; where labels are plain, the labels."""
+        plain = self.label_scheme is Scheme.PLAIN
+        return list(self.labels) if plain else TagTable(self.labels, plain=False).types
+
+    @cached_property
+    def entity_probabilities(self) -> NDArray[np.float64]:
+        """(M,) the model's probability, at the temperature, that exactly these words are an entity of this type.
+
+        It is summed over the sequences of tags that the scheme allows (`tags.lattice`).
+        """
+        return entity_probabilities(self._scaled, self.starts, self.labels, self.label_scheme, self.entities)
+
+    @cached_property
+    def entity_scores(self) -> list[list[float]]:
+        """The score of each of `spans`: `entity_probabilities`, calibrated."""
+        scores = self.calibration.scores(self.entity_probabilities, self.entities.type_id, self.types)
+        in_order = iter(scores.tolist())
+        return [list(itertools.islice(in_order, len(spans))) for spans in self.spans]
 
     def _names(self) -> Iterator[list[str]]:
         """The chosen labels of each text."""

@@ -32,6 +32,7 @@ from determined_ner.model.inference import Model
 from determined_ner.tagging.arguments import check_count, check_flag, checked_documents, checked_texts, checked_words
 from determined_ner.tagging.tagged import Entity, Tagged
 from determined_ner.tagging.words import RawText
+from determined_ner.tags.calibration import Calibration
 from determined_ner.tags.decoding import allowed_transitions, best_tags
 from determined_ner.tags.schemes import Scheme
 
@@ -51,6 +52,7 @@ class Tagger:
         whole_documents: whether a window also sees the neighbouring texts of its document.
         word_splitting: how raw text is cut into words.
         batch_size: windows that go through the model together; None: about 4,096 pieces.
+        calibration: what makes scores of logits. No tag depends on it.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Tagger:
         word_splitting: WordSplitting = "rules",
         constrained: bool = True,
         batch_size: int | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         """See `from_pretrained`, which finds all this in a model directory.
 
@@ -74,6 +77,7 @@ class Tagger:
             stride: pieces by which windows overlap; None: a quarter of that.
             whole_documents: True for a model that was trained with ``data.context: document``.
             word_splitting: how raw text is cut into words like those of the training data.
+            calibration: what makes scores of logits; None: they are the model's own probabilities.
 
         Raises:
             HyperparameterError: a stride that leaves no room.
@@ -90,6 +94,7 @@ class Tagger:
         self.whole_documents = whole_documents
         self.word_splitting: WordSplitting = word_splitting
         self.batch_size = batch_size
+        self.calibration = calibration or Calibration()
         self._allowed = allowed_transitions(self.labels, label_scheme) if constrained else None
 
     @classmethod
@@ -165,6 +170,7 @@ class Tagger:
             directory.word_splitting,
             constrained,
             batch_size,
+            directory.calibration,
         )
 
     def __call__(self, texts: Sequence[str]) -> list[list[Entity]]:
@@ -222,7 +228,9 @@ class Tagger:
             ids = logits.argmax(1).astype(np.int64)
         else:
             ids = best_tags(logits, cut.sentences, self._allowed)
-        return Tagged(self.labels, self.label_scheme, self.scheme, logits, ids, cut.sentences, cut.cut_words)
+        return Tagged(
+            self.labels, self.label_scheme, self.scheme, logits, ids, cut.sentences, cut.cut_words, self.calibration
+        )
 
     def _logits(self, cut: CutTexts, progress: Callable[[int], object] | None) -> NDArray[np.float32]:
         """(N, K) logits of all words, computed in batches of windows of similar length."""

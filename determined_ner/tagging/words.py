@@ -27,8 +27,7 @@ class RawText:
             index: which of those texts this is.
         """
         found = []
-        for entity_type, first, end in tagged.spans[index]:
+        for (entity_type, first, end), score in zip(tagged.spans[index], tagged.entity_scores[index], strict=True):
             start, stop = self.offsets[first][0], self.offsets[end - 1][1]
-            score = tagged.score(index, first, end)
             found.append(Entity(entity_type, self.text[start:stop], start, stop, score))
         return found

@@ -79,7 +79,7 @@ _STRICT_READINGS = {
 }
 
 
-def _compile(table: TagTable, strict: Scheme | None) -> tuple[BoolArray, BoolArray, BoolArray]:
+def boundary_rules(table: TagTable, strict: Scheme | None) -> tuple[BoolArray, BoolArray, BoolArray]:
     """Compile a reading for a table of ``k`` labels.
 
     Returns:
@@ -133,7 +133,7 @@ def entity_spans(tags: IntArray, starts: IntArray, table: TagTable, strict: Sche
         ValueError: tag ids outside the table, `starts` that do not cover the words in order, a plain table, or a
             label that is not of the scheme `strict`.
     """
-    opening, closing, heading = _compile(table, strict)
+    opening, closing, heading = boundary_rules(table, strict)
     tags, starts = np.asarray(tags, dtype=np.intp), np.asarray(starts, dtype=np.intp)
     outside = len(table.labels)
     if tags.ndim != 1 or (tags.size and not 0 <= tags.min() <= tags.max() < outside):

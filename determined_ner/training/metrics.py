@@ -135,3 +135,27 @@ class EvaluationMetrics:
         """All metrics that a report holds."""
         nothing = np.zeros(0, np.int16)
         return ["loss", *evaluate(nothing, nothing, np.zeros(1, np.int64), self._table), *self._aliases]
+
+
+class KeptLogits(EvaluationMetrics):
+    """The same of one process, with the logits of all words: 4 bytes a word and label."""
+
+    def reset(self) -> None:
+        super().reset()
+        self._parts: list[tuple[Any, Any]] = []
+
+    def update(self, logits: torch.Tensor, batch: dict[str, torch.Tensor]) -> None:
+        super().update(logits, batch)
+        if len(batch["windows"]):
+            chosen = logits[batch["is_first_piece"]].float().cpu().numpy()
+            self._parts.append((batch["windows"].cpu().numpy(), chosen))
+
+    def logits(self) -> Any:
+        """(N, K) float32 of the words of the split, all of which have been seen."""
+        logits = np.empty((len(self._split.tags), len(self._table.labels)), np.float32)
+        for windows, of_words in self._parts:
+            begin = self._split.words[windows]
+            sizes = self._split.words[windows + 1] - begin
+            offset = np.cumsum(sizes) - sizes
+            logits[np.arange(len(of_words)) - np.repeat(offset - begin, sizes)] = of_words
+        return logits

@@ -264,9 +264,13 @@ class Training:
             metrics.update(self.engine.logits(batch), batch)
 
     @torch.no_grad()
-    def score(self, split: str) -> dict[str, float]:
-        """Scores of a whole split, by this process alone, with the weights that the model has."""
-        metrics = self.make_metrics(split)
+    def score(self, split: str, metrics: EvaluationMetrics | None = None) -> dict[str, float]:
+        """Scores of a whole split, by this process alone, with the weights that the model has.
+
+        Args:
+            metrics: of the split, what takes its batches; None: new ones.
+        """
+        metrics = metrics or self.make_metrics(split)
         self.model.eval()
         self.engine.begin_evaluation()
         dataset = self.dataset(split)

@@ -86,6 +86,7 @@ def test_no_name_from_the_data_breaks_the_card(trained, tmp_path):
         scheme=Scheme.IOB2,
         max_seq_length=64,
         described=None,
+        calibration_errors={},
     )
     odd = replace(trained, settings=settings, directory=directory, summary={"test": {"f1": 0.25}})
     metadata, text = write(tmp_path, odd, [ODD], {"f1": 0.5, f"f1_{ODD}": 0.75})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,8 +14,10 @@ from determined_ner import cli
 from determined_ner.errors import UserError
 from determined_ner.export.command import export, quantize_within
 from determined_ner.export.parity import Check, Tolerances
+from determined_ner.model.directory import CALIBRATION_FILE
 from determined_ner.model.onnx_export import quantize_onnx
 from determined_ner.model.onnx_session import open_session, read_labels
+from determined_ner.tagging.tagger import Tagger
 from determined_ner.training.trained import find_trained
 from tests.conftest import make_sentences, write_conll
 from tests.damage import flip_a_bit, own_copy
@@ -55,6 +58,14 @@ def test_all_files_are_made_checked_and_load(run, tmp_path, capsys):
     assert summary["best"]["f1"] > 0.9  # or the next line says nothing
     assert [(entity["entity_group"], entity["word"]) for entity in found] == [("PER", "ada bo"), ("LOC", "oslo")]
 
+    kept = json.loads((run / "model" / CALIBRATION_FILE).read_text())
+    assert json.loads((output / CALIBRATION_FILE).read_text()) == kept == summary["calibration"]
+    texts = [" ".join(word for word, _ in sentence) for sentence in make_sentences(20, 300)]
+    in_torch, in_onnx = Tagger.from_pretrained(run / "model")(texts), Tagger.from_pretrained(output, "onnx")(texts)
+    pairs = [pair for both in zip(in_torch, in_onnx, strict=True) for pair in zip(*both, strict=True)]
+    assert pairs and all(one == replace(other, score=one.score) for one, other in pairs)
+    assert [one.score for one, _ in pairs] == pytest.approx([other.score for _, other in pairs], abs=1e-3)
+
     text = write_conll(tmp_path / "text.conll", make_sentences(2))
     predict = ["predict", str(output), str(text), "--backend", "onnx", "--output"]
     flip_a_bit(output / "model_quantized.onnx")
@@ -68,6 +79,8 @@ def test_all_files_are_made_checked_and_load(run, tmp_path, capsys):
     card = (output / "README.md").read_text(encoding="utf-8")
     assert f"| f1 | {summary['best']['f1']:.4f} |" in card and f"{summary['test']['f1']:.4f} |" in card
     assert "| f1_PER |" in card and "`validation.conll`" in card and str(tmp_path.parent) not in card
+    errors = kept["errors"]["test"]
+    assert f"| test | {errors['entities']} | {errors['before']:.3f} | {errors['after']:.3f} |" in card
     assert "pipeline_tag: token-classification" in card and "`model_quantized.onnx`" in card
     for name in ("model.onnx", "model_quantized.onnx"):
         session = open_session(output / name)

@@ -26,7 +26,7 @@ HOSTILE = [
 def test_the_page_of_a_run(run, tmp_path):
     output = tmp_path / "out"
     assert report(run, "--output", output) == 0
-    pictures = ["calibration", "confusion", "f1", "lengths", "loss", "mistakes", "summary", "types"]
+    pictures = ["calibration", "confusion", "f1", "lengths", "loss", "mistakes", "scores", "summary", "types"]
     assert names(output / "figures") == [f"{name}.png" for name in pictures]
     page = read_page(output)
     best = best_of(run)
@@ -37,6 +37,10 @@ def test_the_page_of_a_run(run, tmp_path):
     assert ("meta", {"name": "generator", "content": "determined-ner report"}) in page.elements
     assert sum(tag == "img" for tag, _ in page.elements) == len(pictures) - 1  # the summary is for other places
     assert any(tag == "mark" for tag, _ in page.elements)
+    errors = json.loads((run / "summary.json").read_text())["calibration"]["errors"]["validation"]
+    figures = f"{errors['entities']}{errors['before']:.3f}{errors['after']:.3f}{errors['by_chance']:.3f}"
+    assert "halves of validation" in page.text and "fitted to this text" in page.text
+    assert f"halvesofvalidation{figures}" in "".join(page.text.split())
     assert "Wrong type and boundary" in page.text and "Spurious" in page.text
     assert "has not ended" not in page.text and "not the text that" not in page.text
     assert str(run.parent) not in (output / "report.html").read_text()

@@ -127,3 +127,28 @@ def test_a_model_that_is_correct_as_often_as_it_says_has_no_error():
     right = np.concatenate([np.arange(400) % 4 == 0, np.arange(400) % 4 != 0])
     assert statistics.reliability(confidence, right).error == pytest.approx(0)
     assert statistics.reliability(np.full(100, 0.95), np.zeros(100)).error == pytest.approx(0.95)
+
+
+def test_bins_of_equal_mass_hold_equally_many_whatever_the_scores():
+    scores = 1 - np.random.default_rng(0).random(103) ** 4  # most are near 1
+    found = statistics.adaptive_reliability(scores, scores > 0.5)
+    assert len(found.count) == 15 and set(found.count) == {6, 7} and found.words == 103
+    assert (np.diff(found.edges) >= 0).all() and (np.diff(found.confidence) > 0).all()
+    assert ((found.confidence > found.edges[:-1]) & (found.confidence <= found.edges[1:])).all()
+
+
+def test_the_expected_error_in_bins_of_equal_mass_by_hand():
+    found = statistics.adaptive_reliability([0.9, 0.2, 0.8, 0.3], [True, False, False, True], bins=2)
+    assert found.confidence == pytest.approx([0.25, 0.85]) and found.accuracy == pytest.approx([0.5, 0.5])
+    assert found.error == pytest.approx((0.25 + 0.35) / 2)
+    assert statistics.adaptive_reliability([], []).error == 0 and statistics.error_by_chance([]) == 0
+    assert statistics.adaptive_reliability([0.7], [True]).error == pytest.approx(0.3)
+
+
+def test_scores_that_are_right_show_the_error_of_chance():
+    random = np.random.default_rng(4)
+    scores = random.beta(4, 1, 800)
+    right = [statistics.adaptive_reliability(scores, random.random(800) < scores).error for _ in range(50)]
+    assert statistics.error_by_chance(scores) == pytest.approx(np.mean(right), abs=0.003)
+    wrong = statistics.adaptive_reliability(scores, random.random(800) < scores**2).error
+    assert wrong > 2 * statistics.error_by_chance(scores)

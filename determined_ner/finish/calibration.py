@@ -1,0 +1,107 @@
+"""The calibration of a run's model: fitted to the validation data, measured where it was not fitted."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from determined_ner.report.statistics import adaptive_reliability, error_by_chance
+from determined_ner.report.tagged_text import unit_starts
+from determined_ner.tags.calibration import Calibration
+from determined_ner.tags.fitting import Evidence, Labelled, choose_curves, fit_temperature
+from determined_ner.tags.schemes import Scheme
+from determined_ner.training.metrics import KeptLogits
+from determined_ner.training.setup import Training
+
+logger = logging.getLogger("determined_ner")
+SEED = 1
+HALVINGS = 5
+"""Of the validation data, each half of which the other's curves are measured on."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A calibration, and how far its scores are off."""
+
+    calibration: Calibration
+    errors: dict[str, dict[str, float]]
+    """By split, see `tags.calibration.ERRORS`; of validation, on halves that the curves were not fitted to."""
+    test: dict[str, float] | None
+    """Scores of the test data, which was gone through for this; None: there is none."""
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is kept in the model directory and in the summary."""
+        return {**self.calibration.as_json(), "errors": self.errors}
+
+
+def calibrate(training: Training) -> Calibrated:
+    """Calibrate the model that the training has. No weight is touched, and no random generator of the training."""
+    validation, _ = _labelled(training, "validation")
+    temperature = fit_temperature(validation.logits, validation.gold)
+    own, found = validation.evidence(1.0), validation.evidence(temperature)
+    calibration = choose_curves(found, temperature)
+    errors = {"validation": _errors_of_halves(own, found, temperature)}
+    scores = None
+    if "test" in training.corpus.splits:
+        test, scores = _labelled(training, "test")
+        errors["test"] = _errors(calibration, test.evidence(1.0), test.evidence(temperature))
+    _log(calibration, errors)
+    return Calibrated(calibration, errors, scores)
+
+
+def _labelled(training: Training, split: str) -> tuple[Labelled, dict[str, float]]:
+    """A split with the model's logits, and its scores."""
+    data, labels = training.corpus.splits[split], training.labels
+    metrics = training.make_metrics(split, KeptLogits)
+    assert isinstance(metrics, KeptLogits)
+    scores = training.score(split, metrics)
+    documents = [d for batch in training.corpus.texts[split].batches() for d in batch.column("document").to_pylist()]
+    sentences = np.array(data.sentences)
+    units = unit_starts(sentences, np.array(documents, np.int64))[1]
+    gold, plain = np.asarray(data.tags, np.int64), labels.scheme is Scheme.PLAIN
+    return Labelled(metrics.logits(), gold, sentences, units, labels.names, plain), scores
+
+
+def _errors_of_halves(own: Evidence, found: Evidence, temperature: float) -> dict[str, float]:
+    """The mean over random halves, each measured by curves that were fitted to the other.
+
+    Args:
+        own: the entities at temperature 1.
+        found: at that of the calibration, which is one number fitted to all words.
+    """
+    random, measured = np.random.default_rng(SEED), []
+    for _ in range(HALVINGS):
+        half = np.zeros(found.units, np.bool_)
+        half[random.permutation(found.units)[: found.units // 2]] = True
+        for fitted, other in ((half, ~half), (~half, half)):
+            calibration = choose_curves(found.take(fitted), temperature)
+            measured.append(_errors(calibration, own.take(other), found.take(other)))
+    mean = {name: float(np.mean([errors[name] for errors in measured])) for name in measured[0]}
+    return {**mean, "entities": len(found.correct)}
+
+
+def _errors(calibration: Calibration, own: Evidence, found: Evidence) -> dict[str, float]:
+    scores = calibration.scores(found.probabilities, found.types, found.names)
+    return {
+        "entities": len(scores),
+        "before": adaptive_reliability(own.probabilities, own.correct).error,
+        "after": adaptive_reliability(scores, found.correct).error,
+        "by_chance": error_by_chance(scores, draws=50),
+        "mean_score": float(scores.mean()) if len(scores) else 0.0,
+        "share_correct": float(found.correct.mean()) if len(scores) else 0.0,
+    }
+
+
+def _log(calibration: Calibration, errors: dict[str, dict[str, float]]) -> None:
+    described = {"validation": "halves of validation", "test": "test"}
+    parts = [
+        f"{e['before']:.3f} → {e['after']:.3f} on {described[split]} ({e['by_chance']:.3f} by chance)"
+        for split, e in errors.items()
+    ]
+    logger.info(
+        f"calibration: temperature {calibration.temperature:.2f}; expected error of the scores of entities "
+        f"{', '.join(parts)}"
+    )
