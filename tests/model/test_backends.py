@@ -23,9 +23,10 @@ from packaging.version import Version
 import ner_trial
 from determined_ner.data.split import IGNORED
 from determined_ner.errors import UserError
-from determined_ner.model import onnx_session, ort
+from determined_ner.model import ort
 from determined_ner.model.conditions import OLD_COMPILER
 from determined_ner.model.engine import compile_model, graph_count
+from determined_ner.model.onnx_session import OnnxSession
 from determined_ner.training.metrics import TrainingMetrics
 from tests.conftest import ROOT, final_state, read_metrics, without_times, write_config
 
@@ -168,8 +169,8 @@ def test_loss_and_gradient_are_those_of_pytorch_at_every_shape(architecture, bac
 def test_validation_by_onnx_runtime_gives_the_scores_of_pytorch(train, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "determined_ner.model.engine.run_session",
-        lambda *arguments: calls.append(1) or onnx_session.run_session(*arguments),
+        "determined_ner.model.onnx_session.OnnxSession.logits",
+        lambda *arguments, logits=OnnxSession.logits: calls.append(1) or logits(*arguments),
     )
     plain = train(output="torch")
     assert not calls
