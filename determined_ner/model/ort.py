@@ -5,7 +5,6 @@ Its last release is onnxruntime-training 1.19.2; requirements/cluster.txt is a s
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
 import shutil
@@ -21,6 +20,7 @@ from typing import Any
 from packaging.version import Version
 
 from determined_ner.errors import UserError
+from determined_ner.model.cuda_libraries import load_cuda_libraries
 
 PINS = "onnxruntime-training==1.19.2 torch-ort==1.19.2 onnx==1.16.2"
 """What pip installs for it; startup-hook.sh and requirements/cluster.txt pin the same."""
@@ -104,25 +104,8 @@ def check_installation(device_type: str, installation: Installation | None = Non
             SETTING, "'ort' needs ORTModule's extensions, not compiled yet", "run determined-ner setup-ort once"
         )
     if device_type == "cuda":
-        _check_cuda_provider(found)
-
-
-def _check_cuda_provider(installation: Installation) -> None:
-    """Load the provider: ONNX Runtime itself leaves out one that does not load, and computes on the CPU."""
-    import torch  # noqa: F401  (loads the CUDA libraries that it brings along)
-
-    assert installation.folder is not None
-    library = installation.folder / "capi" / "libonnxruntime_providers_cuda.so"
-    try:
-        ctypes.CDLL(str(library.with_name("libonnxruntime_providers_shared.so")), mode=ctypes.RTLD_GLOBAL)
-        ctypes.CDLL(str(library))
-    except OSError as error:
-        raise UserError(
-            SETTING,
-            f"'ort' cannot compute on a GPU here: ONNX Runtime's CUDA part does not load ({error}); the wheel of the "
-            f"package index is built for CUDA 11.8",
-            "take an image with CUDA 11.8 (environment.image), or a build for the image's CUDA",
-        ) from error
+        assert found.folder is not None
+        load_cuda_libraries(found.folder, SETTING)
 
 
 def check_architecture(model_type: str, device_type: str) -> None:
