@@ -192,7 +192,7 @@ class Engine:
             if self._scaler:
                 self._scaler.unscale_(self.optimizer)
             # (Of the groups: they came with a checkpoint, perhaps from a torch that has no fused kernel.)
-            if self._device.type == "cpu" and all(group["fused"] for group in self.optimizer.param_groups):
+            if self._device.type == "cpu" and all(group.get("fused") for group in self.optimizer.param_groups):
                 # The fused kernel scales the gradients as it reads them, by what a scaler would set here.
                 self.optimizer.grad_scale = clipping_divisor([p.grad for p in parameters if p.grad is not None], norm)
             else:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from determined_ner.errors import UserError, first_line
+from determined_ner.model.cuda_libraries import load_cuda_libraries
 
 logger = logging.getLogger("determined_ner")
 
@@ -98,6 +99,14 @@ def open_session(
     if not path.is_file():
         raise UserError(path, "is not a file", "make it with determined-ner export --onnx")
     provider = choose_provider(device, asked, ort.get_available_providers())
+    if provider == CUDA_PROVIDER:
+        try:
+            load_cuda_libraries(Path(ort.__file__).parent, f"device {device}")
+        except UserError as error:
+            if asked:
+                raise
+            logger.warning(f"{error.problem}; {path.name} runs on the CPU. For the GPU: {error.remedy}")
+            provider = CPU_PROVIDER
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors
     if threads is not None:
@@ -109,8 +118,8 @@ def open_session(
         session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # of a dozen kinds, one for each way to be broken
         raise UserError(path, f"cannot be opened by onnxruntime: {first_line(error)}", remedy) from error
-    if provider not in session.get_providers():  # left out where its libraries do not load or see no GPU
-        problem = f"ONNX Runtime's {provider} does not start here: its CUDA libraries do not load, or see no GPU"
+    if provider not in session.get_providers():  # ONNX Runtime leaves out what does not start
+        problem = f"ONNX Runtime's {provider} does not start here"
         if asked:
             raise UserError(f"device {device}", problem, _NAME_THE_CPU)
         logger.warning(f"{problem}; {path.name} runs on the CPU")

@@ -137,10 +137,28 @@ def test_a_device_that_onnx_runtime_lacks_is_refused_if_it_was_asked_for(device,
         choose_provider(device, True, available)
 
 
+def test_a_gpu_whose_libraries_do_not_load_is_refused_if_it_was_asked_for(exported, monkeypatch, caplog):
+    def refuse(folder: Any, where: str) -> None:
+        assert folder.name == "onnxruntime"
+        raise UserError(where, "its CUDA part needs libcublasLt.so.11", "pip install that")
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA_PROVIDER, CPU_PROVIDER])
+    monkeypatch.setattr("determined_ner.model.onnx_session.load_cuda_libraries", refuse)
+    with caplog.at_level(logging.WARNING, "determined_ner"):
+        session = open_session(exported, GPU)
+    assert (session.provider, session.device) == (CPU_PROVIDER, CPU)
+    [said] = caplog.messages
+    assert said == ("its CUDA part needs libcublasLt.so.11; model.onnx runs on the CPU. For the GPU: pip install that")
+    with pytest.raises(UserError, match=r"^device cuda:1: its CUDA part needs libcublasLt.so.11; pip install that$"):
+        open_session(exported, GPU, asked=True)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the provider starts")
+@pytest.mark.filterwarnings("ignore:Specified provider 'CUDA")
 def test_a_session_that_onnx_runtime_left_on_the_cpu_is_noticed(exported, monkeypatch, caplog):
     """ONNX Runtime itself says so to its developers, and goes on."""
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA_PROVIDER, CPU_PROVIDER])
+    monkeypatch.setattr("determined_ner.model.onnx_session.load_cuda_libraries", lambda *_: None)
     with caplog.at_level(logging.WARNING, "determined_ner"):
         session = open_session(exported, GPU)
     assert (session.provider, session.device) == (CPU_PROVIDER, CPU)
