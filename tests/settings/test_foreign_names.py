@@ -210,7 +210,8 @@ def test_the_page_on_migrating_has_a_table_of_each_trainer():
 WHAT_COMPUTES = """
     torch_compile torch_compile_backend torch_compile_mode torchdynamo fp16 bf16 half_precision_backend fp16_backend
     fp16_opt_level fp16_full_eval bf16_full_eval tf32 inference_with_ort jit_mode_eval use_ipex optim adafactor
-    optim_args optim_target_modules learning_rate weight_decay adam_beta1 adam_beta2 adam_epsilon max_grad_norm lr_scheduler_type
+    optim_args optim_target_modules learning_rate weight_decay adam_beta1 adam_beta2 adam_epsilon max_grad_norm
+    lr_scheduler_type
     lr_scheduler_kwargs warmup_ratio warmup_steps group_by_length per_device_train_batch_size per_device_eval_batch_size
     gradient_accumulation_steps eval_accumulation_steps auto_find_batch_size gradient_checkpointing
     gradient_checkpointing_kwargs deepspeed fsdp fsdp_config sharded_ddp use_liger_kernel torch_empty_cache_steps
