@@ -144,7 +144,7 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
     add("source", type=local_name, metavar="RUN_OR_MODEL", help=SOURCE)
     add("--output", metavar="DIR", type=local_path, required=True, help="directory to make")
     add("--onnx", action="store_true", help="also model.onnx: float32; same tags, logits within 1e-4")
-    half = "also model_fp16.onnx: float16, for GPUs; logits within 5e-2, loses at most 0.1 points of F1"
+    half = "also model_fp16.onnx: float16, for GPUs; logits within 0.1, loses at most 0.1 points of F1"
     add("--fp16", action="store_true", help=half)
     add("--quantize", action="store_true", help="also model_quantized.onnx: int8; loses at most 0.5 points of F1")
     add(

@@ -166,7 +166,7 @@ def _halve(target: Path, graph: Path, check: Check, tolerances: Tolerances) -> C
     if not tolerances.is_nearly_same(compared):
         raise UserError(
             target.name,
-            f"float16 is too far from the trained model: {compared.describe()}, where {tolerances.half_logit:.0e} and "
+            f"float16 is too far from the trained model: {compared.describe()}, where {tolerances.half_logit} and "
             f"{tolerances.half_points} points of {compared.metric} may be",
             "export without --fp16",
         )

@@ -60,8 +60,8 @@ class Tolerances:
 
     logit: float = 1e-4
     """float32: the largest difference of a logit. No tag may be another."""
-    half_logit: float = 5e-2
-    """float16: the largest difference of a logit; its rounding is 5e-4 of a number, logits are about 10 at most."""
+    half_logit: float = 0.1
+    """float16: the largest difference of a logit; its rounding is 5e-4 of each number on the way."""
     half_points: float = 0.1
     """float16: F1 (or accuracy, where tags are plain) that may be lost, in points of 100."""
     points: float = 0.5
