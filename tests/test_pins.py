@@ -13,8 +13,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import determined_ner
-from determined_ner.model import ort
+from determined_ner.model import cuda_libraries, ort
 from tests.conftest import ROOT
+from tests.hook import names_of_the_hook
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -53,17 +54,12 @@ def bounds(*extras: str) -> dict[str, SpecifierSet]:
 
 @pytest.fixture(scope="module")
 def hook() -> dict[str, Any]:
-    """The names of the startup hook's Python, less the call that does it all."""
-    text = (ROOT / "startup-hook.sh").read_text(encoding="utf-8")
-    code = text.partition("<<'PYTHON'\n")[2].partition("\nproblem = main()")[0]
-    names: dict[str, Any] = {}
-    exec(compile(code, "startup-hook.sh", "exec"), names)
-    return names
+    return names_of_the_hook()
 
 
 @pytest.mark.parametrize(("file", "python"), [("current.txt", OLD), ("current.txt", NEW), ("cluster.txt", OLD)])
 def test_what_is_pinned_is_what_the_project_asks_for(file, python):
-    pinned, asked = pins(file, python), bounds("", "report", "train", "onnx")
+    pinned, asked = pins(file, python), bounds("", "report", "cluster", "onnx")
     for name in pinned.keys() & asked.keys():
         assert asked[name].contains(pinned[name]), f"{name}=={pinned[name]}, and pyproject.toml wants {asked[name]}"
     # Those that Determined, datasets, Jinja2 and transformers choose.
@@ -73,7 +69,7 @@ def test_what_is_pinned_is_what_the_project_asks_for(file, python):
 
 
 def test_the_development_tools_are_those_of_the_requirements():
-    project = bounds("dev").keys() - bounds("", "train", "onnx").keys()
+    project = bounds("dev").keys() - bounds("", "cluster", "onnx").keys()
     lines = (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8").splitlines()
     assert project == {
         canonicalize_name(Requirement(line.partition("#")[0]).name) for line in lines if not line.startswith("#")
@@ -96,7 +92,7 @@ def test_the_hook_installs_the_cluster_pins_beside_an_older_torch(hook):
 
 
 def test_the_hook_takes_for_good_enough_what_the_project_does(hook):
-    asked = bounds("", "train")
+    asked = bounds("", "cluster")
     assert hook["MINIMA"] == {name: str(asked[name]).removeprefix(">=") for name in hook["MINIMA"]}
     assert hook["ORT_INFERENCE"] == {name: str(least).removeprefix(">=") for name, least in bounds("onnx").items()}
 
@@ -109,7 +105,7 @@ def test_what_the_hook_does_not_look_for_comes_with_what_it_does(hook):
         for name in there
         for required in map(Requirement, metadata.requires(name) or [])
     }
-    assert bounds("", "train").keys() - hook["MINIMA"].keys() - there <= brought
+    assert bounds("", "cluster").keys() - hook["MINIMA"].keys() - there <= brought
 
 
 def test_onnx_runtime_training_is_one_stack(hook):
@@ -121,8 +117,19 @@ def test_onnx_runtime_training_is_one_stack(hook):
     assert ort.OLDEST_TORCH <= release < ort.FIRST_TORCH_TOO_NEW
 
 
+def test_the_libraries_of_cuda_11_are_one_set(hook):
+    """Those whose names torch 2.3's own have are in no file: pip would write one over the other."""
+    wheels = dict(pin.split("==") for pin in cuda_libraries.WHEELS.values())
+    assert {name: "==".join(wheel) for name, wheel in hook["CUDA_11"].items()} == cuda_libraries.WHEELS
+    of_file = pins("ort-cuda11.txt", OLD)
+    assert of_file.pop("nvidia-cuda-nvcc-cu12") in hook["CUDA_HEADERS"].values()
+    assert of_file == {
+        name: pin for name, pin in wheels.items() if name not in ("nvidia-cudnn-cu11", "nvidia-curand-cu11")
+    }
+
+
 def test_determined_is_one_release():
-    determined = str(bounds("train")["determined"])
+    determined = str(bounds("cluster")["determined"])
     assert f"=={pins('current.txt', NEW)['determined']}" == determined
     assert re.findall(r"determined(==\S+)", (ROOT / "Makefile").read_text(encoding="utf-8")) == [determined]
 
