@@ -58,13 +58,7 @@ class Tagged:
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
         """(N, K) softmax of the logits, divided by the temperature."""
-        return softmax(self._scaled)
-
-    @cached_property
-    def _scaled(self) -> NDArray[np.float64]:
-        """(N, K)"""
-        scaled: NDArray[np.float64] = self.logits.astype(np.float64) / self.calibration.temperature
-        return scaled
+        return softmax(self.logits.astype(np.float64) / self.calibration.temperature)
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
@@ -119,7 +113,10 @@ class Tagged:
 
         It is summed over the sequences of tags that the scheme allows (`tags.lattice`).
         """
-        return entity_probabilities(self._scaled, self.starts, self.labels, self.label_scheme, self.entities)
+        temperature = self.calibration.temperature
+        return entity_probabilities(
+            self.logits, self.starts, self.labels, self.label_scheme, self.entities, temperature
+        )
 
     @cached_property
     def entity_scores(self) -> list[list[float]]:

@@ -89,9 +89,9 @@ class Calibration:
         return cls(temperature, curve, {name: _read_curve(f"of_type.{name}", c) for name, c in curves.items()})
 
 
-ERRORS = ("entities", "before", "after", "by_chance")
+ERRORS = ("entities", "before", "after", "by_chance", "mean_score", "share_correct")
 """What is measured of a split: how many entities were found; the expected calibration error of their probabilities, of
-their scores, and the mean one of outcomes drawn from the scores."""
+their scores, and the mean one of outcomes drawn from the scores; what share of them is right by the scores, and is."""
 
 
 def read_errors(kept: dict[str, Any]) -> dict[str, dict[str, float]]:

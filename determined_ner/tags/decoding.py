@@ -19,7 +19,7 @@ from determined_ner.tags.schemes import Scheme
 
 Floats = NDArray[np.floating[Any]]
 CELLS = 1 << 22
-"""Sums of a step that are held at a time: 32 MiB."""
+"""Numbers that are held at a time: 32 MiB."""
 
 
 def allowed_transitions(labels: Sequence[str], scheme: Scheme) -> BoolArray:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from determined_ner.tags.calibration import GREATEST, Calibration, Curve, Floats, log_odds, sigmoid
-from determined_ner.tags.decoding import allowed_transitions, best_tags
+from determined_ner.tags.decoding import CELLS, allowed_transitions, best_tags
 from determined_ner.tags.entities import BoolArray, IntArray, Spans, TagTable, entity_spans
-from determined_ner.tags.lattice import entity_probabilities
+from determined_ner.tags.lattice import entity_probabilities, softmax
 from determined_ner.tags.schemes import Scheme
 
 SEED = 0
@@ -84,9 +84,8 @@ class Labelled:
         """The entities that a tagger finds, at a temperature."""
         scheme = Scheme.PLAIN if self.plain else Scheme.IOB2
         found = self.spans(best_tags(self.logits, self.starts, allowed_transitions(self.labels, scheme)))
-        scaled = np.asarray(self.logits, np.float64) / temperature
         return Evidence(
-            entity_probabilities(scaled, self.starts, self.labels, scheme, found),
+            entity_probabilities(self.logits, self.starts, self.labels, scheme, found, temperature),
             found.type_id,
             list(self.labels) if self.plain else TagTable(self.labels, plain=False).types,
             same_spans(found, self.spans(self.gold)),
@@ -120,24 +119,30 @@ def fit_temperature(logits: NDArray[np.floating[Any]], gold: IntArray) -> float:
     """
     if not len(gold):
         return 1.0
-    centred = logits.astype(np.float64)
-    centred -= centred.max(1, keepdims=True)
-    of_gold = centred[np.arange(len(gold)), gold].mean()
-    inverse = 1.0  # in which the mean is convex
+    inverse = 1.0  # in which the loss is convex
     for _ in range(50):
-        weights = np.exp(inverse * centred)
-        weights /= weights.sum(1, keepdims=True)
-        means = (weights * centred).sum(1)
-        slope = means.mean() - of_gold
-        curvature = ((weights * centred**2).sum(1) - means**2).mean()
+        slope, curvature = _derivatives(logits, gold, inverse)
         step = slope / curvature if curvature > 0 else np.sign(slope) * inverse
-        before, inverse = (
-            inverse,
-            float(np.clip(inverse - step, max(inverse / 2, 1 / GREATEST), min(2 * inverse, GREATEST))),
-        )
+        low, high = max(inverse / 2, 1 / GREATEST), min(2 * inverse, GREATEST)
+        before, inverse = inverse, float(np.clip(inverse - step, low, high))
         if abs(inverse - before) < 1e-9 * before:
             break
     return 1 / inverse
+
+
+def _derivatives(logits: NDArray[np.floating[Any]], gold: IntArray, inverse: float) -> tuple[float, float]:
+    """First and second derivative of the loss, summed over words, by the inverse of the temperature."""
+    slope = curvature = 0.0
+    at_once = max(1, CELLS // logits.shape[1])
+    for begin in range(0, len(gold), at_once):
+        here = slice(begin, begin + at_once)
+        centred = logits[here].astype(np.float64)
+        centred -= centred.max(1, keepdims=True)
+        weights = softmax(inverse * centred)
+        means = (weights * centred).sum(1)
+        slope += float((means - centred[np.arange(len(means)), gold[here]]).sum())
+        curvature += float(((weights * centred**2).sum(1) - means**2).sum())
+    return slope, curvature
 
 
 def choose_curves(found: Evidence, temperature: float) -> Calibration:

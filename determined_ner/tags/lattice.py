@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from determined_ner.tags.decoding import allowed_transitions
+from determined_ner.tags.decoding import CELLS, allowed_transitions
 from determined_ner.tags.entities import BoolArray, IntArray, Spans, TagTable, boundary_rules
 from determined_ner.tags.schemes import Scheme
 
@@ -35,7 +35,13 @@ def softmax(scores: NDArray[np.floating[Any]]) -> Floats:
 
 
 def entity_probabilities(
-    scores: NDArray[np.floating[Any]], starts: IntArray, labels: Sequence[str], scheme: Scheme, spans: Spans
+    scores: NDArray[np.floating[Any]],
+    starts: IntArray,
+    labels: Sequence[str],
+    scheme: Scheme,
+    spans: Spans,
+    temperature: float = 1.0,
+    cells: int = CELLS,
 ) -> Floats:
     """How probable it is that exactly these words are an entity of this type.
 
@@ -46,27 +52,35 @@ def entity_probabilities(
         scheme: of the labels. Where it is plain, each word is an entity by itself: its probability is the softmax.
         spans: M entities, none across the border of a text, in any order; ``type_id`` is an index in
             `TagTable.types`, of plain labels one in ``labels``.
+        temperature: by which scores are divided.
+        cells: scores that are looked at at a time, or one text's.
 
     Returns:
         (M,), from 0 to 1; 0 where the scheme allows no sequence with the entity.
     """
-    if not len(spans.begin):
-        return np.zeros(0)
+    found = np.zeros(len(spans.begin))
     if scheme is Scheme.PLAIN:
-        probabilities: Floats = softmax(scores[spans.begin])[np.arange(len(spans.begin)), spans.type_id]
-        return probabilities
+        for begin in range(0, len(found), max(1, cells // len(labels))):
+            here = slice(begin, begin + max(1, cells // len(labels)))
+            words = softmax(scores[spans.begin[here]].astype(np.float64) / temperature)
+            found[here] = words[np.arange(len(words)), spans.type_id[here]]
+        return found
     starts = np.asarray(starts, np.int64)
     text = np.searchsorted(starts, spans.begin, side="right") - 1
     chosen = np.unique(text)  # most texts have no entity, and need no sums
     lengths = np.diff(starts)[chosen]
-    own_starts = np.concatenate([[0], np.cumsum(lengths)])
-    shift = starts[chosen] - own_starts[:-1]
-    own_scores = scores[np.repeat(shift, lengths) + np.arange(own_starts[-1])].astype(np.float64)
-    offset = shift[np.searchsorted(chosen, text)]
-    own_spans = Spans(spans.begin - offset, spans.end - offset, spans.type_id)
-    allowed = allowed_transitions(labels, scheme)
-    lattice = _sums(own_scores, own_starts, allowed)
-    return _of_spans(lattice, own_starts, allowed, TagTable(labels, plain=False), scheme, own_spans)
+    allowed, table = allowed_transitions(labels, scheme), TagTable(labels, plain=False)
+    group = np.cumsum(lengths) * len(labels) // cells
+    for texts in np.split(np.arange(len(chosen)), np.flatnonzero(np.diff(group)) + 1) if len(chosen) else []:
+        own_starts = np.concatenate([[0], np.cumsum(lengths[texts])])
+        shift = starts[chosen[texts]] - own_starts[:-1]
+        own_scores = scores[np.repeat(shift, lengths[texts]) + np.arange(own_starts[-1])].astype(np.float64)
+        lattice = _sums(own_scores / temperature, own_starts, allowed)
+        here = np.flatnonzero((text >= chosen[texts[0]]) & (text <= chosen[texts[-1]]))
+        offset = shift[np.searchsorted(chosen[texts], text[here])]
+        own_spans = Spans(spans.begin[here] - offset, spans.end[here] - offset, spans.type_id[here])
+        found[here] = _of_spans(lattice, own_starts, allowed, table, scheme, own_spans)
+    return found
 
 
 class _Lattice(NamedTuple):

@@ -48,6 +48,9 @@ def test_sums_over_the_lattice_are_those_over_all_sequences(example):
     spans = Spans(columns[:, 0].astype(np.int64), columns[:, 1].astype(np.int64), columns[:, 2].astype(np.int32))
     found = entity_probabilities(scores, starts, labels, scheme, spans)
     np.testing.assert_allclose(found, columns[:, 3], rtol=1e-9, atol=1e-12)
+    in_parts = entity_probabilities(scores, starts, labels, scheme, spans, cells=1)
+    np.testing.assert_allclose(in_parts, found, rtol=1e-12)
+    np.testing.assert_allclose(entity_probabilities(2 * scores, starts, labels, scheme, spans, 2.0), found, rtol=1e-9)
 
 
 def test_long_texts_and_great_scores_stay_finite():
