@@ -171,6 +171,16 @@ def read_trial_state(file: IO[bytes]) -> dict[str, int | None]:
     return state
 
 
+def add_to_checkpoint(context: core.Context, folder: Path, uuid: str) -> None:
+    """Put more files into a checkpoint that is stored already; those of the same name are replaced.
+
+    Determined's API writes a checkpoint once. Another one for the same batches would be one more to collect, and the
+    newest, from which a trial goes on. A download and garbage collection take what lies in the storage; the master's
+    list of a checkpoint's files, made before, does not name what is added.
+    """
+    context.checkpoint._storage_manager.upload(folder, uuid)
+
+
 def upload_events(context: pytorch.PyTorchTrialContext) -> None:
     """Have the TensorBoard writer write what it holds back, and all its files uploaded."""
     context._maybe_reset_tbd_writer()

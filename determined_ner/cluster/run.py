@@ -10,8 +10,10 @@ import determined as det
 from determined import pytorch
 
 from determined_ner import determined_api
+from determined_ner.cluster.trial_end import TrialEnd
 from determined_ner.cluster.workarounds import wait_for_master
 from determined_ner.errors import HyperparameterError, UserError
+from determined_ner.finish.run_end import finish
 from determined_ner.settings.loop import REPORTING_BATCHES, Duration, parse_loop
 from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.setup import Training, check_batch_size
@@ -60,6 +62,9 @@ def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_c
             step_zero_validation=loop.perform_initial_validation,
             profiling_enabled=loop.profiling,
         )
+        end = TrialEnd(context, training, info)
+        if end.is_reached():
+            finish(training, end)
 
 
 def _refuse(arguments: argparse.Namespace) -> None:

@@ -27,6 +27,7 @@ from determined import core
 from determined_ner import determined_api
 from determined_ner.errors import UserError, write_errors_explained
 from determined_ner.files.atomic import read_json
+from determined_ner.finish.folder_end import FolderEnd
 from determined_ner.finish.run_end import finish
 from determined_ner.local.core_context import LocalController, local_core_context
 from determined_ner.local.folder import OpenedFolder, open_folder
@@ -121,8 +122,7 @@ def _train(
             raise DivergedError(error.what, good, error.remedy) from None
         finally:
             progress.close()
-        if chief:
-            finish(folder, training, time.perf_counter() - started)
+        finish(training, FolderEnd(folder, training, time.perf_counter() - started))
 
 
 def _check_beginning(config: dict[str, Any]) -> None:

@@ -256,7 +256,8 @@ class Training:
         """
         metric = self.loop.metric
         aliases = {metric: LEGACY_METRICS[metric]} if metric in LEGACY_METRICS else {}
-        return kind(self.corpus.splits[split], self.labels, aliases)
+        per_type = split == "test" or self.settings.hparams.return_entity_level_metrics
+        return kind(self.corpus.splits[split], self.labels, aliases, per_type)
 
     def score_batch(self, batch: Any, metrics: EvaluationMetrics) -> None:
         """Take a batch of `evaluation_batches`, on the device, into the scores."""
@@ -265,14 +266,18 @@ class Training:
 
     @torch.no_grad()
     def score(self, split: str) -> dict[str, float]:
-        """Scores of a whole split, by this process alone, with the weights that the model has."""
+        """Scores of a whole split with the weights that the model has; all slots share the work, and get the scores.
+
+        They are the same to the digit on any number of slots that compute the same logits.
+        """
         metrics = self.make_metrics(split)
         self.model.eval()
         self.engine.begin_evaluation()
         dataset = self.dataset(split)
-        for (chosen,) in self.evaluation_batches(split, slots=1):
+        batches = list(self.evaluation_batches(split, self.slots.size))
+        for (chosen,) in batches[self.slots.rank :: self.slots.size]:
             self.score_batch({name: tensor.to(self.device) for name, tensor in dataset[chosen].items()}, metrics)
-        return metrics.cross_slot_reduce([metrics.per_slot_reduce()])
+        return metrics.cross_slot_reduce(self.slots.allgather(metrics.per_slot_reduce()))
 
     # -- What is said and kept -------------------------------------------------------------------------------------
 

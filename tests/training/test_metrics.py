@@ -89,8 +89,8 @@ def test_reset_forgets() -> None:
     metrics = EvaluationMetrics(SPLIT, LABELS)
     metrics.update(logits_of(SPLIT, [0, 1, 2], GOLD), make_batch(SPLIT, [0, 1, 2]))
     metrics.reset()
-    loss, windows, tags = metrics.per_slot_reduce()
-    assert loss == 0.0 and len(windows) == len(tags) == 0
+    losses, windows, tags = metrics.per_slot_reduce()
+    assert losses == [] and len(windows) == len(tags) == 0
 
 
 def test_names_are_those_that_are_reported() -> None:
