@@ -85,6 +85,7 @@ class NERTrial(pytorch.PyTorchTrial):
         self.validation_metrics = context.wrap_reducer(
             self.training.make_metrics("validation", EvaluationReducer), for_training=False
         )
+        self.searcher_stop = StopWithSearcher(self.training, context)
         if context.distributed.rank == 0:
             self.training.log_summary()
 
@@ -107,7 +108,7 @@ class NERTrial(pytorch.PyTorchTrial):
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
         return {
-            "searcher": StopWithSearcher(self.training, self.context),  # first here, its word comes last
+            "searcher": self.searcher_stop,  # first here, its word comes last
             "self_contained": SelfContained(self.training, self.context),
             "evaluation": BeginEvaluation(self.training),
             "diverged": StopWhereDiverged(self.training, self.context),

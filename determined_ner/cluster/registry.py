@@ -66,8 +66,11 @@ def _model(name: str) -> client.Model:
         pass
     try:
         return client.create_model(name)
-    except errors.BadRequestException:
-        return client.get_model(name)
+    except errors.BadRequestException as refused:
+        try:
+            return client.get_model(name)
+        except errors.NotFoundException:
+            raise refused from None
 
 
 def _version(model: client.Model, uuid: str) -> client.ModelVersion | None:

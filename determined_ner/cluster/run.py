@@ -51,6 +51,7 @@ def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_c
     ) as context:
         trial = trial_class(context)
         training: Training = trial.training
+        trial.searcher_stop.last_word = False
         reporting = Duration(loop.reporting_batches or REPORTING_BATCHES, "batches")
         pytorch.Trainer(trial, context).fit(
             max_length=train_unit(training, loop.length),
@@ -65,6 +66,7 @@ def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_c
         end = TrialEnd(context, training, info)
         if end.is_reached():
             finish(training, end)
+        trial.searcher_stop.log_stop()
 
 
 def _refuse(arguments: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ from determined.experimental import client
 import determined_ner
 from determined_ner import determined_api
 from determined_ner.cluster.registry import Candidate, register
+from determined_ner.cluster.searcher import STOPPED_BY_SEARCHER
 from determined_ner.errors import why_unwritable
 from determined_ner.export.card import CARD_FILE
 from determined_ner.finish.documents import scores_of, write_documents
@@ -60,10 +61,8 @@ class TrialEnd:
         training = self._training
         if self._batches >= training.in_batches(training.loop.length):
             return True
-        stopped = None
-        if training.slots.rank == 0:
-            stopped = client.get_trial(self._info.trial.trial_id).state is client.TrialState.STOPPING_COMPLETED
-        return bool(training.slots.allgather(stopped)[0])
+        state = determined_api.trial_state(self._core.train) if training.slots.rank == 0 else ""
+        return bool(training.slots.allgather(state)[0] == STOPPED_BY_SEARCHER)
 
     def choose(self) -> Chosen:
         loop = self._training.loop
@@ -100,7 +99,9 @@ class TrialEnd:
             time.sleep(0.2)
 
     def checkpoint(self, chosen: Chosen) -> contextlib.AbstractContextManager[Path]:
-        path: contextlib.AbstractContextManager[Path] = self._core.checkpoint.restore_path(chosen.name)
+        alone = self._training.slots.size == 1  # then the mode is all the same, but the other one warns of itself
+        mode = core.DownloadMode.NoSharedDownload if alone else core.DownloadMode.LocalWorkersShareDownload
+        path: contextlib.AbstractContextManager[Path] = self._core.checkpoint.restore_path(chosen.name, mode)
         return path
 
     def keep(self, chosen: Chosen, test: dict[str, float] | None) -> None:

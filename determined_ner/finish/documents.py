@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 
 from determined_ner.export.card import make_card
 from determined_ner.finish.run_end import Chosen, write_model
-from determined_ner.report.command import FIGURES, PAGE, write_report
+from determined_ner.report.command import PAGE, write_page
 from determined_ner.report.text import tag_text, take_labelled
 from determined_ner.training.setup import Training
 from determined_ner.training.trained import Trained, find_trained
@@ -55,8 +54,10 @@ def _write_report(folder: Path, training: Training, name: str, trained: Trained,
     text = take_labelled(trained, corpus.texts["validation"], corpus.splits["validation"])
     tagged, speed = tag_text(trained, name, text, trained.directory.labels)
     examples = training.settings.data.report_examples
-    write_report(folder, trained, text, tagged, [(name, speed)], chosen.reports, examples=examples)
-    shutil.rmtree(folder / FIGURES)  # the page holds them
+    with tempfile.TemporaryDirectory() as figures:
+        speeds, reports = [(name, speed)], chosen.reports
+        page = write_page(Path(figures), trained, text, tagged, speeds, reports, examples=examples, summary=False)
+    (folder / PAGE).write_text(page, encoding="utf-8")
 
 
 def scores_of(report: dict[str, Any] | None) -> dict[str, float]:

@@ -84,12 +84,14 @@ def report(
 
     reports = [] if trained.run is None else trained.run.metrics.reports()
     with atomic_directory(output, _check_output) as folder:
-        write_report(folder, trained, text, tagged, speeds, reports, changes)
+        (folder / FIGURES).mkdir()
+        page = write_page(folder / FIGURES, trained, text, tagged, speeds, reports, changes)
+        (folder / PAGE).write_text(page, encoding="utf-8")
     return output / PAGE
 
 
-def write_report(
-    folder: Path,
+def write_page(
+    figures: Path,
     trained: Trained,
     text: LabelledText,
     tagged: TaggedText,
@@ -97,29 +99,32 @@ def write_report(
     reports: list[dict[str, Any]],
     changes: Changes | None = None,
     examples: bool = True,
-) -> None:
-    """Write the page and its pictures.
+    summary: bool = True,
+) -> str:
+    """Draw the pictures, and write the page that holds them.
 
     Args:
+        figures: the directory of the pictures.
         tagged: the text, tagged by the model.
         speeds: by model.
         reports: of the training, for its curves.
         changes: beside another model; None: there is none.
         examples: whether words of the text may stand on the page.
+        summary: also draw the summary, which is not on the page.
     """
     facts = find_facts(tagged)
-    drawn = draw_report(facts, changes, reports, folder / FIGURES)
+    drawn = draw_report(facts, changes, reports, figures, summary)
     contents = Contents(
         facts=facts if examples else facts.without_words(),
         changes=changes,
         trained=trained,
         text=text,
         speeds=speeds,
-        pictures={name: (folder / FIGURES / name).read_bytes() for name in drawn},
+        pictures={name: (figures / name).read_bytes() for name in drawn},
         date=datetime.date.today().isoformat(),
         examples=examples,
     )
-    (folder / PAGE).write_text(render_page(contents), encoding="utf-8")
+    return render_page(contents)
 
 
 def _find(source: str, downloads: Path, trust_remote_code: bool) -> Trained:

@@ -29,7 +29,6 @@ TRAINED = [path for path in SHIPPED if "ner_trial.py" in path.read_text(encoding
 BY_THEMSELVES = [path for path in TRAINED if path.stem not in ("search_grid", "continue")]
 """The others need what these have left."""
 STEPS = 2
-USER_TOKEN = "token-of-the-user"
 CHECKPOINTS = "/api/v1/checkpoints/"
 
 
@@ -62,8 +61,6 @@ class ExperimentMaster(Master):
         if not self.checkpoints and (source := self.config["searcher"]["source_checkpoint_uuid"]):
             for environment in environments:  # and DET_STEPS_COMPLETED stays 0
                 environment["DET_LATEST_CHECKPOINT"] = source
-        for environment in environments:  # with which a task asks for what is not its own
-            environment["DET_USER_TOKEN"] = USER_TOKEN
         return environments
 
     def take(self, method: str, target: str, token: str | None, raw: bytes) -> Callable[[Callable[..., None]], None]:

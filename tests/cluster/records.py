@@ -1,4 +1,4 @@
-"""What the stand-in master gives back to those who ask: metrics, checkpoints, metadata of the run, registered models."""
+"""What the stand-in master gives back to those who ask: metrics, checkpoints, metadata of a run, registered models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from determined.common.api import bindings
 TIME = "2024-01-01T00:00:00Z"
 Answer = tuple[int, dict[str, Any]]
 Handler = Callable[[dict[str, Any]], Answer]
-NAMED = "{name}"
+NAMED = "NAME"
 """In the place of a model's name in a path."""
 
 

@@ -39,7 +39,7 @@ class Trial:
     master: Master
     folder: Path
     inputs: Path
-    deaths: list[dict[str, int]]
+    deaths: list[dict[str, Any]]
     tasks: list[Outcome] = field(default_factory=list)
 
     @property
@@ -168,7 +168,7 @@ class Cluster:
         slots: int = 1,
         searcher: dict[str, Any] | None = None,
         scheduling_unit: int = 2,
-        deaths: list[dict[str, int]] | None = None,
+        deaths: list[dict[str, Any]] | None = None,
         data: dict[str, Any] | None = None,
         profiling: dict[str, Any] | None = None,
         **hyperparameters: Any,
