@@ -25,6 +25,7 @@ from determined_ner.errors import why_unwritable
 from determined_ner.export.card import CARD_FILE
 from determined_ner.finish.documents import scores_of, write_documents
 from determined_ner.finish.run_end import Chosen, warn_of_choice
+from determined_ner.settings.loop import METRICS
 from determined_ner.training.run_folder import best_first
 from determined_ner.training.setup import Training
 
@@ -163,7 +164,7 @@ def _by_batches(reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _main_scores(scores: dict[str, float]) -> list[str]:
-    return [name for name in ("loss", "accuracy", "precision", "recall", "f1", "f1_strict") if name in scores]
+    return [name for name in METRICS if name in scores]
 
 
 def describe_run(training: Training, score: float | None, test: dict[str, float] | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from determined_ner.export.card import make_card
 from determined_ner.finish.run_end import Chosen, write_model
 from determined_ner.report.command import PAGE, write_page
 from determined_ner.report.text import tag_text, take_labelled
+from determined_ner.settings.loop import METRICS
 from determined_ner.training.setup import Training
 from determined_ner.training.trained import Trained, find_trained
 
@@ -38,7 +39,7 @@ def write_documents(folder: Path, training: Training, name: str, chosen: Chosen,
         model, unused = Path(scratch) / "model", Path(scratch) / "unused"
         model.mkdir()
         write_model(training, model)
-        summary = {"test": test, "best": chosen.best, "model_batches": chosen.batches}
+        summary = {"test": test and scores_of(test), "best": chosen.best, "model_batches": chosen.batches}
         found = find_trained(str(model), unused, training.settings.hparams.trust_remote_code)
         trained = replace(found, path=Path(name), summary=summary)
         try:
@@ -61,5 +62,7 @@ def _write_report(folder: Path, training: Training, name: str, trained: Trained,
 
 
 def scores_of(report: dict[str, Any] | None) -> dict[str, float]:
-    """A report less what it counts."""
-    return {metric: value for metric, value in (report or {}).items() if metric not in COUNTERS}
+    """A report less what it counts; first what is of all types. (A master gives it back in any order.)"""
+    scores = {metric: value for metric, value in (report or {}).items() if metric not in COUNTERS}
+    main = [metric for metric in METRICS if metric in scores]
+    return {metric: scores[metric] for metric in (*main, *sorted(scores.keys() - set(main)))}

@@ -73,7 +73,7 @@ def _summary(training: Training, chosen: Chosen, test: dict[str, float] | None, 
         "slots": training.slots.size,
         "seed": training.seed,
         "settings": {"hyperparameters": described["hyperparameters"], "data": described["data"]},
-        "versions": {name: metadata.version(name) for name in ("determined", "torch")},
+        "versions": {name: metadata.version(name) for name in ("torch", "transformers")},
     }
 
 

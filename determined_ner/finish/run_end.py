@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from determined_ner.errors import UserError
 from determined_ner.hub import quiet_transformers
 from determined_ner.model.weights import load_weights
 from determined_ner.settings.loop import LoopSettings
 from determined_ner.training.setup import Training
+from determined_ner.training.slots import on_chief
 
 logger = logging.getLogger("determined_ner")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Place(Protocol):
 def finish(training: Training, place: Place) -> None:
     """End a run; every slot calls it."""
     slots = training.slots
-    chosen = _from_chief(training, place.choose)
+    chosen = on_chief(slots, place.choose)
     with place.checkpoint(chosen) as checkpoint:
         load_weights(training.model, checkpoint)
     test = chosen.test
@@ -90,19 +88,3 @@ def write_model(training: Training, folder: Path) -> None:
     with quiet_transformers():
         training.model.save_pretrained(folder)
     training.write_description(folder)
-
-
-def _from_chief(training: Training, action: Callable[[], T]) -> T:
-    """What ``action`` gives on the chief, or its error, on every slot."""
-    result: T | None = None
-    error: UserError | None = None
-    if training.slots.rank == 0:
-        try:
-            result = action()
-        except UserError as mistake:
-            error = mistake
-    found, mistake_found = training.slots.allgather((result, error))[0]
-    if mistake_found is not None:
-        raise mistake_found
-    chosen: T = found
-    return chosen
