@@ -41,6 +41,7 @@ from determined import pytorch
 
 from determined_ner import determined_api
 from determined_ner.cluster.run import run_on_cluster
+from determined_ner.cluster.searcher import StopWithSearcher
 from determined_ner.cluster.workarounds import UploadLastEvents, prepare_task
 from determined_ner.errors import exit_status
 from determined_ner.local.folds import train_folds
@@ -106,6 +107,7 @@ class NERTrial(pytorch.PyTorchTrial):
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
         return {
+            "searcher": StopWithSearcher(self.training, self.context),  # first here, its word comes last
             "self_contained": SelfContained(self.training, self.context),
             "evaluation": BeginEvaluation(self.training),
             "diverged": StopWhereDiverged(self.training, self.context),
