@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import inspect
 import logging
+import shutil
+from pathlib import Path
 from typing import Any
 
 import determined as det
@@ -14,6 +18,7 @@ from determined_ner.cluster.workarounds import wait_for_master
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.settings.loop import REPORTING_BATCHES, Duration, parse_loop
 from determined_ner.settings.parsing import parse_settings
+from determined_ner.training.checkpoint_code import copy_code
 from determined_ner.training.setup import Training, check_batch_size
 from determined_ner.training.trial_context import train_unit
 
@@ -44,9 +49,12 @@ def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_c
         with pytorch.init():  # tells the searcher, and ends with exit status 0
             raise det.InvalidHP(str(error)) from error
     loop = parse_loop(config, settings)
-    with pytorch.init(
-        hparams=info.trial.hparams, exp_conf=config, aggregation_frequency=loop.aggregation_frequency
-    ) as context:
+    with (
+        _code_of_an_installed_package(Path(inspect.getfile(trial_class)).resolve()),
+        pytorch.init(
+            hparams=info.trial.hparams, exp_conf=config, aggregation_frequency=loop.aggregation_frequency
+        ) as context,
+    ):
         trial = trial_class(context)
         training: Training = trial.training
         reporting = Duration(loop.reporting_batches or REPORTING_BATCHES, "batches")
@@ -60,6 +68,23 @@ def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_c
             step_zero_validation=loop.perform_initial_validation,
             profiling_enabled=loop.profiling,
         )
+
+
+def _code_of_an_installed_package(trial_file: Path) -> contextlib.AbstractContextManager[None]:
+    """Where the image has the package, and the experiment's directory only its data: our code in checkpoints.
+
+    Determined copies that directory: into each checkpoint, with the data, and without what loads it.
+    """
+
+    def write_code(checkpoint: Path, on_cluster: bool) -> None:
+        code = Path(checkpoint) / "code"
+        if code.exists():
+            shutil.rmtree(code)
+        copy_code(trial_file, code)
+
+    if trial_file.parent == Path.cwd().resolve():
+        return contextlib.nullcontext()
+    return determined_api.code_written_by(write_code)
 
 
 def _refuse(arguments: argparse.Namespace) -> None:

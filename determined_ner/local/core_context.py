@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from determined_ner.files.atomic import replacing_directory, write_json
 from determined_ner.local.progress import Progress
 from determined_ner.model.checkpoint import checkpoint_name
 from determined_ner.settings.loop import LoopSettings
+from determined_ner.training.checkpoint_code import copy_code
 from determined_ner.training.run_folder import RunFolder
 
 
@@ -49,15 +49,6 @@ def local_core_context(
     # Determined copies the whole current directory into every checkpoint; ours are rebuilt from our code alone.
     with determined_api.code_written_by(write_code), context:
         yield context
-
-
-def copy_code(trial_file: Path, target: Path) -> None:
-    """Copy what a checkpoint is rebuilt from: the trial and the package. (``ner_utils.py`` is for users alone.)"""
-    target.mkdir()
-    shutil.copyfile(trial_file, target / trial_file.name)
-    package = trial_file.with_name("determined_ner")
-    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
-    shutil.copytree(package, target / package.name, ignore=ignored, copy_function=shutil.copyfile)
 
 
 class LocalTrainContext(determined_api.TrainContext):
