@@ -166,11 +166,13 @@ def compile_extensions(installation: Installation | None = None) -> None:
     found = installation or Installation.of_this_process()
     if "onnxruntime-training" not in found.versions:
         raise UserError("onnxruntime-training", "is not installed", f"pip install {PINS}")
+    if found.has_extensions("cuda"):
+        return
     import torch
 
     wants_cuda = torch.cuda.is_available() or bool(os.environ.get("ONNXRUNTIME_FORCE_CUDA"))
     cuda = torch.version.cuda if wants_cuda else None
-    if found.has_extensions("cuda" if cuda else "cpu"):
+    if cuda is None and found.has_extensions("cpu"):
         return
     if not (shutil.which("c++") or shutil.which("g++")):
         raise UserError("", "no C++ compiler (c++ or g++) is on the PATH", "install one, e.g. apt-get install g++")
