@@ -5,6 +5,7 @@ Its last release is onnxruntime-training 1.19.2; requirements/cluster.txt is a s
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import shutil
@@ -147,7 +148,23 @@ def wrap(model: Any) -> Any:
 
         wrapped = ORTModule(model, DebugOptions(log_level=LogLevel.ERROR))
     assert type(wrapped) is ORTModule
+    _refuse_other_devices()
     return wrapped
+
+
+def _refuse_other_devices() -> None:
+    """Have a session that cannot compute on the GPU end with its error: by itself it prints it and takes the CPU."""
+    from onnxruntime import InferenceSession
+
+    create = InferenceSession._create_inference_session
+
+    @functools.wraps(create)
+    def create_there(session: Any, *arguments: Any) -> None:
+        session.disable_fallback()
+        create(session, *arguments)
+
+    if not hasattr(create, "__wrapped__"):
+        InferenceSession._create_inference_session = create_there
 
 
 def compile_extensions(installation: Installation | None = None) -> None:

@@ -175,6 +175,23 @@ def test_the_command_compiles_and_says_what_is_missing(monkeypatch, capsys):
     assert "error: onnxruntime-training: is not installed; pip install" in capsys.readouterr().err
 
 
+def test_a_gpu_that_fails_is_not_replaced_by_the_cpu(monkeypatch, capsys):
+    pytest.importorskip("onnxruntime.training")
+    from onnxruntime import InferenceSession
+    from onnxruntime.capi import onnxruntime_inference_collection as collection
+
+    def fails(*arguments: object) -> None:
+        raise RuntimeError("CUDA failure 2: out of memory")
+
+    monkeypatch.setattr(collection.C, "InferenceSession", fails)
+    monkeypatch.setattr(InferenceSession, "_create_inference_session", InferenceSession._create_inference_session)
+    for _ in range(2):  # a second model changes nothing
+        ort._refuse_other_devices()
+    with pytest.raises(RuntimeError, match="CUDA failure 2"):
+        InferenceSession(b"", providers=["CPUExecutionProvider"])
+    assert "Falling back" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("model_type", ["deberta", "deberta-v2"])
 def test_an_architecture_without_kernels_on_a_cpu(model_type):
     with pytest.raises(UserError, match=f"type '{model_type}' on a CPU: .*ScaledSum; write backend: eager"):
