@@ -65,7 +65,6 @@ def run(arguments: argparse.Namespace) -> int:
             function = getattr(import_module(verb.module), verb.function)
             raise_at_interrupt()
             given = [arguments] if verb.add_arguments else []
-            given += [import_module("ner_trial").NERTrial] if verb.trains else []
             status = function(*given) or 0
         except ModuleNotFoundError as error:
             if not verb.extra or str(error.name).partition(".")[0] in ("determined_ner", "ner_trial"):
@@ -187,15 +186,13 @@ class Verb:
     """None for a verb without arguments; its function is called with none."""
     function: str = "run"
     """The module's function that does it; an exit status that it returns is the command's."""
-    trains: bool = False
-    """Whether the function is handed the trial's class, too."""
     extra: str = ""
     """The extra of the distribution (see pyproject.toml) that brings what the module imports."""
 
 
 VERBS = {
     "train": Verb(
-        "ner_trial",
+        "determined_ner.train",
         "train as an experiment config says",
         "Fine-tune a Hugging Face encoder for token classification as an experiment config says; the same as python3 "
         "ner_trial.py. Under torchrun it uses all its processes.",
@@ -220,7 +217,6 @@ VERBS = {
         "them, or the labels of the same text elsewhere, speak against. Says first how long it will take.",
         "the same command with --resume goes on; folds that are done stay",
         _add_audit_arguments,
-        trains=True,
         extra="train",
     ),
     "predict": Verb(
@@ -265,7 +261,7 @@ VERBS = {
         "Batch inference as the entrypoint of an experiment (configs/batch_inference.yaml): everything is taken from "
         "the cluster.",
         "the parts that are done are kept",
-        extra="train",
+        extra="cluster",
     ),
     "setup-ort": Verb(
         "determined_ner.model.ort",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from determined_ner.interrupts import is_chief, was_interrupted
+from determined_ner.interrupts import StopRequestedError, is_chief, stop_signal, was_interrupted, was_stopped
 from determined_ner.masks import masked, printable_lines
 
 
@@ -121,8 +121,8 @@ def exit_status(command: Callable[[], object], interrupted: str, unwritable: str
         unwritable: what is said after an error of the system that more room or rights would fix.
 
     Returns:
-        exit status: 0; 2 after a mistake of the user, told in one message; 130 when interrupted; 141 when who read
-        standard output has had enough.
+        exit status: 0; 2 after a mistake of the user, told in one message; 130 when interrupted; 143 when asked to
+        stop; 141 when who read standard output has had enough.
     """
     _occupy_standard_descriptors()
     try:
@@ -134,6 +134,8 @@ def exit_status(command: Callable[[], object], interrupted: str, unwritable: str
         if output_error is not None:
             raise output_error
     except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, StopRequestedError) or was_stopped():
+            return _stopped(error.saved if isinstance(error, StopRequestedError) else "", interrupted)
         if isinstance(error, KeyboardInterrupt) or was_interrupted():
             if is_chief():
                 print(printable_lines(f"interrupted; {interrupted}"), file=sys.stderr)
@@ -150,6 +152,14 @@ def exit_status(command: Callable[[], object], interrupted: str, unwritable: str
         print(printable_lines(f"error: {masked(message)}"), file=sys.stderr)
         return 2
     return 0
+
+
+def _stopped(saved: str, interrupted: str) -> int:
+    """Say that a signal has ended it, once a machine."""
+    if is_chief():
+        by = stop_signal() or "a signal to another of its processes"
+        print(printable_lines(f"stopped by {by}; {saved or interrupted}"), file=sys.stderr)
+    return 128 + signal.SIGTERM
 
 
 def _of_the_system(error: Exception, output_error: OSError | None, unwritable: str) -> str | None:

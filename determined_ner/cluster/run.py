@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import inspect
 import logging
 import shutil
 from pathlib import Path
@@ -14,15 +12,21 @@ import determined as det
 from determined import pytorch
 
 from determined_ner import determined_api
+from determined_ner.cluster.trial_context import train_unit
 from determined_ner.cluster.workarounds import wait_for_master
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.settings.loop import REPORTING_BATCHES, Duration, parse_loop
 from determined_ner.settings.parsing import parse_settings
-from determined_ner.training.checkpoint_code import copy_code
+from determined_ner.training.checkpoint_code import TRIAL, copy_code
 from determined_ner.training.setup import Training, check_batch_size
-from determined_ner.training.trial_context import train_unit
 
 logger = logging.getLogger("determined_ner")
+
+
+def find_trial() -> det.ClusterInfo | None:
+    """What this task knows of its trial; None: it is a task of another kind, such as a notebook."""
+    info = det.get_cluster_info()
+    return info if info is not None and info.task_type == "TRIAL" else None
 
 
 def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_class: Any) -> None:
@@ -49,12 +53,10 @@ def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_c
         with pytorch.init():  # tells the searcher, and ends with exit status 0
             raise det.InvalidHP(str(error)) from error
     loop = parse_loop(config, settings)
-    with (
-        _code_of_an_installed_package(Path(inspect.getfile(trial_class)).resolve()),
-        pytorch.init(
-            hparams=info.trial.hparams, exp_conf=config, aggregation_frequency=loop.aggregation_frequency
-        ) as context,
-    ):
+    _keep_code_of_installed_package()
+    with pytorch.init(
+        hparams=info.trial.hparams, exp_conf=config, aggregation_frequency=loop.aggregation_frequency
+    ) as context:
         trial = trial_class(context)
         training: Training = trial.training
         reporting = Duration(loop.reporting_batches or REPORTING_BATCHES, "batches")
@@ -70,7 +72,7 @@ def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_c
         )
 
 
-def _code_of_an_installed_package(trial_file: Path) -> contextlib.AbstractContextManager[None]:
+def _keep_code_of_installed_package() -> None:
     """Where the image has the package, and the experiment's directory only its data: our code in checkpoints.
 
     Determined copies that directory: into each checkpoint, with the data, and without what loads it.
@@ -80,11 +82,10 @@ def _code_of_an_installed_package(trial_file: Path) -> contextlib.AbstractContex
         code = Path(checkpoint) / "code"
         if code.exists():
             shutil.rmtree(code)
-        copy_code(trial_file, code)
+        copy_code(code)
 
-    if trial_file.parent == Path.cwd().resolve():
-        return contextlib.nullcontext()
-    return determined_api.code_written_by(write_code)
+    if TRIAL.parent != Path.cwd().resolve():
+        determined_api.write_code_by(write_code)
 
 
 def _refuse(arguments: argparse.Namespace) -> None:
