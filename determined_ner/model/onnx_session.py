@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import json
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,7 +116,8 @@ def open_session(
     if provider == CUDA_PROVIDER:
         providers.insert(0, (CUDA_PROVIDER, {"device_id": str(device.index or 0), **CUDA_OPTIONS}))
     try:
-        session = ort.InferenceSession(str(path), options, providers=providers)
+        with contextlib.redirect_stdout(sys.stderr):  # there it prints that a GPU failed, before it takes the CPU
+            session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # of a dozen kinds, one for each way to be broken
         raise UserError(path, f"cannot be opened by onnxruntime: {first_line(error)}", remedy) from error
     if provider not in session.get_providers():  # ONNX Runtime leaves out what does not start

@@ -165,7 +165,7 @@ def test_evaluation_by_onnx_runtime_is_on_the_device_of_the_slot(model, monkeypa
         return OnnxSession(None, "CUDAExecutionProvider", device)
 
     monkeypatch.setattr("determined_ner.model.engine.open_session", open_)
-    engine = Engine(PlainLoop(), model, settings(evaluate_with_ort=True))
+    engine = Engine(one_slot(), model, settings(evaluate_with_ort=True))
     engine._device = torch.device("cuda", 1)
     engine.begin_evaluation()
     assert asked == [torch.device("cuda", 1)]

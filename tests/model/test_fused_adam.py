@@ -15,7 +15,7 @@ from determined_ner.model.fused_adam import as_torch, from_torch
 from determined_ner.model.optimizer import build_optimizer, build_schedule
 from determined_ner.settings.hyperparameters import Hyperparameters
 from tests.model.fused_kernel import install
-from tests.model.test_engine import PlainLoop
+from tests.model.test_engine import one_slot
 
 FUSED = {"optim": "adamw_ort_fused", "backend": "ort"}
 
@@ -106,7 +106,7 @@ def test_an_engine_clips_and_scales_with_it(kernel, monkeypatch):
         model = make_model()
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
         hparams = settings(precision="fp16", max_grad_norm=0.1, **chosen)
-        engine = Engine(PlainLoop(), model, hparams, fused=False, scaler=scaler)
+        engine = Engine(one_slot(), model, hparams, fused=False, scaler=scaler)
         for i in range(4):
             torch.manual_seed(i)
             factor = float("inf") if i == 1 else 1.0

@@ -167,6 +167,19 @@ def test_a_session_that_onnx_runtime_left_on_the_cpu_is_noticed(exported, monkey
         open_session(exported, GPU, asked=True)
 
 
+def test_what_onnx_runtime_prints_of_a_gpu_is_no_part_of_the_output(exported, monkeypatch, capsys):
+    make = onnxruntime.InferenceSession
+
+    def printing(*arguments: Any, **options: Any) -> Any:
+        print("EP Error: no memory. Falling back to CPU")
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", printing)
+    open_session(exported)
+    captured = capsys.readouterr()
+    assert not captured.out and "EP Error" in captured.err
+
+
 class Recorded:
     """An InferenceSession, or a binding of one, that writes down what it is asked."""
 
