@@ -55,6 +55,9 @@ class OnnxSession:
         Returns:
             (B, L, K) float32.
         """
+        logits = torch.empty((*input_ids.shape, self._labels), device=self.device)
+        if not len(input_ids):  # a slot has no rows where others have some, and no memory can be bound
+            return logits
         binding = self.session.io_binding()
         place = (self.device.type, self.device.index or 0)
         feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
@@ -62,7 +65,6 @@ class OnnxSession:
         for name, tensor in given.items():
             assert tensor.dtype == torch.int64
             binding.bind_input(name, *place, np.int64, tuple(tensor.shape), tensor.data_ptr())
-        logits = torch.empty((*input_ids.shape, self._labels), device=self.device)
         binding.bind_output(OUTPUT, *place, np.float32, tuple(logits.shape), logits.data_ptr())
         if self.device.type == "cuda":  # ONNX Runtime has a stream of its own
             torch.cuda.current_stream(self.device).synchronize()

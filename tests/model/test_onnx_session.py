@@ -214,6 +214,10 @@ def test_inputs_are_read_and_logits_written_where_the_tensors_lie(exported):
     assert torch.equal(plain.logits(across, MASK), logits)
 
 
+def test_a_slot_without_rows_gets_logits_without_rows(exported):
+    assert open_session(exported).logits(IDS[:0], MASK[:0]).shape == (0, 3, len(NAMES))
+
+
 def test_a_graph_whose_shapes_do_not_say_how_many_labels_there_are(exported, tmp_path):
     graph = onnx.load(str(exported))
     graph.graph.output[0].type.tensor_type.shape.dim[2].dim_param = "labels"
