@@ -171,6 +171,7 @@ class Cluster:
         deaths: list[dict[str, int]] | None = None,
         data: dict[str, Any] | None = None,
         profiling: dict[str, Any] | None = None,
+        optimizations: dict[str, Any] | None = None,
         **hyperparameters: Any,
     ) -> Iterator[Trial]:
         """A trial that has not begun; ``deaths`` as the witness takes them."""
@@ -182,6 +183,7 @@ class Cluster:
         config["searcher"].update(searcher or {})
         config["data"].update(data or {})
         config["profiling"] = profiling or {}
+        config["optimizations"] = optimizations or {}
         config["scheduling_unit"] = scheduling_unit
         config = chain.complete(config, folder / "checkpoints")
         archive = self.archive_with_witness if "witness" in entrypoint else self.archive
