@@ -69,8 +69,14 @@ class Installation:
         """Whether ORTModule's C++ extensions for ``cpu`` or ``cuda`` are compiled."""
         if self.folder is None:
             return False
-        folder = self.folder / "training" / "ortmodule" / "torch_cpp_extensions"
+        folder = self.extensions_folder
         return all(any(folder.glob(f"{name}*.so")) for name in EXTENSIONS[device_type])
+
+    @property
+    def extensions_folder(self) -> Path:
+        """Where compiled extensions lie; the package has to be there."""
+        assert self.folder is not None
+        return self.folder / "training" / "ortmodule" / "torch_cpp_extensions"
 
 
 def check_installation(device_type: str, installation: Installation | None = None) -> None:
@@ -166,10 +172,7 @@ def compile_extensions(installation: Installation | None = None) -> None:
     found = installation or Installation.of_this_process()
     if "onnxruntime-training" not in found.versions:
         raise UserError("onnxruntime-training", "is not installed", f"pip install {PINS}")
-    import torch
-
-    wants_cuda = torch.cuda.is_available() or bool(os.environ.get("ONNXRUNTIME_FORCE_CUDA"))
-    cuda = torch.version.cuda if wants_cuda else None
+    cuda = cuda_to_compile_for()
     if found.has_extensions("cuda" if cuda else "cpu"):
         return
     if not (shutil.which("c++") or shutil.which("g++")):
@@ -188,6 +191,14 @@ def compile_extensions(installation: Installation | None = None) -> None:
     if done.returncode:
         output = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise UserError("", f"compiling ORTModule's extensions failed (status {done.returncode}):\n{output}")
+
+
+def cuda_to_compile_for() -> str | None:
+    """PyTorch's version of CUDA where extensions for it are wanted; None: those for the CPU alone."""
+    import torch
+
+    wants_cuda = torch.cuda.is_available() or bool(os.environ.get("ONNXRUNTIME_FORCE_CUDA"))
+    return torch.version.cuda if wants_cuda else None
 
 
 COMPILE = {
