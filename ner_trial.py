@@ -1,4 +1,4 @@
-"""The trial: what Determined's training loop calls, on a cluster and off it.
+"""The trial: what Determined's training loop calls on a cluster; and the command, on a cluster and off it.
 
     python3 ner_trial.py [CONFIG] [--config KEY=VALUE ...] [--output-dir DIR] [--resume]
 
@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 
 import determined_ner
-from determined_ner.interrupts import die_of_interrupt, end_at_interrupt, raise_at_interrupt
+from determined_ner.interrupts import die_of_interrupt, end_at_interrupt
 
 if __name__ == "__main__":
     end_at_interrupt()
 
-from determined_ner.settings.arguments import parse_train_arguments
+from determined_ner.train import main, train
 
 if Path(determined_ner.__file__).resolve().parents[1] != Path(__file__).resolve().parent:
     raise ImportError(
@@ -25,33 +25,26 @@ if Path(determined_ner.__file__).resolve().parents[1] != Path(__file__).resolve(
         f"imported already: load this checkpoint in a process that has not imported determined_ner"
     )
 if __name__ == "__main__":
-    parse_train_arguments()  # --help and a mistyped option answer before what takes seconds to import
-
-    import ner_trial  # the module, not this script: checkpoints name the class as ner_trial:NERTrial
-
-    status = ner_trial.main()
+    # What follows needs Determined; on a cluster it is imported as ner_trial, the name by which checkpoints know it.
+    status = main()
     die_of_interrupt()
     sys.exit(status)
 
-import argparse
 from typing import Any
 
-import determined as det
 from determined import pytorch
 
 from determined_ner import determined_api
+from determined_ner.cluster.callbacks import BeginEvaluation, SelfContained, StopWhereDiverged
 from determined_ner.cluster.progress import ProgressLines
-from determined_ner.cluster.run import run_on_cluster
+from determined_ner.cluster.reducers import EvaluationReducer, TrainingReducer
 from determined_ner.cluster.searcher import StopWithSearcher
+from determined_ner.cluster.trial_context import build_training, make_loader
 from determined_ner.cluster.workarounds import UploadLastEvents, prepare_task
-from determined_ner.errors import exit_status
-from determined_ner.local.folds import train_folds
-from determined_ner.local.run import run_locally
 from determined_ner.model.directory import ModelDirectory
-from determined_ner.training.callbacks import BeginEvaluation, SelfContained, StopWhereDiverged
-from determined_ner.training.reducers import EvaluationReducer, TrainingReducer
 from determined_ner.training.setup import Training
-from determined_ner.training.trial_context import build_training, make_loader
+
+__all__ = ["NERTrial", "main", "train"]
 
 
 class NERTrial(pytorch.PyTorchTrial):
@@ -116,33 +109,3 @@ class NERTrial(pytorch.PyTorchTrial):
             "diverged": StopWhereDiverged(self.training, self.context),
             "last_events": UploadLastEvents(self.context),
         }
-
-
-def train(arguments: argparse.Namespace) -> int:
-    """Train, here or on the cluster.
-
-    Args:
-        arguments: of `add_train_arguments`.
-
-    Returns:
-        exit status: 0; 2 after a mistake of the user, with one message; 130 when interrupted.
-    """
-
-    def run() -> None:
-        raise_at_interrupt()
-        info = det.get_cluster_info()
-        if arguments.folds is not None:
-            train_folds(arguments, arguments.folds, NERTrial, on_cluster=info is not None)
-        elif info is None or info.task_type != "TRIAL":
-            run_locally(arguments, NERTrial)
-        else:
-            run_on_cluster(arguments, info, NERTrial)
-
-    again = "the same command with --resume goes on from the newest checkpoint, of which there is one an epoch, or as "
-    again += "min_checkpoint_period says; before the first, from the beginning"
-    return exit_status(run, interrupted=again, unwritable="go on with --resume")
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command ``python3 ner_trial.py``; see `train`."""
-    return train(parse_train_arguments(argv))

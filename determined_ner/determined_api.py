@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import pickle
-import pickletools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,8 +18,8 @@ from typing import IO, Any, NoReturn
 import determined as det
 from determined import core, pytorch, tensorboard
 from determined.common import util
+from determined.experimental import client
 
-from determined_ner.errors import UserError
 from determined_ner.masks import without_secrets
 
 # -- The experiment and its context ------------------------------------------------------------------------------
@@ -62,29 +61,6 @@ def core_context(context: pytorch.PyTorchTrialContext) -> core.Context:
 # -- The loop ----------------------------------------------------------------------------------------------------
 
 
-class Controller(pytorch._PyTorchTrialController):
-    """The training loop. ``Trainer.fit`` drives it too, but begins at batch 0 wherever there is no master."""
-
-    def after_batch(self) -> None:
-        """Called after each micro-batch."""
-
-    def _train_batch(self, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
-        metrics: dict[str, Any] = super()._train_batch(batch, epoch_idx, batch_idx)
-        self.after_batch()
-        return metrics
-
-
-class TrainContext(core.DummyTrainContext):
-    """What the loop reports to where there is no master."""
-
-    def last_validation(self) -> int | None:
-        """Batches of the last validation, after which a resumed loop does not validate again; None: there is none."""
-        return None
-
-    def _get_last_validation(self) -> int | None:
-        return self.last_validation()
-
-
 def end_as_invalid(context: pytorch.PyTorchTrialContext) -> NoReturn:
     """End a trial, on all slots at once, as a point of a search that cannot work: without another checkpoint.
 
@@ -123,11 +99,6 @@ class Sending:
                 queue.all_tasks_done.wait(0.5)
 
 
-def begin_batch(context: pytorch.PyTorchTrialContext, index: int) -> None:
-    """Tell the context which micro-batch comes, as the loop does: it decides whether an optimizer step ends there."""
-    context._current_batch_idx = index
-
-
 def drop_batch_size_message() -> None:
     """Determined says that it rounds the batch size to a multiple of the slots; our plan keeps it as it is."""
     logging.getLogger("determined").addFilter(_is_true)
@@ -141,27 +112,19 @@ def _is_true(record: logging.LogRecord) -> bool:
 
 
 @contextlib.contextmanager
-def code_written_by(write: Callable[[Path, bool], None]) -> Iterator[None]:
-    """Have ``write(checkpoint, on_cluster)`` copy the code into checkpoints: the default copies the whole directory."""
-    default = det.util.write_user_code
-    det.util.write_user_code = write
-    try:
-        yield
-    finally:
-        det.util.write_user_code = default
-
-
-@contextlib.contextmanager
-def loading_plain_data() -> Iterator[None]:
+def loading_plain_data(read_state: Callable[[IO[bytes]], Any]) -> Iterator[None]:
     """Have the loop load a checkpoint without running what its pickles say.
 
     The loop takes ``torch.load`` with its defaults, which were unsafe before torch 2.6, and ``pickle.load``.
+
+    Args:
+        read_state: takes the place of ``pickle.load``.
     """
     loop: Any = pytorch._pytorch_trial
     forced, unsafe = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
     before = {name: os.environ.pop(name, None) for name in (forced, unsafe)}
     os.environ[forced] = "1"
-    loop.pickle = SimpleNamespace(load=read_trial_state, dump=pickle.dump)
+    loop.pickle = SimpleNamespace(load=read_state, dump=pickle.dump)
     try:
         yield
     finally:
@@ -170,39 +133,15 @@ def loading_plain_data() -> Iterator[None]:
         os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
-_MARKS = {"PROTO", "FRAME", "EMPTY_DICT", "MEMOIZE", "BINPUT", "MARK", "SETITEM", "SETITEMS", "STOP"}
-_VALUES = {"SHORT_BINUNICODE", "BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "NONE"}
-"""All that the pickle of a dict of names and whole numbers is made of, with a value and without."""
-
-
-def read_trial_state(file: IO[bytes]) -> dict[str, int | None]:
-    """Read how far a training was, as the loop wrote it (``trial_state.pkl``), without unpickling it.
-
-    Raises:
-        UserError: it is anything but the whole numbers of that state.
-    """
-    values: list[Any] = []
-    try:
-        for code, argument, _ in pickletools.genops(file.read(4096)):
-            if code.name in _VALUES:
-                values.append(argument)
-            elif code.name not in _MARKS:
-                raise ValueError(f"it holds more than numbers: {code.name}")
-        state = dict(zip(values[::2], values[1::2], strict=True))
-        if state.keys() != vars(pytorch._TrialState()).keys():
-            raise ValueError("it has other fields")
-        if not all(value is None or (isinstance(value, int) and value >= 0) for value in state.values()):
-            raise ValueError("its numbers are none")
-    except (ValueError, TypeError) as error:
-        problem = f"is not how far a training was: {str(error)[:100]}"
-        raise UserError(file.name, problem, "copy the checkpoint again, or use another") from None
-    return state
-
-
 def upload_events(context: pytorch.PyTorchTrialContext) -> None:
     """Have the TensorBoard writer write what it holds back, and all its files uploaded."""
     context._maybe_reset_tbd_writer()
     context._core.train.upload_tensorboard_files(lambda _: True, tensorboard.util.get_rank_aware_path)
+
+
+def download_checkpoint(uuid: str, folder: Path) -> None:
+    """Fetch a checkpoint from the cluster's storage, through its master or past it."""
+    client.get_checkpoint(uuid).download(path=str(folder))
 
 
 # -- Connections -------------------------------------------------------------------------------------------------
@@ -220,19 +159,6 @@ def use_retries_of_environment(context: core.Context) -> None:
     if session._http_session is not None:
         for adapter in session._http_session.adapters.values():
             adapter.max_retries = session._max_retries
-
-
-class Slots(core.DistributedContext):
-    """The processes of a training that exchange objects by other means than Determined's sockets.
-
-    Those listen on all interfaces, and unpickle whatever anybody sends there.
-    """
-
-    def _init_ipc(self, force_tcp: bool) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 def receiving_socket(slots: core.DistributedContext) -> tuple[Any, str]:

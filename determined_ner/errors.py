@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from determined_ner.interrupts import is_chief, was_interrupted
+from determined_ner.interrupts import StopRequestedError, is_chief, stop_signal, was_interrupted, was_stopped
 from determined_ner.masks import masked, printable_lines
 
 
@@ -174,8 +174,8 @@ def exit_status(command: Callable[[], object], interrupted: str, unwritable: str
 
     Returns:
         exit status: 0; 2 after a mistake of the user, told in one message that begins with ``error: ``, or after what
-        may be otherwise at the next try, with ``temporary error: ``; 130 when interrupted; 141 when who read standard
-        output has had enough.
+        may be otherwise at the next try, with ``temporary error: ``; 130 when interrupted; 143 when asked to stop; 141
+        when who read standard output has had enough.
     """
     _occupy_standard_descriptors()
     try:
@@ -187,6 +187,8 @@ def exit_status(command: Callable[[], object], interrupted: str, unwritable: str
         if output_error is not None:
             raise output_error
     except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, StopRequestedError) or was_stopped():
+            return _stopped(error.saved if isinstance(error, StopRequestedError) else "", interrupted)
         if isinstance(error, KeyboardInterrupt) or was_interrupted():
             if is_chief():
                 print(printable_lines(f"interrupted; {interrupted}"), file=sys.stderr)
@@ -208,6 +210,14 @@ def exit_status(command: Callable[[], object], interrupted: str, unwritable: str
 def _print_problem(message: str, temporary: bool) -> None:
     """The one place that prints one: a task is tried again whose log has no line that begins with ``error: ``."""
     print(printable_lines(f"{'temporary ' if temporary else ''}error: {message}"), file=sys.stderr)
+
+
+def _stopped(saved: str, interrupted: str) -> int:
+    """Say that a signal has ended it, once a machine."""
+    if is_chief():
+        by = stop_signal() or "a signal to another of its processes"
+        print(printable_lines(f"stopped by {by}; {saved or interrupted}"), file=sys.stderr)
+    return 128 + signal.SIGTERM
 
 
 def _of_the_system(error: Exception, output_error: OSError | None, unwritable: str) -> str | None:

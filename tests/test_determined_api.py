@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import inspect
-import io
 import json
 import logging
 import os
@@ -30,11 +29,9 @@ from urllib3.util.retry import Retry
 
 import ner_trial
 from determined_ner import determined_api
-from determined_ner.cluster import batch_inference, searcher, workarounds
+from determined_ner.cluster import batch_inference, callbacks, reducers, searcher, workarounds
 from determined_ner.cluster.workarounds import wait_for_master
-from determined_ner.errors import UserError
-from determined_ner.local import core_context
-from determined_ner.training import callbacks, reducers
+from determined_ner.training.trial_state import read_trial_state
 from tests.conftest import ROOT
 
 API = ROOT / "determined_ner" / "determined_api.py"
@@ -162,23 +159,6 @@ def test_metrics_shipper_post_metrics_and_queue_of_reports_on_their_way() -> Non
         metrics.report("validation", {"f1": 0.5}, 6)
 
 
-def test_current_batch_idx(context: pytorch.PyTorchTrialContext) -> None:
-    assert "_current_batch_idx" in vars(context)
-    determined_api.begin_batch(context, 5)
-    assert context.current_train_batch() == 5
-
-
-def test_pytorch_trial_controller_and_its_train_batch() -> None:
-    names = list(inspect.signature(pytorch._PyTorchTrialController._train_batch).parameters)
-    assert names == ["self", "batch", "epoch_idx", "batch_idx"]
-    expected = {
-        *("trial_inst", "context", "checkpoint_period", "validation_period", "reporting_period", "smaller_is_better"),
-        *("steps_completed", "latest_checkpoint", "local_training", "test_mode", "searcher_metric_name"),
-        *("checkpoint_policy", "step_zero_validation", "max_length", "global_batch_size", "profiling_enabled"),
-    }
-    assert expected == set(inspect.signature(pytorch._PyTorchTrialController.__init__).parameters) - {"self"}
-
-
 def test_should_exit_ends_a_trial_without_another_checkpoint() -> None:
     reasons: list[Any] = []
     stand_in: Any = SimpleNamespace(
@@ -198,39 +178,9 @@ def test_the_loop_loads_a_checkpoint_by_these_names() -> None:
     assert pytorch._pytorch_trial.pickle is pickle
 
 
-def trial_state(**changes: Any) -> bytes:
-    return pickle.dumps({**vars(pytorch._TrialState(batches_trained=1 << 40, last_val=300)), **changes})
-
-
-def test_trial_state_is_read_as_the_loop_wrote_it() -> None:
-    for protocol in (2, pickle.DEFAULT_PROTOCOL, pickle.HIGHEST_PROTOCOL):
-        state = vars(pytorch._TrialState(batches_trained=1 << 40, last_val=300, epochs_trained=7))
-        assert determined_api.read_trial_state(named(pickle.dumps(state, protocol))) == state
-
-
 class Runs:
     def __reduce__(self) -> Any:
         return exec, ("raise SystemExit('code ran')",)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        *(b"", b"\x80", b"hello", trial_state()[:-4], b"\x80\x04" + b"(" * 5000),
-        *(pickle.dumps(value) for value in (Runs(), [1], {}, {"x": Runs()}, {"trial_id": 0}, 7)),
-        *(trial_state(last_ckpt=value) for value in (Runs(), 1.5, "12", -1, [], True, b"", {1})),
-        b"\x80\x04}r\xff\xff\xff\x7f.",  # would take 16 GB for the unpickler's memory of what it has seen
-    ],
-)
-def test_a_trial_state_of_anything_but_its_numbers_is_refused_and_runs_nothing(content: bytes) -> None:
-    with pytest.raises(UserError, match="is not how far a training was"):
-        determined_api.read_trial_state(named(content))
-
-
-def named(content: bytes) -> Any:
-    file = io.BytesIO(content)
-    file.name = "trial_state.pkl"
-    return file
 
 
 def test_a_checkpoint_is_loaded_safely_whatever_torch_does_by_itself(
@@ -238,41 +188,12 @@ def test_a_checkpoint_is_loaded_safely_whatever_torch_does_by_itself(
 ) -> None:
     torch.save({"x": Runs()}, tmp_path / "state")
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    with determined_api.loading_plain_data():
-        assert pytorch._pytorch_trial.pickle.load is determined_api.read_trial_state
+    with determined_api.loading_plain_data(read_trial_state):
+        assert pytorch._pytorch_trial.pickle.load is read_trial_state
         with pytest.raises(pickle.UnpicklingError):
             torch.load(tmp_path / "state")
     assert os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == "1" and "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
     assert pytorch._pytorch_trial.pickle is pickle
-
-
-def test_init_ipc_opens_no_socket() -> None:
-    assert list(inspect.signature(core.DistributedContext._init_ipc).parameters) == ["self", "force_tcp"]
-    slots = determined_api.Slots(
-        rank=0, size=2, local_rank=0, local_size=1, cross_rank=0, cross_size=2, chief_ip="127.0.0.1"
-    )
-    assert not [name for name in vars(slots) if "zmq" in name]
-    slots.close()
-
-
-def test_get_last_validation() -> None:
-    class Context(determined_api.TrainContext):
-        def last_validation(self) -> int | None:
-            return 7
-
-    assert core.TrainContext._get_last_validation
-    assert core.DummyTrainContext._get_last_validation is not determined_api.TrainContext._get_last_validation
-    assert Context()._get_last_validation() == 7
-    assert "self.core_context.train._get_last_validation()" in inspect.getsource(pytorch._PyTorchTrialController)
-
-
-def test_write_user_code() -> None:
-    before = det.util.write_user_code
-    assert list(inspect.signature(before).parameters) == ["path", "on_cluster"]
-    with determined_api.code_written_by(write := lambda path, on_cluster: None):
-        assert det.util.write_user_code is write
-    assert det.util.write_user_code is before
-    assert "util.write_user_code(path, not self.local_training)" in inspect.getsource(pytorch._PyTorchTrialController)
 
 
 def test_maybe_reset_tbd_writer_and_the_upload() -> None:
@@ -421,7 +342,7 @@ def test_only_one_module_touches_undocumented_names() -> None:
 
 
 def test_no_class_of_another_module_overrides_an_undocumented_name() -> None:
-    modules = [ner_trial, batch_inference, searcher, workarounds, core_context, callbacks, reducers]
+    modules = [ner_trial, batch_inference, searcher, workarounds, callbacks, reducers]
     classes = [
         made
         for module in modules
@@ -432,7 +353,7 @@ def test_no_class_of_another_module_overrides_an_undocumented_name() -> None:
         made: {name for base in made.__mro__ if base.__module__.split(".")[0] == "determined" for name in vars(base)}
         for made in classes
     }
-    assert sum(map(bool, theirs.values())) >= 8
+    assert sum(map(bool, theirs.values())) >= 7
     overridden = {made: {name for name in vars(made) if re.match("_[^_]", name)} & theirs[made] for made in classes}
     overridden = {made: names - {"_abc_impl"} for made, names in overridden.items()}  # Python's own
     assert {made: names for made, names in overridden.items() if names} == {}

@@ -46,7 +46,7 @@ def largest(folder: Path, name: str) -> int:
     return max(path.stat().st_size for path in folder.rglob(name))
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "core_context.py", "state_dict.pth", "*.png"])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "checkpoints.py", "state_dict.pth", "*.png"])
 def test_a_run_ends_with_a_message_and_goes_on_when_there_is_room(run, tmp_path, name):
     folder = tmp_path / "run"
     action = train(run.parent / "c.json", folder)

@@ -115,7 +115,7 @@ def test_the_newest_python_tags_with_the_distribution_alone(wheel, model_dir, tm
     """``pip install .``, and neither Determined nor what reads training data nor what draws is there."""
     python = environment(PYTHONS[-1], tmp_path / "venv")
     install(python, wheel)
-    install(python, "--dry-run", f"{wheel}[train,onnx]")
+    install(python, "--dry-run", f"{wheel}[cluster,onnx]")
     assert succeed(python, "-c", TAG, model_dir, *NOT_OF_A_TAGGER) == "1 O B-LOC I-LOC B-PER I-PER\n"
     (tmp_path / "text.txt").write_text("Ada Lovelace went to Oslo.\n", encoding="utf-8")
     command = python.with_name("determined-ner")
@@ -141,7 +141,7 @@ def test_each_older_python_installs_and_imports(wheel, version, tmp_path):
     import determined_ner
 
     python = environment(version, tmp_path / "venv")
-    install(python, "--dry-run", f"{wheel}[train,onnx]")
+    install(python, "--dry-run", f"{wheel}[cluster,onnx]")
     install(python, "--no-deps", wheel)
     install(python, "numpy", "packaging", "tokenizers", "tqdm")
     assert succeed(python, "-c", WITHOUT_TORCH) == f"{determined_ner.__version__}\n"

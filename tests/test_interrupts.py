@@ -48,12 +48,12 @@ def run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedP
     [
         ("determined_ner.settings.arguments", ["ner_trial.py", "none.yaml"]),
         ("argparse", ["ner_trial.py", "none.yaml"]),
-        ("determined", ["ner_trial.py", "none.yaml"]),
+        ("torch", ["ner_trial.py", "none.yaml"]),
         ("numpy.linalg", ["ner_trial.py", "none.yaml"]),
         ("determined_ner.cli", ["determined_ner/__main__.py", "check", "none.yaml"]),
         ("determined_ner.check.command", ["determined_ner/__main__.py", "check", "none.yaml"]),
         ("numpy", ["determined_ner/__main__.py", "check", "none.yaml"]),
-        ("ner_trial", ["determined_ner/__main__.py", "train", "none.yaml"]),
+        ("determined_ner.train", ["determined_ner/__main__.py", "train", "none.yaml"]),
     ],
 )
 def test_while_libraries_are_imported(module, command):
@@ -62,7 +62,7 @@ def test_while_libraries_are_imported(module, command):
 
 
 def test_of_the_processes_of_a_machine_one_says_so():
-    done = run(AT_IMPORT, "determined", "ner_trial.py", "none.yaml", LOCAL_RANK="1")
+    done = run(AT_IMPORT, "torch", "ner_trial.py", "none.yaml", LOCAL_RANK="1")
     assert (done.returncode, done.stderr) == (130, "")
 
 

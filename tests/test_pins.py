@@ -59,7 +59,7 @@ def hook() -> dict[str, Any]:
 
 @pytest.mark.parametrize(("file", "python"), [("current.txt", OLD), ("current.txt", NEW), ("cluster.txt", OLD)])
 def test_what_is_pinned_is_what_the_project_asks_for(file, python):
-    pinned, asked = pins(file, python), bounds("", "report", "train", "onnx")
+    pinned, asked = pins(file, python), bounds("", "report", "cluster", "onnx")
     for name in pinned.keys() & asked.keys():
         assert asked[name].contains(pinned[name]), f"{name}=={pinned[name]}, and pyproject.toml wants {asked[name]}"
     # Those that Determined, datasets, Jinja2 and transformers choose.
@@ -69,7 +69,7 @@ def test_what_is_pinned_is_what_the_project_asks_for(file, python):
 
 
 def test_the_development_tools_are_those_of_the_requirements():
-    project = bounds("dev").keys() - bounds("", "train", "onnx").keys()
+    project = bounds("dev").keys() - bounds("", "cluster", "onnx").keys()
     lines = (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8").splitlines()
     assert project == {
         canonicalize_name(Requirement(line.partition("#")[0]).name) for line in lines if not line.startswith("#")
@@ -92,7 +92,7 @@ def test_the_hook_installs_the_cluster_pins_beside_an_older_torch(hook):
 
 
 def test_the_hook_takes_for_good_enough_what_the_project_does(hook):
-    asked = bounds("", "train")
+    asked = bounds("", "cluster")
     assert hook["MINIMA"] == {name: str(asked[name]).removeprefix(">=") for name in hook["MINIMA"]}
     assert hook["ORT_INFERENCE"] == {name: str(least).removeprefix(">=") for name, least in bounds("onnx").items()}
 
@@ -105,7 +105,7 @@ def test_what_the_hook_does_not_look_for_comes_with_what_it_does(hook):
         for name in there
         for required in map(Requirement, metadata.requires(name) or [])
     }
-    assert bounds("", "train").keys() - hook["MINIMA"].keys() - there <= brought
+    assert bounds("", "cluster").keys() - hook["MINIMA"].keys() - there <= brought
 
 
 def test_onnx_runtime_training_is_one_stack(hook):
@@ -129,7 +129,7 @@ def test_the_libraries_of_cuda_11_are_one_set(hook):
 
 
 def test_determined_is_one_release():
-    determined = str(bounds("train")["determined"])
+    determined = str(bounds("cluster")["determined"])
     assert f"=={pins('current.txt', NEW)['determined']}" == determined
     assert re.findall(r"determined(==\S+)", (ROOT / "Makefile").read_text(encoding="utf-8")) == [determined]
 

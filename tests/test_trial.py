@@ -1,4 +1,4 @@
-"""The trial in Determined's own loop: its arithmetic, the class that checkpoints name, the command."""
+"""A training by the command: its arithmetic, the class that checkpoints name, how it starts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, PreTrainedModel
 
-import ner_trial
 from determined_ner.errors import HyperparameterError
-from determined_ner.local.core_context import copy_code
+from determined_ner.local.checkpoints import copy_code
 from determined_ner.local.run import run_locally
 from determined_ner.settings.arguments import parse_train_arguments
 from tests.conftest import (
@@ -98,21 +97,7 @@ def test_one_layer_follows_its_closed_form(tmp_path, tiny_encoder, train, monkey
     assert final["f1"] == final["accuracy"] == 1.0
 
 
-# -- Determined's loop and its checkpoints ------------------------------------------------------------------------
-
-
-def test_determined_lends_its_own_loop(train, monkeypatch):
-    """The steps are those of Determined's controller."""
-    seen = []
-    train_batch = ner_trial.NERTrial.train_batch
-
-    def spy(self, batch, epoch_idx, batch_idx):
-        seen.append((epoch_idx, batch_idx))
-        return train_batch(self, batch, epoch_idx, batch_idx)
-
-    monkeypatch.setattr(ner_trial.NERTrial, "train_batch", spy)
-    train()
-    assert seen == [(i // 6, i) for i in range(12)]
+# -- Checkpoints --------------------------------------------------------------------------------------------------
 
 
 def test_a_checkpoint_names_the_class_of_the_root_module(tmp_path, config_file):
@@ -128,7 +113,7 @@ def test_a_package_of_elsewhere_is_refused_in_one_message(tmp_path):
     installed, checkpoint = tmp_path / "installed", tmp_path / "checkpoint" / "code"
     for place in (installed, checkpoint):
         place.mkdir(parents=True)
-        copy_code(ROOT / "ner_trial.py", place / "copied")
+        copy_code(place / "copied")
         for copied in (place / "copied").iterdir():
             copied.rename(place / copied.name)
     script = (
@@ -151,7 +136,7 @@ def test_a_package_of_elsewhere_is_refused_in_one_message(tmp_path):
 
 
 def test_the_trial_is_of_one_package_where_nothing_else_was_imported(tmp_path):
-    copy_code(ROOT / "ner_trial.py", tmp_path / "code")
+    copy_code(tmp_path / "code")
     done = subprocess.run(
         [sys.executable, "-c", "import ner_trial; print(ner_trial.determined_ner.__file__)"],
         capture_output=True, text=True, check=False, cwd=tmp_path / "code",
@@ -213,4 +198,4 @@ def test_a_point_of_a_search_that_cannot_work_is_invalid(overrides, config_file,
     for override in overrides:
         arguments += ["--config", override.format(**{name: str(path) for name, path in variants.items()})]
     with pytest.raises(HyperparameterError):
-        run_locally(parse_train_arguments(arguments), ner_trial.NERTrial)
+        run_locally(parse_train_arguments(arguments))

@@ -49,12 +49,11 @@ _CONFIGS = (".yaml", ".yml")
 _TRAINING_ONLY = ("validation_file", "validation_split_percentage", "test_file")
 
 
-def run(arguments: argparse.Namespace, trial_class: Any) -> None:
+def run(arguments: argparse.Namespace) -> None:
     """Train the folds, and write what is doubtful.
 
     Args:
         arguments: as `determined_ner.cli` parses them.
-        trial_class: what is trained, as `determined_ner.local.run` takes it.
 
     Raises:
         UserError: whatever the user can fix.
@@ -71,7 +70,7 @@ def run(arguments: argparse.Namespace, trial_class: Any) -> None:
     output: Path = arguments.output_dir or Path("runs") / f"{Path(arguments.data).stem.replace('*', '')}-audit"
     with open_folds(output, record, arguments.resume, (PREDICTIONS, LIST, PAGE)) as folder:
         _tell_cost(arguments, folds, folder)
-        text = run_folds(arguments, folds, folder, trial_class, keep_runs=False)
+        text = run_folds(arguments, folds, folder, keep_runs=False)
         doubts = rank(text)
         with write_errors_explained(folder, "make room or rights, then go on with --resume"):
             write_text(folder / LIST, "".join(f"{line}\n" for line in _lines(text, doubts)))

@@ -11,12 +11,11 @@ which looks at the batch plan and times steps; `remarks`, what to look at; `tabl
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,8 +91,8 @@ def check(config_file: Path | None, overrides: list[str], timing: bool) -> Repor
             disable=None,
             file=sys.stderr,
         ) as bar,
-        _training(config, settings, loop, Path(directory)) as (training, begin_batch),
     ):
+        training, begin_batch = _training(settings, loop, Path(directory))
         splits, ambiguous = _count(training, bar)
         count_padding(training, splits, slots)
         report = Report(
@@ -134,41 +133,24 @@ def _slots(config: dict[str, Any]) -> int:
     return max(1, slots)  # 0 means one slot without a GPU
 
 
-@contextlib.contextmanager
-def _training(
-    config: dict[str, Any], settings: Settings, loop: LoopSettings, directory: Path
-) -> Iterator[tuple[Training, Callable[[int], None]]]:
+def _training(settings: Settings, loop: LoopSettings, directory: Path) -> tuple[Training, Callable[[int], None]]:
     """Build the training as a run of one process on this machine does, with nothing that writes or reports.
 
     Args:
-        config: of the experiment.
         directory: for what is written all the same.
 
-    Yields:
+    Returns:
         the training, ready to train; and what has to be called with the index of a micro-batch before each.
     """
-    from determined import core
-    from determined.common import storage
-
-    from determined_ner import determined_api
+    from determined_ner.training.loop_context import TorchContext
     from determined_ner.training.setup import Training
-    from determined_ner.training.trial_context import make_trial_context
+    from determined_ner.training.slots import OneSlot
 
-    determined_api.drop_batch_size_message()
-    distributed = core.DummyDistributedContext()
-    with core.Context(
-        distributed=distributed,
-        checkpoint=core.DummyCheckpointContext(distributed, storage.SharedFSStorageManager(str(directory))),
-        preempt=core.DummyPreemptContext(distributed, core.PreemptMode.WorkersAskChief),
-        train=core.DummyTrainContext(),
-        searcher=core.DummySearcherContext(distributed),
-        profiler=core.DummyProfilerContext(),
-    ) as core_context:
-        context = make_trial_context(core_context, config, settings, loop, tensorboard=False)
-        steps = loop.aggregation_frequency
-        training = Training(settings, loop, context.device, distributed, steps, loop.seed, directory)
-        training.begin(context)
-        yield training, lambda index: determined_api.begin_batch(context, index)
+    slot, steps = OneSlot(), loop.aggregation_frequency
+    context = TorchContext(slot, steps)
+    training = Training(settings, loop, context.device, slot, steps, loop.seed, directory)
+    training.begin(context)
+    return training, context.begin_batch
 
 
 def _count(training: Training, bar: tqdm[Any]) -> tuple[dict[str, SplitFacts], list[AmbiguousWord]]:

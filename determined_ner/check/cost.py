@@ -109,7 +109,7 @@ def _time(training: Training, epochs: float, load: float, bar: tqdm[Any], begin_
 
 
 class _StepRunner:
-    """Does optimizer steps of a plan as Determined's loop does them."""
+    """Does optimizer steps of a plan as a loop does them."""
 
     def __init__(self, training: Training, plan: EpochPlan, begin_batch: Callable[[int], None]) -> None:
         self._training, self._plan, self._begin_batch = training, plan, begin_batch

@@ -11,14 +11,20 @@ from determined import pytorch
 
 from determined_ner import determined_api
 from determined_ner.cluster.launch import start_a_process_for_each_slot
+from determined_ner.cluster.trial_context import train_unit
 from determined_ner.cluster.workarounds import wait_for_master
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.settings.loop import REPORTING_BATCHES, Duration, parse_loop
 from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.setup import Training, check_batch_size
-from determined_ner.training.trial_context import train_unit
 
 logger = logging.getLogger("determined_ner")
+
+
+def find_trial() -> det.ClusterInfo | None:
+    """What this task knows of its trial; None: it is a task of another kind, such as a notebook."""
+    info = det.get_cluster_info()
+    return info if info is not None and info.task_type == "TRIAL" else None
 
 
 def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_class: Any) -> None:

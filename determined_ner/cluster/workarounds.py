@@ -20,8 +20,8 @@ from determined import core, pytorch
 from zmq.utils.monitor import recv_monitor_message
 
 from determined_ner import determined_api
+from determined_ner.cluster.restore import check_restored
 from determined_ner.errors import TemporaryError, why_unwritable
-from determined_ner.training.restore import check_restored
 
 GRACE_MILLISECONDS = 10_000
 """Time in which what others have said arrives after a peer has gone; at a trial's end all go, in any order."""
@@ -146,7 +146,7 @@ class AttentiveSocket:
 
 def notice_dead_slots(slots: core.DistributedContext) -> None:
     """Have no slot wait for the word of one that has died."""
-    if slots.size < 2 or isinstance(slots, determined_api.Slots):
+    if slots.size < 2:
         return
     holder, name = determined_api.receiving_socket(slots)
     setattr(holder, name, AttentiveSocket(getattr(holder, name)))

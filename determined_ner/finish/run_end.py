@@ -67,7 +67,7 @@ def finish(folder: RunFolder, training: Training, seconds: float) -> None:
         "slots": training.slots.size,
         "seed": training.seed,
         "settings": {"hyperparameters": described["hyperparameters"], "data": described["data"]},
-        "versions": {name: metadata.version(name) for name in ("determined", "torch")},
+        "versions": {name: metadata.version(name) for name in ("torch", "transformers")},
     }
     write_json(folder.path / SUMMARY_FILE, summary)
     figures = plot_curves(reports, folder.path / "figures")

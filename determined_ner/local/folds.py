@@ -40,14 +40,13 @@ logger = logging.getLogger("determined_ner")
 PREDICTIONS = "predictions"
 
 
-def train_folds(arguments: argparse.Namespace, folds: int, trial_class: Any, on_cluster: bool = False) -> Path:
+def train_folds(arguments: argparse.Namespace, folds: int, on_cluster: bool = False) -> Path:
     """Train once without each fold, and score what each model gives to the fold that it has not seen.
 
     Args:
         arguments: of `add_train_arguments`. With ``resume``, folds that are done stay, and the one that was stopped
             goes on as any run does.
         folds: how many there are.
-        trial_class: as `run_locally` takes it.
 
     Returns:
         the folder of all.
@@ -59,7 +58,7 @@ def train_folds(arguments: argparse.Namespace, folds: int, trial_class: Any, on_
     set_up_logging(chief=True)
     record = record_of(arguments, folds)  # before anything is made
     with open_folds(arguments.output_dir, record, arguments.resume, (PREDICTIONS, SUMMARY_FILE)) as folder:
-        out_of_fold = run_folds(arguments, folds, folder, trial_class)
+        out_of_fold = run_folds(arguments, folds, folder)
         summary = summarize(out_of_fold, folds)
         with write_errors_explained(folder, "make room or rights, then go on with --resume"):
             write_json(folder / SUMMARY_FILE, summary)
@@ -80,9 +79,7 @@ def check_folds(folds: int, on_cluster: bool = False) -> None:
         raise UserError("--folds", f"{folds} folds leave nothing to train on", "ask for 2 or more")
 
 
-def run_folds(
-    arguments: argparse.Namespace, folds: int, folder: Path, trial_class: Any, keep_runs: bool = True
-) -> OutOfFold:
+def run_folds(arguments: argparse.Namespace, folds: int, folder: Path, keep_runs: bool = True) -> OutOfFold:
     """Train and predict fold after fold; what was done before is taken as it is.
 
     Args:
@@ -103,7 +100,7 @@ def run_folds(
             one = argparse.Namespace(
                 config_file=arguments.config_file, overrides=overrides, output_dir=run, resume=again
             )
-            run_locally(one, trial_class)
+            run_locally(one)
             gc.collect()  # the next run needs the memory
             config = read_config(one.config_file, overrides)
             settings = parse_settings(config.get("hyperparameters"), config.get("data"))

@@ -1,4 +1,4 @@
-"""A run without a cluster: Determined's own loop, with a folder where its master would be.
+"""A run without a cluster: a loop of our own, with a folder where Determined's master would be.
 
 runs/NAME/  metrics.jsonl   every report, one JSON object a line
             summary.json    last, best and test scores, speed, settings
@@ -14,115 +14,84 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import inspect
 import logging
 import os
 import time
 from pathlib import Path
 from typing import Any
 
-import determined as det
-from determined import core
-
-from determined_ner import determined_api
 from determined_ner.errors import UserError, write_errors_explained
 from determined_ner.files.atomic import read_json
 from determined_ner.finish.run_end import finish
-from determined_ner.local.core_context import LocalController, local_core_context
+from determined_ner.interrupts import stop_signals_heard
+from determined_ner.local.checkpoints import Checkpoints
 from determined_ner.local.folder import OpenedFolder, open_folder
+from determined_ner.local.loop import Loop, seed_generators
 from determined_ner.local.processes import joined_processes, on_chief
 from determined_ner.local.progress import Progress
+from determined_ner.local.reports import RunReports
 from determined_ner.logs import set_up_logging
 from determined_ner.masks import shown
-from determined_ner.model.checkpoint import checkpoint_name
 from determined_ner.model.directory import SETTINGS_FILE
-from determined_ner.settings.loop import REPORTING_BATCHES, Duration, parse_loop
+from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
-from determined_ner.training.callbacks import DivergedError
+from determined_ner.training.loop_context import TorchContext
 from determined_ner.training.run_config import write_config
 from determined_ner.training.run_folder import RunFolder
 from determined_ner.training.setup import Training, check_batch_size
-from determined_ner.training.trial_context import make_trial_context, train_unit
+from determined_ner.training.slots import Slots
 
 logger = logging.getLogger("determined_ner")
 
 
-def run_locally(arguments: argparse.Namespace, trial_class: Any) -> None:
+def run_locally(arguments: argparse.Namespace) -> None:
     """Train as the config says; under ``torchrun``, with all its processes.
 
     Args:
         arguments: of `add_train_arguments`.
-        trial_class: the ``PyTorchTrial``, with its `Training` as ``training``.
 
     Raises:
+        StopRequestedError: a signal asked for it.
         UserError: whatever the user can fix; what was written is removed again if nothing was trained.
     """
     set_up_logging(chief=int(os.environ.get("RANK", "0")) == 0)
-    determined_api.drop_batch_size_message()
-    with joined_processes() as processes, contextlib.ExitStack() as stack:
-        opened = on_chief(processes, lambda: stack.enter_context(open_folder(arguments)))
-        _train(RunFolder(opened.path), opened, arguments.resume, processes, trial_class)
+    with stop_signals_heard(), joined_processes() as slots, contextlib.ExitStack() as stack:
+        opened = on_chief(slots, lambda: stack.enter_context(open_folder(arguments)))
+        _train(RunFolder(opened.path), opened, arguments.resume, slots)
 
 
-def _train(
-    folder: RunFolder, opened: OpenedFolder, resume: bool, processes: core.DistributedContext, trial_class: Any
-) -> None:
+def _train(folder: RunFolder, opened: OpenedFolder, resume: bool, slots: Slots) -> None:
     started = time.perf_counter()
-    config, chief = opened.config, processes.rank == 0
+    config, chief = opened.config, slots.rank == 0
     settings = parse_settings(config.get("hyperparameters"), config.get("data"))
-    check_batch_size(settings.hparams.global_batch_size, processes.size)
+    check_batch_size(settings.hparams.global_batch_size, slots.size)
     loop = parse_loop(config, settings)
     _check_beginning(config)
     if loop.profiling and chief:
         logger.warning("profiling.enabled: has no meaning here: the profiler reports to a cluster's master")
-    resumed = on_chief(processes, lambda: folder.begin(resume))
-    steps = resumed or 0
+    resumed = on_chief(slots, lambda: folder.begin(resume))
 
-    trial_file = Path(inspect.getfile(trial_class))
-    with local_core_context(folder, loop, processes, trial_file) as core_context:
-        context = make_trial_context(core_context, config, settings, loop, steps)
-        try:
-            trial = trial_class(context, cache_dir=folder.path / "cache")
-        except det.InvalidHP as error:
-            assert isinstance(error.__cause__, UserError)
-            raise error.__cause__ from None  # without a searcher it is a mistake like any other
-        training: Training = trial.training
-        if resumed is not None:
-            on_chief(processes, lambda: _check_same_data(training, folder.checkpoint(steps)))
-        if resume:  # the run is longer from here on, if that was asked for; a stop leaves it so
-            on_chief(processes, lambda: _keep_config(folder, config))
-        total = training.in_batches(loop.length)
-        reporting = Duration(loop.reporting_batches or max(1, min(REPORTING_BATCHES, total // 50)), "batches")
-        progress = Progress(total, steps, training.epoch_batches, chief)
-        core_context.train.progress = progress
-        controller = LocalController(
-            progress,
-            trial_inst=trial,
-            context=context,
-            checkpoint_period=train_unit(training, loop.checkpoint_period),
-            validation_period=train_unit(training, loop.validation_period),
-            reporting_period=train_unit(training, reporting),
-            smaller_is_better=loop.smaller_is_better,
-            steps_completed=steps,
-            latest_checkpoint=None if resumed is None else checkpoint_name(steps),
-            local_training=True,
-            test_mode=False,
-            searcher_metric_name=loop.metric,
-            checkpoint_policy=loop.checkpoint_policy,
-            step_zero_validation=loop.perform_initial_validation,
-            max_length=train_unit(training, loop.length),
-            global_batch_size=settings.hparams.global_batch_size,
-            profiling_enabled=False,
-        )
-        try:
-            controller.run()
-        except DivergedError as error:
-            good = None if error.good is None else str(folder.checkpoints / error.good)
-            raise DivergedError(error.what, good, error.remedy) from None
-        finally:
-            progress.close()
-        if chief:
-            finish(folder, training, time.perf_counter() - started)
+    seed_generators(loop.seed)
+    context = TorchContext(slots, loop.aggregation_frequency)
+    cache = folder.path / "cache"
+    training = Training(settings, loop, context.device, slots, loop.aggregation_frequency, loop.seed, cache)
+    training.begin(context)
+    if chief:
+        training.log_summary()
+    if resumed is not None:
+        on_chief(slots, lambda: _check_same_data(training, folder.checkpoint(resumed)))
+    if resume:  # the run is longer from here on, if that was asked for; a stop leaves it so
+        on_chief(slots, lambda: _keep_config(folder, config))
+    progress = Progress(training.in_batches(loop.length), resumed or 0, training.epoch_batches, chief)
+    reports = RunReports(folder, loop, progress)
+    checkpoints = Checkpoints(folder, training, context, config)
+    try:
+        Loop(training, context, checkpoints, reports, progress).run(resumed)
+    finally:
+        progress.close()
+        reports.close()
+    if chief:
+        finish(folder, training, time.perf_counter() - started)
 
 
 def _check_beginning(config: dict[str, Any]) -> None:

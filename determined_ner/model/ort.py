@@ -67,10 +67,13 @@ class Installation:
 
     def has_extensions(self, device_type: str) -> bool:
         """Whether ORTModule's C++ extensions for ``cpu`` or ``cuda`` are compiled."""
+        return all(map(self.has_extension, EXTENSIONS[device_type]))
+
+    def has_extension(self, name: str) -> bool:
+        """Whether one of them is compiled."""
         if self.folder is None:
             return False
-        folder = self.extensions_folder
-        return all(any(folder.glob(f"{name}*.so")) for name in EXTENSIONS[device_type])
+        return any(self.extensions_folder.glob(f"{name}*.so"))
 
     @property
     def extensions_folder(self) -> Path:
@@ -126,6 +129,24 @@ def _check_stack(found: Installation, python: tuple[int, ...] = sys.version_info
             problem,
             "take torch 2.3 to 2.6 and Python 3.10 or 3.11, as in requirements/cluster.txt and "
             "docker/cluster-ort.Dockerfile, or write backend: eager or backend: compile",
+        )
+
+
+def check_fused_adam(installation: Installation | None = None) -> None:
+    """Check that ONNX Runtime's fused Adam is compiled.
+
+    Args:
+        installation: to check; None: that of this process.
+
+    Raises:
+        UserError: it is not.
+    """
+    found = installation or Installation.of_this_process()
+    if not found.has_extension("fused_ops"):
+        raise UserError(
+            "hyperparameters.optim",
+            "'adamw_ort_fused' needs ORTModule's extension fused_ops, which only CUDA's toolkit (nvcc) compiles",
+            "take an image that has both, as of docker/cluster-ort.Dockerfile, or write adamw_torch",
         )
 
 

@@ -1,7 +1,7 @@
 """A training: everything that it needs, built from settings, and what a loop calls step by step.
 
-No loop is here. Determined's drives it on a cluster and off it; whatever else calls the same methods in the same order
-trains the same bits.
+No loop is here: Determined's drives it on a cluster, our own (`determined_ner.local.loop`) off it, and whatever calls
+the same methods in the same order trains the same bits.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ from determined_ner.settings.loop import LEGACY_METRICS, Duration, LoopSettings
 from determined_ner.settings.parsing import Settings
 from determined_ner.tags.schemes import Scheme
 from determined_ner.training.metrics import EvaluationMetrics
+from determined_ner.training.slots import Slots
 
 logger = logging.getLogger("determined_ner")
 T = TypeVar("T")
@@ -47,17 +48,6 @@ MANY_PARTED = 0.1
 """Share of the tagged words from which on it is worth a word that tagging raw text gives them otherwise."""
 DEFAULT_CACHE = Path("~/.cache/determined_ner")
 """Where tokenized data is kept unless ``data.cache_dir`` says otherwise; a local run keeps it in its folder."""
-
-
-class Slots(Protocol):
-    """The processes that train one model; Determined's ``DistributedContext`` is one."""
-
-    rank: int
-    size: int
-    local_rank: int
-
-    def allgather(self, stuff: Any) -> list[Any]:
-        """What each of them gave, by rank."""
 
 
 class Training:

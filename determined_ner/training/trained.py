@@ -152,10 +152,16 @@ def download_checkpoint(checkpoint: str, folder: Path) -> None:
             "is a checkpoint's UUID, and DET_MASTER is not set",
             "export DET_MASTER=http://HOST:8080 (log in with det user login), or give the checkpoint's directory",
         )
-    from determined.experimental import client
-
     try:
-        client.get_checkpoint(checkpoint).download(path=str(folder))
+        from determined_ner.determined_api import download_checkpoint as download
+    except ModuleNotFoundError as error:
+        raise UserError(
+            checkpoint,
+            f"is a cluster's checkpoint, and {error.name} is not installed",
+            "pip install 'determined-ner[cluster]', or give the checkpoint's directory",
+        ) from error
+    try:
+        download(checkpoint, folder)
     except Exception as error:  # of the SDK, of requests, of each kind of storage
         raise kind_of(error)(
             checkpoint,

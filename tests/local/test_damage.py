@@ -14,10 +14,10 @@ import pytest
 import torch
 
 import ner_trial
-from determined_ner import determined_api
 from determined_ner.errors import UserError
 from determined_ner.files.checksums import CHECKSUMS_FILE
 from determined_ner.model.directory import ModelDirectory
+from determined_ner.training.trial_state import read_trial_state
 from tests.conftest import make_sentences, write_config, write_conll
 from tests.damage import flip_a_bit
 
@@ -176,7 +176,7 @@ def test_a_damaged_run_folder_is_one_message(run: Path, resume: Callable[..., st
 
 def test_the_numbers_of_a_resumed_run_are_those_that_the_loop_wrote(run: Path) -> None:
     with (run / "checkpoints" / NEWEST / "trial_state.pkl").open("rb") as file:
-        state = determined_api.read_trial_state(file)
+        state = read_trial_state(file)
     assert state["batches_trained"] == 12 and state["epochs_trained"] == 2 and state["last_val"] == 12
     metadata = json.loads((run / "checkpoints" / NEWEST / "metadata.json").read_text())
     assert metadata["steps_completed"] == 12

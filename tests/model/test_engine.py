@@ -1,4 +1,4 @@
-"""One step after another, by Determined's context and by a loop of one's own: backend, precision, clipping."""
+"""One step after another, by Determined's context and by ours: backend, precision, clipping."""
 
 from __future__ import annotations
 
@@ -12,57 +12,22 @@ import torch
 import transformers
 from determined import core, pytorch
 
-from determined_ner import determined_api
 from determined_ner.errors import UserError
 from determined_ner.model.engine import Engine, LoopContext
+from determined_ner.model.onnx_session import OnnxSession
 from determined_ner.model.optimizer import has_fused_kernel
 from determined_ner.settings.hyperparameters import Hyperparameters
+from determined_ner.training.loop_context import TorchContext
+from determined_ner.training.slots import OneSlot
 
 CPU = torch.device("cpu")
 needs_fused = pytest.mark.skipif(not has_fused_kernel(CPU), reason="no fused AdamW on a CPU")
 
 
-class PlainLoop:
-    """A loop on one slot, without Determined: all that an engine asks of one."""
-
-    def __init__(self, accumulation_steps: int = 1) -> None:
-        self.device = CPU
-        self.models: list[Any] = []
-        self._accumulation_steps = accumulation_steps
-        self._micro_batches = 0
-
-    def wrap_model(self, model: Any) -> Any:
-        self.models.append(model)
-        return model.to(self.device)
-
-    def wrap_optimizer(self, optimizer: Any) -> Any:
-        return optimizer
-
-    def wrap_scaler(self, scaler: Any) -> Any:
-        return scaler
-
-    def configure_apex_amp(self, models: Any, optimizers: Any, *, opt_level: str, verbosity: int) -> Any:
-        raise AssertionError("Apex is not here")
-
-    def backward(self, loss: torch.Tensor) -> None:
-        loss.backward()
-        self._micro_batches += 1
-
-    def step_optimizer(self, optimizer: Any, clip_grads: Any = None, *, scaler: Any = None) -> None:
-        if self._micro_batches % self._accumulation_steps:
-            return
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad /= self._accumulation_steps
-        clip_grads(parameters)
-        scaler.step(optimizer) if scaler else optimizer.step()
-        optimizer.zero_grad()
-
-
 @contextlib.contextmanager
-def plain_loop(accumulation_steps: int) -> Iterator[tuple[LoopContext, Callable[[int], None]]]:
-    yield PlainLoop(accumulation_steps), lambda index: None
+def our_loop(accumulation_steps: int) -> Iterator[tuple[LoopContext, Callable[[int], None]]]:
+    context = TorchContext(OneSlot(), accumulation_steps)
+    yield context, context.begin_batch
 
 
 @contextlib.contextmanager
@@ -74,10 +39,17 @@ def determined_loop(accumulation_steps: int) -> Iterator[tuple[LoopContext, Call
         aggregation_frequency=accumulation_steps,
         enable_tensorboard_logging=False,
     ) as context:
-        yield context, lambda index: determined_api.begin_batch(context, index)
+        yield context, lambda index: setattr(context, "_current_batch_idx", index)
 
 
-LOOPS = [plain_loop, determined_loop]
+LOOPS = [our_loop, determined_loop]
+
+
+def one_slot() -> TorchContext:
+    """A context of which each micro-batch is a step."""
+    context = TorchContext(OneSlot(), 1)
+    context.begin_batch(0)
+    return context
 
 
 def settings(**hyperparameters) -> Hyperparameters:
@@ -136,7 +108,7 @@ def difference(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) ->
 @pytest.mark.parametrize("accumulation_steps", [1, 2])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("max_grad_norm", [0, 0.1])
-def test_a_loop_of_ones_own_trains_the_bits_of_determineds(model, precision, accumulation_steps, max_grad_norm):
+def test_our_context_trains_the_bits_of_determineds(model, precision, accumulation_steps, max_grad_norm):
     hparams = settings(precision=precision, max_grad_norm=max_grad_norm)
     (ours, weights), (theirs, expected) = (train(loop, model, hparams, accumulation_steps) for loop in LOOPS)
     assert ours == theirs
@@ -147,14 +119,14 @@ def test_a_loop_of_ones_own_trains_the_bits_of_determineds(model, precision, acc
 def test_the_seed_of_a_step_is_that_of_its_dropout(model):
     batch = make_batches(1)[0]
     losses = [
-        Engine(PlainLoop(), copy.deepcopy(model), settings()).train_step(batch, seed, ends_step=True).item()
+        Engine(one_slot(), copy.deepcopy(model), settings()).train_step(batch, seed, ends_step=True).item()
         for seed in (1, 1, 2)
     ]
     assert losses[0] == losses[1] != losses[2]
 
 
 def test_evaluation_is_the_bare_models(model):
-    engine = Engine(PlainLoop(), model, settings())
+    engine = Engine(one_slot(), model, settings())
     engine.model.eval()
     engine.begin_evaluation()
     batch = make_batches(1)[0]
@@ -163,12 +135,13 @@ def test_evaluation_is_the_bare_models(model):
         assert torch.equal(engine.logits(batch), expected)
 
 
-def test_evaluation_by_onnx_runtime_follows_the_weights(model):
+def test_evaluation_by_onnx_runtime_follows_the_weights(model, caplog):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    engine = Engine(PlainLoop(), model, settings(evaluate_with_ort=True, learning_rate=0.1))
+    engine = Engine(one_slot(), model, settings(evaluate_with_ort=True, learning_rate=0.1))
     batch = make_batches(1)[0]
     seen = []
+    caplog.set_level("INFO", "determined_ner")
     for i in range(2):
         engine.begin_evaluation()
         model.eval()
@@ -179,10 +152,27 @@ def test_evaluation_by_onnx_runtime_follows_the_weights(model):
         model.train()
         engine.train_step(batch, i, ends_step=True)
     assert (seen[0] - seen[1]).abs().max() > 1e-2
+    assert caplog.messages == ["validation by ONNX Runtime: CPUExecutionProvider on cpu"]
+
+
+def test_evaluation_by_onnx_runtime_is_on_the_device_of_the_slot(model, monkeypatch):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    asked: list[Any] = []
+
+    def open_(path: Any, device: Any, **_: Any) -> OnnxSession:
+        asked.append(device)
+        return OnnxSession(None, "CUDAExecutionProvider", device)
+
+    monkeypatch.setattr("determined_ner.model.engine.open_session", open_)
+    engine = Engine(one_slot(), model, settings(evaluate_with_ort=True))
+    engine._device = torch.device("cuda", 1)
+    engine.begin_evaluation()
+    assert asked == [torch.device("cuda", 1)]
 
 
 def test_what_computes_is_described(model):
-    assert Engine(PlainLoop(), model, settings(precision="bf16")).description == "eager, bf16"
+    assert Engine(one_slot(), model, settings(precision="bf16")).description == "eager, bf16"
 
 
 # -- The optimizer's kernel ----------------------------------------------------------------------------------------
@@ -190,7 +180,7 @@ def test_what_computes_is_described(model):
 
 @needs_fused
 def test_both_kernels_train_the_same(model):
-    (_, fused), (_, single) = (train(plain_loop, model, settings(), fused=fused) for fused in (True, False))
+    (_, fused), (_, single) = (train(our_loop, model, settings(), fused=fused) for fused in (True, False))
     assert difference(fused, single) < 1e-6
 
 
@@ -199,11 +189,11 @@ def test_both_kernels_train_the_same(model):
 def test_a_training_goes_on_with_the_state_of_another_kernel(model, fused):
     """As with a checkpoint of a torch that has another kernel: the optimizer's groups come with it."""
     batches = make_batches(4)
-    _, expected = train(plain_loop, model, settings(), fused=fused)
-    first = Engine(PlainLoop(), copy.deepcopy(model), settings(), fused=fused)
+    _, expected = train(our_loop, model, settings(), fused=fused)
+    first = Engine(one_slot(), copy.deepcopy(model), settings(), fused=fused)
     for i in (0, 1):
         first.train_step(batches[i], i, ends_step=True)
-    second = Engine(PlainLoop(), copy.deepcopy(model), settings(), fused=not fused)
+    second = Engine(one_slot(), copy.deepcopy(model), settings(), fused=not fused)
     second.model.load_state_dict(first.model.state_dict())
     second.optimizer.load_state_dict(first.optimizer.state_dict())
     for i in (2, 3):
@@ -219,7 +209,7 @@ def failing_engine(model: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
         raise error
 
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: None)
-    engine = Engine(PlainLoop(), model, settings(backend=backend))
+    engine = Engine(one_slot(), model, settings(backend=backend))
     monkeypatch.setattr(type(model), "forward", fail)
     return engine
 
@@ -252,7 +242,7 @@ def test_a_python_that_torch_compile_does_not_know_is_refused(model, monkeypatch
     with pytest.raises(
         UserError, match=r"backend: 'compile': Dynamo is not supported on Python 9\.9; write backend: ea"
     ):
-        Engine(PlainLoop(), model, settings(backend="compile"))
+        Engine(one_slot(), model, settings(backend="compile"))
 
 
 # -- fp16, whose GPU is not here: the real scaler on the CPU -------------------------------------------------------

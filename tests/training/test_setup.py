@@ -1,4 +1,4 @@
-"""A training by itself: driven by a loop of our own it trains the bits that Determined's loop trains."""
+"""A training by itself: what it needs, how long it is, what it says of itself."""
 
 from __future__ import annotations
 
@@ -17,67 +17,8 @@ from determined_ner.settings.experiment import read_config
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.setup import Training
-from tests.conftest import ROOT, assert_equal_states, final_state, newest_checkpoint
-
-
-class OneSlot:
-    """The processes that train: this one."""
-
-    rank = local_rank = 0
-    size = 1
-
-    def allgather(self, stuff: Any) -> list[Any]:
-        return [stuff]
-
-
-class OwnLoop:
-    """A loop of ours, of one slot, without Determined: drives a training from its first batch to its last."""
-
-    def __init__(self) -> None:
-        self.device = torch.device("cpu")
-        self.models: list[Any] = []
-
-    def wrap_model(self, model: Any) -> Any:
-        self.models.append(model)
-        return model
-
-    def wrap_optimizer(self, optimizer: Any) -> Any:
-        return optimizer
-
-    def wrap_scaler(self, scaler: Any) -> Any:
-        return scaler
-
-    def configure_apex_amp(self, *_: Any, **__: Any) -> Any:
-        raise AssertionError("needs a GPU")
-
-    def backward(self, loss: torch.Tensor) -> None:
-        loss.backward()
-
-    def step_optimizer(self, optimizer: Any, clip_grads: Any = None, *, scaler: Any = None) -> None:
-        if (self._index + 1) % self._accumulation_steps:
-            return
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad.div_(self._accumulation_steps)
-        clip_grads(parameters)
-        optimizer.step()
-        optimizer.zero_grad()
-        self._schedule_steps += 1
-
-    def run(self, training: Training) -> None:
-        self._index = self._schedule_steps = 0
-        self._accumulation_steps = training.accumulation_steps
-        training.begin(self)
-        training.engine.model.train()
-        dataset = training.dataset("train")
-        total = training.in_batches(training.loop.length)
-        while self._index < total:
-            for (chosen,) in training.train_batches:  # an epoch
-                training.train_step(dataset[chosen], self._index)
-                self._index += 1
-                if self._schedule_steps > training.schedule.last_epoch:
-                    training.schedule.step()
+from determined_ner.training.slots import OneSlot
+from tests.conftest import ROOT, newest_checkpoint
 
 
 def make_training(config_file: Path, tmp_path: Path, *overrides: str) -> Training:
@@ -86,26 +27,6 @@ def make_training(config_file: Path, tmp_path: Path, *overrides: str) -> Trainin
     loop = parse_loop(config, settings)
     steps = loop.aggregation_frequency
     return Training(settings, loop, torch.device("cpu"), OneSlot(), steps, loop.seed, tmp_path / "cache")
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ["hyperparameters.warmup_ratio=0.2"],
-        ["optimizations.aggregation_frequency=2", "hyperparameters.weight_decay=0.1"],
-        ["hyperparameters.precision=bf16", "optimizations.aggregation_frequency=2"],
-    ],
-)
-def test_a_loop_of_our_own_trains_the_same_bits(train, config_file, tmp_path, overrides):
-    folder = train(*overrides)
-    training = make_training(config_file, tmp_path, *overrides)
-    OwnLoop().run(training)
-    state = final_state(folder)
-    assert_equal_states(dict(training.model.state_dict()), dict(state["models_state_dict"][0]), "model")
-    assert_equal_states(training.engine.optimizer.state_dict(), state["optimizers_state_dict"][0], "optimizer")
-    summary = json.loads((folder / "summary.json").read_text())
-    assert training.score("test") == summary["test"]
-    assert training.score("validation") == {name: summary["last"][name] for name in training.score("validation")}
 
 
 def test_a_training_needs_no_determined():

@@ -1,4 +1,4 @@
-"""A checkpoint of other labels is refused, and one of another trial gives its weights alone."""
+"""Of other labels a checkpoint is refused, of another trial it gives its weights alone; what diverges ends a trial."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from determined import core, pytorch
 
+from determined_ner.cluster.callbacks import SelfContained, StopWhereDiverged
 from determined_ner.errors import UserError
-from determined_ner.training.callbacks import SelfContained
+from determined_ner.training.divergence import DivergedError
 
 
 def callback(steps: int, labels: tuple[str, ...] = ("B-PER", "O")) -> SelfContained:
@@ -78,3 +80,64 @@ def test_a_checkpoint_that_torch_cut_short_on_a_full_disk_is_noticed_when_it_is_
     state.write_bytes(state.read_bytes()[:-1])
     with pytest.raises(OSError, match="No space left on device"):
         callback(9).on_checkpoint_write_end(str(tmp_path))
+
+
+# -- Divergence ---------------------------------------------------------------------------------------------------
+
+
+def watcher(searcher: str | None = None, **hyperparameters: Any) -> StopWhereDiverged:
+    """Of a local run, or of a trial of that search on a cluster."""
+    hparams = {"learning_rate": 0.5, "precision": "fp32", "use_apex_amp": False, "max_grad_norm": 1.0}
+    training: Any = SimpleNamespace(
+        model=torch.nn.Linear(3, 2), settings=SimpleNamespace(hparams=SimpleNamespace(**hparams | hyperparameters))
+    )
+    train: Any = core.DummyTrainContext()
+    if searcher:
+        train = SimpleNamespace(report_early_exit=lambda reason: train.reasons.append(reason), reasons=[])
+    context: Any = SimpleNamespace(
+        _core=SimpleNamespace(train=train),
+        distributed=core.DummyDistributedContext(),
+        get_experiment_config=lambda: {"searcher": {"name": searcher}},
+    )
+    made = StopWhereDiverged(training, context)
+    made.training, made.train = training, train
+    return made
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", ["weight", "bias"])
+def test_a_weight_that_is_not_finite_is_named(value: float, name: str) -> None:
+    made = watcher()
+    made.on_training_workload_end({"loss": 0.5, "batches": 7}, {})
+    with torch.no_grad():
+        getattr(made.training.model, name).view(-1)[1] = value
+    with pytest.raises(DivergedError, match=rf"weights are no longer finite at batch 7 \({name}\)"):
+        made.on_training_workload_end({"loss": 0.5, "batches": 7}, {})
+
+
+def test_weights_to_begin_with_that_are_not_finite_are_refused() -> None:
+    made = watcher()
+    made.on_training_start()
+    torch.nn.init.constant_(made.training.model.bias, float("nan"))
+    with pytest.raises(UserError, match=r"to begin with are not finite \(bias\)"):
+        made.on_training_start()
+
+
+def test_the_newest_checkpoint_is_the_last_good_one() -> None:
+    made = watcher(precision="fp16")
+    made.on_trial_startup(3, "first")
+    with pytest.raises(DivergedError, match="the last good checkpoint is first") as raised:
+        made.on_validation_end({"loss": float("nan")})
+    assert "precision: bf16 or fp32" in raised.value.remedy
+    made.on_checkpoint_upload_end("second")
+    with pytest.raises(DivergedError, match="the last good checkpoint is second"):
+        made.on_validation_end({"loss": float("nan")})
+
+
+def test_on_a_cluster_a_single_trial_ends_and_a_search_goes_on() -> None:
+    with pytest.raises(DivergedError):
+        watcher("single").on_validation_end({"loss": float("inf")})
+    made = watcher("random")
+    with pytest.raises(pytorch._ShouldExit):
+        made.on_validation_end({"loss": float("inf")})
+    assert made.train.reasons == [core.EarlyExitReason.INVALID_HP]

@@ -9,12 +9,13 @@ from typing import Any
 
 import determined as det
 import torch
-from determined import core, pytorch
+from determined import pytorch
 
 from determined_ner import determined_api
 from determined_ner.errors import UserError
 from determined_ner.model.checkpoint import STATE_FILE, TRIAL_STATE_FILE, check_checkpoint
 from determined_ner.model.weights import unloadable
+from determined_ner.training.trial_state import read_trial_state
 
 
 def check_restored(context: pytorch.PyTorchTrialContext) -> None:
@@ -27,8 +28,7 @@ def check_restored(context: pytorch.PyTorchTrialContext) -> None:
         with restore(storage_id, *arguments, **options) as path:
             error = None
             try:
-                # One slot of each machine reads it all. (Of a local run the chief did, before it changed anything.)
-                if slots.local_rank == 0 and not isinstance(checkpoints, core.DummyCheckpointContext):
+                if slots.local_rank == 0:  # one slot of each machine reads it all
                     check_checkpoint(path)
                 if not (path / TRIAL_STATE_FILE).is_file():  # else the loop would look for one of earlier releases
                     raise UserError(path / TRIAL_STATE_FILE, "is missing", "copy the checkpoint again, or use another")
@@ -37,7 +37,7 @@ def check_restored(context: pytorch.PyTorchTrialContext) -> None:
             for found in slots.allgather(error):
                 if found is not None:
                     raise found
-            with determined_api.loading_plain_data():
+            with determined_api.loading_plain_data(read_trial_state):
                 try:
                     yield path
                 except (UserError, det.InvalidHP, torch.cuda.OutOfMemoryError):

@@ -1,4 +1,4 @@
-"""A training in Determined's terms: built from a trial's context, with its loaders and lengths; and such a context."""
+"""A training in Determined's terms: built from a trial's context, with its loaders and lengths."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import determined as det
-import torch
-from determined import core, pytorch
+from determined import pytorch
 
 from determined_ner import determined_api
 from determined_ner.data.collate import only_item
 from determined_ner.errors import HyperparameterError
-from determined_ner.settings.loop import Duration, LoopSettings, parse_loop
-from determined_ner.settings.parsing import Settings, parse_settings
+from determined_ner.settings.loop import Duration, parse_loop
+from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.setup import Training
 
 
@@ -65,35 +64,3 @@ def train_unit(training: Training, duration: Duration) -> pytorch.TrainUnit:
     if duration.unit == "epochs":
         return pytorch.Epoch(duration.value)
     return pytorch.Batch(training.in_batches(duration))
-
-
-def make_trial_context(
-    core_context: core.Context,
-    config: dict[str, Any],
-    settings: Settings,
-    loop: LoopSettings,
-    steps_completed: int = 0,
-    tensorboard: bool = True,
-) -> pytorch.PyTorchTrialContext:
-    """The context that a trial is built from where there is no cluster.
-
-    Args:
-        config: of the experiment.
-        steps_completed: batches that were trained before.
-        tensorboard: write events.
-    """
-    # As written, except what Determined computes with.
-    hparams = {**config["hyperparameters"], "global_batch_size": settings.hparams.global_batch_size}
-    return pytorch.PyTorchTrialContext(
-        core_context=core_context,
-        trial_seed=loop.seed,
-        hparams=hparams,
-        slots_per_trial=core_context.distributed.size,
-        num_gpus=torch.cuda.device_count(),
-        exp_conf={**config, "hyperparameters": hparams},
-        aggregation_frequency=loop.aggregation_frequency,
-        steps_completed=steps_completed,
-        managed_training=True,
-        debug_enabled=False,
-        enable_tensorboard_logging=tensorboard,
-    )

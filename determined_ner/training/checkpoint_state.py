@@ -1,0 +1,73 @@
+"""What a checkpoint of ours holds beyond what Determined's loop writes by itself; its loop and ours call the same."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from determined_ner.errors import UserError
+from determined_ner.files.checksums import write_checksums
+from determined_ner.model.checkpoint import STATE_FILE
+from determined_ner.training.setup import Training
+
+LABELS_KEY = "self_contained"
+"""The callback whose state says what labels a checkpoint is of."""
+
+
+def label_state(training: Training) -> dict[str, Any]:
+    """What is saved under `LABELS_KEY`."""
+    return {"labels": list(training.labels.names)}
+
+
+def saved_labels(checkpoint: dict[str, Any]) -> list[str]:
+    """The labels that a checkpoint is of.
+
+    Raises:
+        UserError: it does not say.
+    """
+    saved: list[str] | None = checkpoint.get("callbacks", {}).get(LABELS_KEY, {}).get("labels")
+    if saved is None:
+        raise UserError(
+            "the checkpoint to begin from", "does not say what its labels are: it is of other code", "name another"
+        )
+    return saved
+
+
+def make_portable(checkpoint: dict[str, Any]) -> None:
+    """Have a state read by torch's safe loader, and into any number of slots; it is about to be saved."""
+    # The safe loader refuses NumPy's arrays from torch 2.6 on, and before 2.4 reads none at all. NumPy takes a list.
+    name, keys, *rest = checkpoint["rng_state"]["np_rng_state"]
+    checkpoint["rng_state"]["np_rng_state"] = (name, keys.tolist(), *rest)
+    for weights in checkpoint["models_state_dict"]:
+        torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(weights, "module.")
+
+
+def set_learning_rate(checkpoint: dict[str, Any], schedule: Any) -> None:
+    """Have the next step take the rate of this training's schedule, which may be longer than the checkpoint's.
+
+    Where the length is the same, so is the rate, to the bit.
+    """
+    (state,) = checkpoint["lr_schedulers_state_dict"]
+    (optimizer,) = checkpoint["optimizers_state_dict"]
+    factors = zip(state["base_lrs"], schedule.lr_lambdas, strict=True)
+    state["_last_lr"] = rates = [base * factor(state["last_epoch"]) for base, factor in factors]
+    for group, rate in zip(optimizer["param_groups"], rates, strict=True):
+        group["lr"] = rate
+
+
+def complete_checkpoint(folder: Path, training: Training) -> None:
+    """Write what a reader needs beside a state that has been saved, and the checksums of all; the last to write there.
+
+    Raises:
+        OSError: the state was cut short.
+    """
+    state = folder / STATE_FILE
+    if not zipfile.is_zipfile(state):  # on a full disk torch 2.3 leaves the end out, and says nothing
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(state))
+    training.write_description(folder)
+    write_checksums(folder)
