@@ -12,6 +12,7 @@ import determined as det
 from determined import pytorch
 
 from determined_ner import determined_api
+from determined_ner.cluster.launch import start_a_process_for_each_slot
 from determined_ner.cluster.trial_context import train_unit
 from determined_ner.cluster.workarounds import wait_for_master
 from determined_ner.errors import HyperparameterError, UserError
@@ -40,6 +41,7 @@ def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_c
         UserError: the config asks for what cannot be.
     """
     _refuse(arguments)
+    start_a_process_for_each_slot(info)
     logging.basicConfig(level=logging.INFO, format=det.LOG_FORMAT)
     wait_for_master()
     determined_api.drop_batch_size_message()
