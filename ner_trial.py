@@ -37,6 +37,7 @@ from determined import pytorch
 from determined_ner import determined_api
 from determined_ner.cluster.callbacks import BeginEvaluation, SelfContained, StopWhereDiverged
 from determined_ner.cluster.reducers import EvaluationReducer, TrainingReducer
+from determined_ner.cluster.searcher import StopWithSearcher
 from determined_ner.cluster.trial_context import build_training, make_loader
 from determined_ner.cluster.workarounds import UploadLastEvents, prepare_task
 from determined_ner.model.directory import ModelDirectory
@@ -99,6 +100,7 @@ class NERTrial(pytorch.PyTorchTrial):
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
         return {
+            "searcher": StopWithSearcher(self.training, self.context),  # first here, its word comes last
             "self_contained": SelfContained(self.training, self.context),
             "evaluation": BeginEvaluation(self.training),
             "diverged": StopWhereDiverged(self.training, self.context),

@@ -71,6 +71,34 @@ def end_as_invalid(context: pytorch.PyTorchTrialContext) -> NoReturn:
     raise pytorch._ShouldExit(skip_exit_checkpoint=True)
 
 
+def trial_state(train: core.TrainContext) -> str:
+    """The state in which the master has the trial: a searcher that stops one changes it, and signals nobody."""
+    answer = train._session.get(f"/api/v1/trials/{train._trial_id}")
+    return str(answer.json()["trial"]["state"])
+
+
+class Sending:
+    """The thread that sends reports of metrics to the master, to be waited for; made before it has sent any."""
+
+    def __init__(self, train: core.TrainContext) -> None:
+        self.thread = train._metrics._shipper
+        post, queue = self.thread._post_metrics, self.thread._queue
+        assert not queue.unfinished_tasks, "there are reports already"
+
+        def post_and_count(**report: Any) -> None:
+            post(**report)
+            queue.task_done()
+
+        self.thread._post_metrics = post_and_count
+
+    def wait(self) -> None:
+        """Return when all that was reported so far has reached the master, or the thread has failed."""
+        queue = self.thread._queue
+        with queue.all_tasks_done:
+            while queue.unfinished_tasks and self.thread.is_alive():
+                queue.all_tasks_done.wait(0.5)
+
+
 def drop_batch_size_message() -> None:
     """Determined says that it rounds the batch size to a multiple of the slots; our plan keeps it as it is."""
     logging.getLogger("determined").addFilter(_is_true)
@@ -81,6 +109,11 @@ def _is_true(record: logging.LogRecord) -> bool:
 
 
 # -- Checkpoints and events --------------------------------------------------------------------------------------
+
+
+def write_code_by(write: Callable[[Path, bool], None]) -> None:
+    """Have ``write(checkpoint, on_cluster)`` copy the code into checkpoints: the default copies the whole directory."""
+    det.util.write_user_code = write
 
 
 @contextlib.contextmanager

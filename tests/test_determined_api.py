@@ -24,12 +24,12 @@ import torch
 import zmq
 from determined import core, pytorch, tensorboard
 from determined.common import api
-from determined.common.api import errors
+from determined.common.api import bindings, errors
 from urllib3.util.retry import Retry
 
 import ner_trial
 from determined_ner import determined_api
-from determined_ner.cluster import batch_inference, callbacks, reducers, workarounds
+from determined_ner.cluster import batch_inference, callbacks, reducers, searcher, workarounds
 from determined_ner.cluster.workarounds import wait_for_master
 from determined_ner.training.trial_state import read_trial_state
 from tests.conftest import ROOT
@@ -119,6 +119,46 @@ def test_core(context: pytorch.PyTorchTrialContext) -> None:
     assert isinstance(determined_api.core_context(context), core.Context)
 
 
+def test_session_and_trial_id_of_the_state_of_a_trial() -> None:
+    asked: list[str] = []
+
+    def get(path: str) -> Any:
+        asked.append(path)
+        return SimpleNamespace(json=lambda: {"trial": {"state": bindings.trialv1State.STOPPING_COMPLETED.value}})
+
+    stand_in: Any = SimpleNamespace(_session=SimpleNamespace(get=get), _trial_id=7)
+    assert determined_api.trial_state(stand_in) == "STATE_STOPPING_COMPLETED"
+    assert asked == ["/api/v1/trials/7"]
+    assert 'self._session.get(f"/api/v1/trials/{self._trial_id}")' in inspect.getsource(core.TrainContext)
+
+
+def test_metrics_shipper_post_metrics_and_queue_of_reports_on_their_way() -> None:
+    arrived: list[str] = []
+    may_arrive = threading.Event()
+
+    def post(path: str, **_: Any) -> Any:
+        may_arrive.wait(10)
+        arrived.append(path)
+        return SimpleNamespace(status_code=200)
+
+    session: Any = SimpleNamespace(_do_request=post)
+    metrics = core._MetricsContext(session, 7, 1)
+    stand_in: Any = SimpleNamespace(_metrics=metrics)
+    sending = determined_api.Sending(stand_in)
+    metrics.start()
+    sending.wait()  # nothing is on its way
+    metrics.report("validation", {"f1": 0.5}, 2)
+    threading.Timer(0.3, may_arrive.set).start()
+    sending.wait()
+    assert arrived == ["/api/v1/trials/7/metrics"]
+
+    session._do_request = None  # the thread fails, and the next report says so
+    metrics.report("validation", {"f1": 0.5}, 4)
+    sending.wait()
+    with pytest.raises(TypeError):
+        metrics.report("validation", {"f1": 0.5}, 6)
+
+
 def test_should_exit_ends_a_trial_without_another_checkpoint() -> None:
     reasons: list[Any] = []
     stand_in: Any = SimpleNamespace(
@@ -171,6 +211,15 @@ def test_maybe_reset_tbd_writer_and_the_upload() -> None:
         "selector",
         "mangler",
     ]
+
+
+def test_write_user_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    default = det.util.write_user_code
+    assert list(inspect.signature(default).parameters) == ["path", "on_cluster"]
+    assert "util.write_user_code(path, " in inspect.getsource(pytorch._pytorch_trial)
+    monkeypatch.setattr(det.util, "write_user_code", default)
+    determined_api.write_code_by(lambda *_: None)
+    assert det.util.write_user_code is not default
 
 
 def test_chief_zmq_and_worker_zmq(slots: tuple[core.DistributedContext, core.DistributedContext]) -> None:
@@ -302,7 +351,7 @@ def test_only_one_module_touches_undocumented_names() -> None:
 
 
 def test_no_class_of_another_module_overrides_an_undocumented_name() -> None:
-    modules = [ner_trial, batch_inference, workarounds, callbacks, reducers]
+    modules = [ner_trial, batch_inference, searcher, workarounds, callbacks, reducers]
     classes = [
         made
         for module in modules

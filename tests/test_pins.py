@@ -13,8 +13,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import determined_ner
-from determined_ner.model import ort
+from determined_ner.model import cuda_libraries, ort
 from tests.conftest import ROOT
+from tests.hook import names_of_the_hook
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -53,12 +54,7 @@ def bounds(*extras: str) -> dict[str, SpecifierSet]:
 
 @pytest.fixture(scope="module")
 def hook() -> dict[str, Any]:
-    """The names of the startup hook's Python, less the call that does it all."""
-    text = (ROOT / "startup-hook.sh").read_text(encoding="utf-8")
-    code = text.partition("<<'PYTHON'\n")[2].partition("\nproblem = main()")[0]
-    names: dict[str, Any] = {}
-    exec(compile(code, "startup-hook.sh", "exec"), names)
-    return names
+    return names_of_the_hook()
 
 
 @pytest.mark.parametrize(("file", "python"), [("current.txt", OLD), ("current.txt", NEW), ("cluster.txt", OLD)])
@@ -119,6 +115,17 @@ def test_onnx_runtime_training_is_one_stack(hook):
     assert hook["ORT_TORCH"] == (ort.OLDEST_TORCH, ort.FIRST_TORCH_TOO_NEW)
     release = tuple(map(int, cluster["torch"].split(".")))
     assert ort.OLDEST_TORCH <= release < ort.FIRST_TORCH_TOO_NEW
+
+
+def test_the_libraries_of_cuda_11_are_one_set(hook):
+    """Those whose names torch 2.3's own have are in no file: pip would write one over the other."""
+    wheels = dict(pin.split("==") for pin in cuda_libraries.WHEELS.values())
+    assert {name: "==".join(wheel) for name, wheel in hook["CUDA_11"].items()} == cuda_libraries.WHEELS
+    of_file = pins("ort-cuda11.txt", OLD)
+    assert of_file.pop("nvidia-cuda-nvcc-cu12") in hook["CUDA_HEADERS"].values()
+    assert of_file == {
+        name: pin for name, pin in wheels.items() if name not in ("nvidia-cudnn-cu11", "nvidia-curand-cu11")
+    }
 
 
 def test_determined_is_one_release():

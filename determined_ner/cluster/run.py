@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shutil
+from pathlib import Path
 from typing import Any
 
 import determined as det
@@ -15,6 +17,7 @@ from determined_ner.cluster.workarounds import wait_for_master
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.settings.loop import REPORTING_BATCHES, Duration, parse_loop
 from determined_ner.settings.parsing import parse_settings
+from determined_ner.training.checkpoint_code import TRIAL, copy_code
 from determined_ner.training.setup import Training, check_batch_size
 
 logger = logging.getLogger("determined_ner")
@@ -50,6 +53,7 @@ def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_c
         with pytorch.init():  # tells the searcher, and ends with exit status 0
             raise det.InvalidHP(str(error)) from error
     loop = parse_loop(config, settings)
+    _keep_code_of_installed_package()
     with pytorch.init(
         hparams=info.trial.hparams, exp_conf=config, aggregation_frequency=loop.aggregation_frequency
     ) as context:
@@ -66,6 +70,22 @@ def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_c
             step_zero_validation=loop.perform_initial_validation,
             profiling_enabled=loop.profiling,
         )
+
+
+def _keep_code_of_installed_package() -> None:
+    """Where the image has the package, and the experiment's directory only its data: our code in checkpoints.
+
+    Determined copies that directory: into each checkpoint, with the data, and without what loads it.
+    """
+
+    def write_code(checkpoint: Path, on_cluster: bool) -> None:
+        code = Path(checkpoint) / "code"
+        if code.exists():
+            shutil.rmtree(code)
+        copy_code(code)
+
+    if TRIAL.parent != Path.cwd().resolve():
+        determined_api.write_code_by(write_code)
 
 
 def _refuse(arguments: argparse.Namespace) -> None:

@@ -31,12 +31,13 @@ def write_checksums(directory: Path, name: str = CHECKSUMS_FILE) -> None:
     write_json(own, sums)
 
 
-def check_files(directory: Path, may_lack: Sequence[str] = ()) -> None:
+def check_files(directory: Path, remedy: str, may_lack: Sequence[str] = ()) -> None:
     """Check that all files are as they were written; others may have come.
 
     A directory without checksums, of an earlier version, is taken as it is.
 
     Args:
+        remedy: what to do where one is not.
         may_lack: patterns of names of files that may be gone.
 
     Raises:
@@ -44,7 +45,7 @@ def check_files(directory: Path, may_lack: Sequence[str] = ()) -> None:
     """
     for path in directory.rglob("*"):
         if path.exists() and not (path.is_file() or path.is_dir()):
-            raise UserError(path, "is a pipe or a device", "copy the checkpoint again")
+            raise UserError(path, "is a pipe or a device", remedy)
     sums = read_json(directory / CHECKSUMS_FILE, "the checkpoint")
     files: list[tuple[Path, int]] = []
     for name, recorded in (sums or {}).items():
@@ -53,19 +54,19 @@ def check_files(directory: Path, may_lack: Sequence[str] = ()) -> None:
                 if not os.path.lexists(directory / name) and any(map(Path(name).match, may_lack)):
                     continue
                 files.append((directory / name, value))
-                _check_size(directory / name, size)
+                _check_size(directory / name, size, remedy)
             case _:
-                raise UserError(directory / CHECKSUMS_FILE, f"{name!r} is no file's entry", "copy the checkpoint again")
+                raise UserError(directory / CHECKSUMS_FILE, f"{name!r} is no file's entry", remedy)
     for path, recorded in files:
         try:
             found = checksum(path)
         except OSError as error:
             raise UserError(path, f"cannot be read ({error.strerror})", "check its disk and your rights") from None
         if found != recorded:
-            raise UserError(path, "is damaged: its checksum is another", "copy the checkpoint again")
+            raise UserError(path, "is damaged: its checksum is another", remedy)
 
 
-def _check_size(path: Path, size: int) -> None:
+def _check_size(path: Path, size: int, remedy: str) -> None:
     """
     Raises:
         UserError: there is no such file, or it is longer or shorter.
@@ -73,10 +74,10 @@ def _check_size(path: Path, size: int) -> None:
     try:
         status = path.stat()
     except OSError:
-        raise UserError(path, "is missing", "copy the checkpoint again") from None
+        raise UserError(path, "is missing", remedy) from None
     if not stat.S_ISREG(status.st_mode) or status.st_size != size:
         found = f"{status.st_size:,} bytes" if stat.S_ISREG(status.st_mode) else "no file"
-        raise UserError(path, f"is damaged: {found}, where {size:,} bytes were written", "copy the checkpoint again")
+        raise UserError(path, f"is damaged: {found}, where {size:,} bytes were written", remedy)
 
 
 def checksum(path: Path) -> int:

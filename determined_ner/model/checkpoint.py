@@ -40,7 +40,7 @@ def _damage(checkpoint: Path) -> UserError | None:
     try:
         if not checkpoint.is_dir():
             raise UserError(checkpoint, "is no directory", again)
-        check_files(checkpoint)
+        check_files(checkpoint, again)
         if not (checkpoint / STATE_FILE).is_file():
             raise UserError(checkpoint / STATE_FILE, "is missing", again)
         if checkpoint.name.startswith("step-"):

@@ -5,7 +5,7 @@ Its last release is onnxruntime-training 1.19.2; requirements/cluster.txt is a s
 
 from __future__ import annotations
 
-import ctypes
+import functools
 import importlib.util
 import os
 import shutil
@@ -21,13 +21,21 @@ from typing import Any
 from packaging.version import Version
 
 from determined_ner.errors import UserError
+from determined_ner.model.cuda_libraries import load_cuda_libraries
 
 PINS = "onnxruntime-training==1.19.2 torch-ort==1.19.2 onnx==1.16.2"
 """What pip installs for it; startup-hook.sh and requirements/cluster.txt pin the same."""
 OLDEST_TORCH, FIRST_TORCH_TOO_NEW = (2, 3), (2, 7)
 """Tried: 2.3.1, 2.4.1 and 2.6.0 work; 2.8.0 cannot load the compiled extensions, 2.13.0 cannot compile them."""
+FIRST_PYTHON_TOO_NEW = (3, 12)
+"""onnxruntime-training's wheels end with Python 3.11."""
 NOT_ON_A_CPU = ("deberta", "deberta-v2")
 """Architectures whose gradient has an operator without a CPU kernel (ScaledSum)."""
+EXTENSIONS = {
+    "cpu": ("aten_op_executor", "torch_interop_utils"),
+    "cuda": ("aten_op_executor", "torch_interop_utils", "torch_gpu_allocator"),
+}
+"""Those without which ORTModule does not begin. A fourth, fused_ops, has the kernels of a fused optimizer."""
 SETTING = "hyperparameters.backend"
 
 
@@ -58,12 +66,15 @@ class Installation:
         """Distributions whose import package is that of onnxruntime-training."""
         return [name for name in ("onnxruntime", "onnxruntime-gpu") if name in self.versions]
 
-    @property
-    def has_extensions(self) -> bool:
-        """Whether ORTModule's C++ extensions are compiled."""
+    def has_extensions(self, device_type: str) -> bool:
+        """Whether ORTModule's C++ extensions for ``cpu`` or ``cuda`` are compiled."""
+        return all(map(self.has_extension, EXTENSIONS[device_type]))
+
+    def has_extension(self, name: str) -> bool:
+        """Whether one of them is compiled."""
         if self.folder is None:
             return False
-        return any((self.folder / "training" / "ortmodule" / "torch_cpp_extensions").glob("*.so"))
+        return any((self.folder / "training" / "ortmodule" / "torch_cpp_extensions").glob(f"{name}*.so"))
 
 
 def check_installation(device_type: str, installation: Installation | None = None) -> None:
@@ -77,14 +88,12 @@ def check_installation(device_type: str, installation: Installation | None = Non
         UserError: it cannot; the remedy is the command that fixes it.
     """
     found = installation or Installation.of_this_process()
+    _check_stack(found)
     others = found.inference_packages
     missing = [name for name in ("onnxruntime-training", "torch-ort") if name not in found.versions]
     if missing:
-        too_new = " (its wheels end with Python 3.11)" if sys.version_info >= (3, 12) else ""
         first = f"pip uninstall {' '.join(others)}; " if others else ""
-        raise UserError(
-            SETTING, f"'ort' needs {' and '.join(missing)}, not installed{too_new}", f"{first}pip install {PINS}"
-        )
+        raise UserError(SETTING, f"'ort' needs {' and '.join(missing)}, not installed", f"{first}pip install {PINS}")
     if others:
         raise UserError(
             SETTING,
@@ -92,37 +101,48 @@ def check_installation(device_type: str, installation: Installation | None = Non
             f"installed",
             f"pip uninstall {' '.join(others)}; pip install --force-reinstall --no-deps {PINS.split()[0]}",
         )
-    torch_version = found.versions.get("torch", "0")
-    if not OLDEST_TORCH <= Version(torch_version).release < FIRST_TORCH_TOO_NEW:
-        raise UserError(
-            SETTING,
-            f"'ort' does not work with torch {torch_version}",
-            "take torch 2.3 to 2.6, as requirements/cluster.txt does, or write backend: eager or backend: compile",
-        )
-    if not found.has_extensions:
+    if not found.has_extensions(device_type):
         raise UserError(
             SETTING, "'ort' needs ORTModule's extensions, not compiled yet", "run determined-ner setup-ort once"
         )
     if device_type == "cuda":
-        _check_cuda_provider(found)
+        assert found.folder is not None
+        load_cuda_libraries(found.folder, SETTING)
 
 
-def _check_cuda_provider(installation: Installation) -> None:
-    """Load the provider: ONNX Runtime itself leaves out one that does not load, and computes on the CPU."""
-    import torch  # noqa: F401  (loads the CUDA libraries that it brings along)
-
-    assert installation.folder is not None
-    library = installation.folder / "capi" / "libonnxruntime_providers_cuda.so"
-    try:
-        ctypes.CDLL(str(library.with_name("libonnxruntime_providers_shared.so")), mode=ctypes.RTLD_GLOBAL)
-        ctypes.CDLL(str(library))
-    except OSError as error:
+def _check_stack(found: Installation, python: tuple[int, ...] = sys.version_info[:3]) -> None:
+    """Check what no package beside it mends: PyTorch and Python."""
+    torch_version = found.versions.get("torch", "0")
+    problem = None
+    if not OLDEST_TORCH <= Version(torch_version).release < FIRST_TORCH_TOO_NEW:
+        problem = f"'ort' does not work with torch {torch_version}"
+    elif python >= FIRST_PYTHON_TOO_NEW and "onnxruntime-training" not in found.versions:
+        problem = f"'ort' cannot be had for Python {'.'.join(map(str, python))}"
+    if problem:
         raise UserError(
             SETTING,
-            f"'ort' cannot compute on a GPU here: ONNX Runtime's CUDA part does not load ({error}); the wheel of the "
-            f"package index is built for CUDA 11.8",
-            "take an image with CUDA 11.8 (environment.image), or a build for the image's CUDA",
-        ) from error
+            problem,
+            "take torch 2.3 to 2.6 and Python 3.10 or 3.11, as in requirements/cluster.txt and "
+            "docker/cluster-ort.Dockerfile, or write backend: eager or backend: compile",
+        )
+
+
+def check_fused_adam(installation: Installation | None = None) -> None:
+    """Check that ONNX Runtime's fused Adam is compiled.
+
+    Args:
+        installation: to check; None: that of this process.
+
+    Raises:
+        UserError: it is not.
+    """
+    found = installation or Installation.of_this_process()
+    if not found.has_extension("fused_ops"):
+        raise UserError(
+            "hyperparameters.optim",
+            "'adamw_ort_fused' needs ORTModule's extension fused_ops, which only CUDA's toolkit (nvcc) compiles",
+            "take an image that has both, as of docker/cluster-ort.Dockerfile, or write adamw_torch",
+        )
 
 
 def check_architecture(model_type: str, device_type: str) -> None:
@@ -149,34 +169,57 @@ def wrap(model: Any) -> Any:
 
         wrapped = ORTModule(model, DebugOptions(log_level=LogLevel.ERROR))
     assert type(wrapped) is ORTModule
+    _refuse_other_devices()
     return wrapped
 
 
+def _refuse_other_devices() -> None:
+    """Have a session that cannot compute on the GPU end with its error: by itself it prints it and takes the CPU."""
+    from onnxruntime import InferenceSession
+
+    create = InferenceSession._create_inference_session
+
+    @functools.wraps(create)
+    def create_there(session: Any, *arguments: Any) -> None:
+        session.disable_fallback()
+        create(session, *arguments)
+
+    if not hasattr(create, "__wrapped__"):
+        InferenceSession._create_inference_session = create_there
+
+
 def compile_extensions(installation: Installation | None = None) -> None:
-    """Compile ORTModule's extensions unless they are there; those for CUDA only where a GPU is.
+    """Compile ORTModule's extensions unless they are there: those for CUDA where a GPU is.
+
+    With ``ONNXRUNTIME_FORCE_CUDA=1`` (ONNX Runtime's own variable) those for CUDA without a GPU too, as an image is
+    built. CUDA's toolkit (nvcc), where there is one, compiles all; else the headers in PyTorch's wheels do for what
+    ORTModule needs, and ``fused_ops`` is left out.
 
     Args:
         installation: to complete; None: that of this process.
 
     Raises:
-        UserError: the package or a compiler is missing, or compiling failed.
+        UserError: the package, a compiler or headers are missing, or compiling failed.
     """
     found = installation or Installation.of_this_process()
     if "onnxruntime-training" not in found.versions:
         raise UserError("onnxruntime-training", "is not installed", f"pip install {PINS}")
-    if found.has_extensions:
+    if found.has_extensions("cuda"):
+        return
+    import torch
+
+    wants_cuda = torch.cuda.is_available() or bool(os.environ.get("ONNXRUNTIME_FORCE_CUDA"))
+    cuda = torch.version.cuda if wants_cuda else None
+    if cuda is None and found.has_extensions("cpu"):
         return
     if not (shutil.which("c++") or shutil.which("g++")):
         raise UserError("", "no C++ compiler (c++ or g++) is on the PATH", "install one, e.g. apt-get install g++")
-    # ONNX Runtime's own command tries the CUDA ones wherever torch is a CUDA build, and stops without CUDA's toolkit.
-    code = """
-import torch
-from onnxruntime.training import ortmodule
-if not torch.cuda.is_available():
-    ortmodule.ONNXRUNTIME_CUDA_VERSION = None
-from onnxruntime.training.ortmodule.torch_cpp_extensions import install
-install.build_torch_cpp_extensions()
-"""
+    if cuda is None:
+        code = COMPILE["cpu"]
+    elif _has_toolkit():
+        code = COMPILE["toolkit"]
+    else:
+        code = COMPILE["headers"].replace("HEADERS", repr(_cuda_headers(cuda))) + COMPILE["cpu"]
     # ninja, where pip installed it, is beside python3; with it sources compile side by side.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(
@@ -185,3 +228,77 @@ install.build_torch_cpp_extensions()
     if done.returncode:
         output = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise UserError("", f"compiling ORTModule's extensions failed (status {done.returncode}):\n{output}")
+
+
+COMPILE = {
+    # ONNX Runtime's own command: all, wherever torch is a CUDA build.
+    "toolkit": """
+from onnxruntime.training.ortmodule.torch_cpp_extensions import install
+install.build_torch_cpp_extensions()
+""",
+    # The same without those for CUDA.
+    "cpu": """
+import os
+os.environ.pop("ONNXRUNTIME_FORCE_CUDA", None)
+from onnxruntime.training import ortmodule
+ortmodule.ONNXRUNTIME_CUDA_VERSION = None
+from onnxruntime.training.ortmodule.torch_cpp_extensions import install
+install.build_torch_cpp_extensions()
+""",
+    # torch_gpu_allocator, from a source in which its own setup.py fills in two names.
+    "headers": """
+import os
+import tempfile
+from pathlib import Path
+from onnxruntime.training import ortmodule
+from setuptools import setup
+from torch.utils.cpp_extension import BuildExtension, CppExtension
+name = "torch_gpu_allocator"
+os.chdir(ortmodule.ORTMODULE_TORCH_CPP_DIR)  # away from a pyproject.toml, which setup would read
+template = Path("cuda", name, f"{name}.cc").read_text()
+with tempfile.TemporaryDirectory() as folder:
+    source = Path(folder, f"{name}.cc")
+    filled = template.replace("___gpu_identifier___", "cuda")
+    source.write_text(filled.replace("___gpu_allocator_header___", "CUDACachingAllocator"))
+    setup(
+        name=name,
+        ext_modules=[CppExtension(name, [str(source)], include_dirs=HEADERS, libraries=["c10_cuda"])],
+        cmdclass={"build_ext": BuildExtension},
+        script_args=["build_ext", "--build-temp", folder, "--build-lib", "."],
+    )
+""",
+}
+"""What is run in a process of its own."""
+
+
+def _has_toolkit() -> bool:
+    from torch.utils import cpp_extension
+
+    return cpp_extension.CUDA_HOME is not None and Path(cpp_extension.CUDA_HOME, "bin", "nvcc").is_file()
+
+
+def _cuda_headers(cuda: str) -> list[str]:
+    """Folders of CUDA's headers in the wheels beside PyTorch.
+
+    Args:
+        cuda: PyTorch's version of it.
+
+    Raises:
+        UserError: there are none.
+    """
+    series = f"cu{cuda.partition('.')[0]}"
+    wheels = {"cuda_runtime_api.h": f"nvidia-cuda-runtime-{series}", "crt/host_defines.h": f"nvidia-cuda-nvcc-{series}"}
+    found = {
+        header: path
+        for header in wheels
+        for entry in sys.path
+        for path in Path(entry, "nvidia").glob(f"*/include/{header}")
+    }
+    if missing := [f"'{wheel}=={cuda}.*'" for header, wheel in wheels.items() if header not in found]:
+        raise UserError(
+            "",
+            "ORTModule's extension for GPUs needs CUDA's headers, and there is neither a toolkit (nvcc, CUDA_HOME) nor "
+            "a wheel with them",
+            f"pip install {' '.join(missing)}, or take docker/cluster-ort.Dockerfile",
+        )
+    return [str(path.parents[header.count("/")]) for header, path in found.items()]

@@ -42,11 +42,8 @@ def check_model_files(folder: Path) -> None:
     """
     if not (folder / CHECKSUMS_FILE).exists():
         return
-    try:
-        check_files(folder, may_lack=("*.safetensors", "*.onnx"))
-    except UserError as error:
-        remedy = f"copy the model directory again, or remove its {CHECKSUMS_FILE} if you changed it yourself"
-        raise UserError(error.where, error.problem, remedy) from None
+    remedy = f"copy the model directory again, or remove its {CHECKSUMS_FILE} if you changed it yourself"
+    check_files(folder, remedy, may_lack=("*.safetensors", "*.onnx"))
 
 
 def find_infinite_weight(model: torch.nn.Module) -> str | None:

@@ -18,8 +18,9 @@ from determined.common.api import bindings
 
 from determined_ner.files.checksums import write_checksums
 from tests.cluster import chain
-from tests.cluster.master import EXPERIMENT, TRIAL, Answer, Master, _route
+from tests.cluster.master import EXPERIMENT, TRIAL, Master, _route
 from tests.cluster.nodes import MASTER_IP, MASTER_PORT
+from tests.cluster.searcher import AdaptiveSearch
 from tests.cluster.trials import Trial
 from tests.conftest import ROOT, make_encoder, make_sentences, write_conll
 from tests.shipped import SHIPPED, a_point
@@ -42,13 +43,12 @@ def refused_here(config: dict[str, Any]) -> str | None:
 
 
 class ExperimentMaster(Master):
-    """A master that also serves files, warm-starts trials and ends them early as a searcher does."""
+    """A master that also serves files and warm-starts trials."""
 
     files: dict[str, list[dict[str, Any]]]
     """By path: rows of a JSON file."""
     stored: dict[str, tuple[dict[str, Any], dict[str, Any]]]
     """Checkpoints of other experiments by UUID: as they were reported, and the config of their experiment."""
-    stop_at_validation = False
 
     def _make_routes(self, allocation: str) -> Any:
         routes = super()._make_routes(allocation)
@@ -65,11 +65,6 @@ class ExperimentMaster(Master):
         for environment in environments:  # with which a task asks for what is not its own
             environment["DET_USER_TOKEN"] = USER_TOKEN
         return environments
-
-    def _metrics(self, body: dict[str, Any]) -> Answer:
-        if body["group"] == "validation" and self.stop_at_validation:
-            self._preempting.set()
-        return super()._metrics(body)
 
     def take(self, method: str, target: str, token: str | None, raw: bytes) -> Callable[[Callable[..., None]], None]:
         if target in self.files:
@@ -122,7 +117,10 @@ class Experiments:
         if name not in self._ran:
             config = self.small(ROOT / "configs" / f"{name}.yaml")
             with self.trial(name, config) as trial:
-                trial.master.stop_at_validation = "max_time" in config["searcher"]  # the first rung is its last
+                if config["searcher"]["name"] == "adaptive_asha":  # of which this is the second trial, and the worse
+                    search = AdaptiveSearch.of(config["searcher"], scores=[1.0, 0.0])
+                    search.stops(0, {search.time_metric: 1})
+                    trial.master.searcher = functools.partial(search.stops, 1)
                 trial.run(timeout=300, nodes=2 if name == "multi_node" else 1)
             self._ran[name] = trial
         return self._ran[name]

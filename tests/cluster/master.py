@@ -86,6 +86,9 @@ class Master:
         self._held, self._released = threading.Event(), threading.Event()
         self._preempting = threading.Event()
         self._told = threading.Event()
+        self.searcher: Callable[[dict[str, Any]], bool] | None = None
+        """Takes the metrics of each validation, and says whether the trial is to end."""
+        self._stopped = False
         self._routes: dict[tuple[str, str], tuple[dict[str, Any], type | None, Handler]] = {}
         self._servers: list[ThreadingHTTPServer] = []
 
@@ -260,7 +263,7 @@ class Master:
             hparams=json.loads(json.dumps(self.config["hyperparameters"])),
             restarts=0,
             startTime="2024-01-01T00:00:00Z",
-            state=bindings.trialv1State.RUNNING,
+            state=bindings.trialv1State.STOPPING_COMPLETED if self._stopped else bindings.trialv1State.RUNNING,
             totalBatchesProcessed=max((r.steps for r in self.reports("training")), default=0),
         )
         if validations := self.reports("validation"):
@@ -297,6 +300,9 @@ class Master:
         if body["group"] == "training" and self._preempt_after is not None and batches >= self._preempt_after:
             self._preempt_after = None
             self._preempting.set()
+        if body["group"] == "validation" and self.searcher is not None:
+            # All that happens: the state is another, and no signal comes.
+            self._stopped = self.searcher(body["metrics"]["metrics"]["avgMetrics"]) or self._stopped
         return 200, {}
 
     def _best(self, _: dict[str, Any]) -> Answer:

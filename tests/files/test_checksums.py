@@ -13,6 +13,8 @@ from determined_ner.errors import UserError
 from determined_ner.files.checksums import CHECKSUMS_FILE, check_files, write_checksums
 from tests.damage import flip_a_bit, in_its_place
 
+REMEDY = "copy it again"
+
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
@@ -25,10 +27,10 @@ def directory(tmp_path: Path) -> Path:
 
 def test_what_is_as_it_was_written_passes_and_so_does_what_came_later(directory: Path) -> None:
     (directory / "code" / "trial.pyc").write_bytes(b"compiled")
-    check_files(directory)
+    check_files(directory, REMEDY)
     (directory / CHECKSUMS_FILE).unlink()  # of an earlier version
     (directory / "weights").unlink()
-    check_files(directory)
+    check_files(directory, REMEDY)
 
 
 @pytest.mark.parametrize("name", ["weights", "code/trial.py"])
@@ -50,8 +52,9 @@ def test_a_file_that_is_another_is_named(
 ) -> None:
     damage(directory / name)
     with pytest.raises(UserError, match=problem) as raised:
-        check_files(directory)
+        check_files(directory, REMEDY)
     assert raised.value.where == str(directory / name)
+    assert raised.value.remedy == REMEDY
 
 
 @pytest.mark.parametrize(
@@ -64,7 +67,7 @@ def test_a_file_that_is_another_is_named(
 def test_damaged_checksums_are_named(directory: Path, content: str) -> None:
     (directory / CHECKSUMS_FILE).write_text(content)
     with pytest.raises(UserError) as raised:
-        check_files(directory)
+        check_files(directory, REMEDY)
     assert raised.value.where == str(directory / CHECKSUMS_FILE)
 
 
