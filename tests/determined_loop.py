@@ -145,4 +145,6 @@ def train_by_determined(config_file: Path, path: Path, *overrides: str, resume: 
                 global_batch_size=settings.hparams.global_batch_size,
                 profiling_enabled=False,
             ).run()
+            if slots.size > 1:
+                torch.distributed.barrier()  # else the chief might end before its last word has been sent
     return 0
