@@ -36,6 +36,7 @@ from determined import pytorch
 
 from determined_ner import determined_api
 from determined_ner.cluster.callbacks import BeginEvaluation, SelfContained, StopWhereDiverged
+from determined_ner.cluster.progress import ProgressLines
 from determined_ner.cluster.reducers import EvaluationReducer, TrainingReducer
 from determined_ner.cluster.searcher import StopWithSearcher
 from determined_ner.cluster.trial_context import build_training, make_loader
@@ -75,6 +76,7 @@ class NERTrial(pytorch.PyTorchTrial):
             self.training.schedule, step_mode=pytorch.LRScheduler.StepMode.STEP_EVERY_OPTIMIZER_STEP
         )
         self.training_metrics = context.wrap_reducer(TrainingReducer(), for_validation=False)
+        self.progress = ProgressLines(self.training, self.training_metrics)
         self.validation_metrics = context.wrap_reducer(
             self.training.make_metrics("validation", EvaluationReducer), for_training=False
         )
@@ -92,6 +94,7 @@ class NERTrial(pytorch.PyTorchTrial):
     def train_batch(self, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
         loss = self.training.train_step(batch, batch_idx)
         self.training_metrics.update(loss, batch, self.training.engine.compile_seconds)
+        self.progress.after_batch(batch_idx)
         # A plain float: a tensor here would cost a device synchronization a step.
         return {"learning_rate": self.schedule.get_last_lr()[0]}
 

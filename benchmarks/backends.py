@@ -20,14 +20,47 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run(arguments: argparse.Namespace, choice: str, folder: Path) -> tuple[float, float]:
-    """Samples per second after the warm-up, and the seconds of compiling."""
+class Run(NamedTuple):
+    """What a training gave."""
+
+    samples_per_second: float
+    """After the warm-up."""
+    compile_seconds: float
+    f1: float
+    """Of the best validation."""
+
+
+def train(settings: dict[str, Any], folder: Path, processes: str = "1") -> Run:
+    """Train by ner_trial.py into a folder, in a process of its own or several."""
+    launcher = [] if processes == "1" else ["-m", "torch.distributed.run", "--nproc-per-node", processes]
+    command = [sys.executable, *launcher, str(ROOT / "ner_trial.py"), "--output-dir", str(folder)]
+    for name, value in settings.items():
+        command += ["--config", f"{name}={value}"]
+    shared = {} if processes == "1" else {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // int(processes)))}
+    environment = {**os.environ, **shared}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\n{done.stderr[-3000:]}")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    reports = [line for line in lines if line["kind"] == "training"]
+    first = next(i for i, line in enumerate(reports) if 4 * line["batches"] >= reports[-1]["batches"])
+    steps = [line["batches"] - before["batches"] for before, line in itertools.pairwise(reports[first:])]
+    speeds = [line["samples_per_second"] for line in reports[first + 1 :]]
+    timed = [(n, speed) for n, speed in zip(steps, speeds, strict=True) if speed]
+    compiling = sum(float(seconds) for seconds in re.findall(r"graph.*, ([0-9.]+) s$", done.stderr, re.MULTILINE))
+    f1 = max(line["f1"] for line in lines if line["kind"] == "validation")
+    return Run(sum(n for n, _ in timed) / sum(n / speed for n, speed in timed), compiling, f1)
+
+
+def run(arguments: argparse.Namespace, choice: str, folder: Path) -> Run:
+    """A short run of one choice."""
     backend, precision, processes = (*choice.split("/"), "1")[:3]
     settings = {
         "hyperparameters.pretrained_model_name_or_path": arguments.encoder,
@@ -40,22 +73,7 @@ def run(arguments: argparse.Namespace, choice: str, folder: Path) -> tuple[float
         "data.max_eval_samples": 20,
         "scheduling_unit": arguments.steps // 4,
     }
-    launcher = [] if processes == "1" else ["-m", "torch.distributed.run", "--nproc-per-node", processes]
-    command = [sys.executable, *launcher, str(ROOT / "ner_trial.py"), "--output-dir", str(folder)]
-    for name, value in settings.items():
-        command += ["--config", f"{name}={value}"]
-    shared = {} if processes == "1" else {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // int(processes)))}
-    environment = {**os.environ, **shared}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
-    if done.returncode:
-        sys.exit(f"{choice}:\n{done.stderr[-3000:]}")
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    reports = [line for line in lines if line["kind"] == "training"]
-    steps = [line["batches"] - before["batches"] for before, line in itertools.pairwise(reports)]
-    speeds = [line["samples_per_second"] for line in reports[1:]]
-    timed = [(n, speed) for n, speed in zip(steps, speeds, strict=True) if speed]
-    compiling = sum(float(seconds) for seconds in re.findall(r"graph.*, ([0-9.]+) s$", done.stderr, re.MULTILINE))
-    return sum(n for n, _ in timed) / sum(n / speed for n, speed in timed), compiling
+    return train(settings, folder, processes)
 
 
 def main() -> None:
@@ -75,7 +93,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(arguments.rounds):
             for choice in arguments.choices:
-                speed, start = run(arguments, choice, Path(folder) / f"{number}-{choice.replace('/', '-')}")
+                speed, start, _ = run(arguments, choice, Path(folder) / f"{number}-{choice.replace('/', '-')}")
                 speeds[choice].append(speed)
                 starts[choice].append(start)
                 print(f"round {number + 1}  {choice:<14}{speed:8.1f} samples/s", file=sys.stderr, flush=True)

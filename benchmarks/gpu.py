@@ -1,4 +1,4 @@
-"""The training step on a GPU: speed, model FLOP utilisation, and the least a step could take.
+"""The training step on a GPU: speed, model FLOP utilisation, and the least a step could take; and whole trainings.
 
     python3 benchmarks/gpu.py [--shapes bert-base bert-large xlm-r-base] [--batch-sizes 8 32]
         [--precisions fp32 bf16 fp16] [--modes eager compile] [--steps 50] [--trainer]
@@ -6,6 +6,10 @@
 Sentences have lengths as in CoNLL-2003 (invented, grouped by our batch plan); weights are random; nothing is read from
 a hub. ``--trainer`` adds a plain ``transformers.Trainer`` in the same precision, with batches in random order.
 ``--device cpu --tiny`` only shows that the script runs.
+
+    python3 benchmarks/gpu.py --trainings DIR [--backends eager ort] [--random]
+
+measures whole trainings by ner_trial.py instead, PyTorch and ONNX Runtime in turn (see trainings.py).
 
 MFU is 6 x (weights of linear layers) x (real pieces), plus attention, over the peak that matrix products of 8192 reach
 here. The floor of a step is the larger of its operations (padding included) over that peak and its bytes (weights read
@@ -27,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
 import torch
+import trainings
 import transformers
 
 from determined_ner.data.batches import plan_epoch
@@ -48,9 +53,9 @@ BYTES_A_WEIGHT = 48
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def build(shape: str) -> Any:
+def make_config(shape: str) -> transformers.BertConfig:
     layers, hidden, heads, inner, vocabulary = SHAPES[shape]
-    config = transformers.BertConfig(
+    return transformers.BertConfig(
         vocab_size=vocabulary,
         hidden_size=hidden,
         num_hidden_layers=layers,
@@ -58,8 +63,11 @@ def build(shape: str) -> Any:
         intermediate_size=inner,
         num_labels=LABELS,
     )
+
+
+def build(shape: str) -> Any:
     torch.manual_seed(0)
-    return transformers.BertForTokenClassification(config)
+    return transformers.BertForTokenClassification(make_config(shape))
 
 
 def lengths_like_conll(count: int) -> np.ndarray:
@@ -226,11 +234,18 @@ def main() -> None:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--tiny", action="store_true", help="a toy in place of the shapes")
     parser.add_argument("--output", type=Path, help="write the results as JSON, too")
+    trainings.add_arguments(parser)
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.exit(
             2, "error: no CUDA device here; run this where there is one (--device cpu --tiny shows that it runs)\n"
         )
+    if arguments.trainings:
+        if problem := trainings.check(arguments):
+            parser.exit(2, f"error: {problem}\n")
+        shapes = ["tiny"] if arguments.tiny else list(trainings.MODELS) if arguments.random else []
+        trainings.run(arguments, {shape: make_config(shape) for shape in shapes})
+        return
     device = torch.device(arguments.device)
     kind = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     flops, bandwidth = peaks(device, arguments.precisions, 512 if arguments.tiny else 8192)

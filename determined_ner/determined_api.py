@@ -111,6 +111,11 @@ def _is_true(record: logging.LogRecord) -> bool:
 # -- Checkpoints and events --------------------------------------------------------------------------------------
 
 
+def write_code_by(write: Callable[[Path, bool], None]) -> None:
+    """Have ``write(checkpoint, on_cluster)`` copy the code into checkpoints: the default copies the whole directory."""
+    det.util.write_user_code = write
+
+
 @contextlib.contextmanager
 def loading_plain_data(read_state: Callable[[IO[bytes]], Any]) -> Iterator[None]:
     """Have the loop load a checkpoint without running what its pickles say.

@@ -213,6 +213,15 @@ def test_maybe_reset_tbd_writer_and_the_upload() -> None:
     ]
 
 
+def test_write_user_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    default = det.util.write_user_code
+    assert list(inspect.signature(default).parameters) == ["path", "on_cluster"]
+    assert "util.write_user_code(path, " in inspect.getsource(pytorch._pytorch_trial)
+    monkeypatch.setattr(det.util, "write_user_code", default)
+    determined_api.write_code_by(lambda *_: None)
+    assert det.util.write_user_code is not default
+
+
 def test_chief_zmq_and_worker_zmq(slots: tuple[core.DistributedContext, core.DistributedContext]) -> None:
     for slot, kind in zip(slots, (zmq.PULL, zmq.SUB), strict=True):
         holder, name = determined_api.receiving_socket(slot)

@@ -20,13 +20,15 @@ from determined_ner.files.checksums import write_checksums
 from determined_ner.hub import quiet_transformers
 from determined_ner.logs import set_up_logging
 from determined_ner.model.directory import ONNX_FILE, SETTINGS_FILE, ModelDirectory
-from determined_ner.model.onnx_export import export_onnx, fuse, quantize_onnx
+from determined_ner.model.inference import find_device
+from determined_ner.model.onnx_export import export_onnx, fuse, halve_onnx, quantize_onnx
 from determined_ner.model.onnx_session import require
 from determined_ner.training.trained import REMEDY, Trained, find_trained
 
 logger = logging.getLogger("determined_ner")
 
 WEIGHTS_FILE = "model.safetensors"
+HALF_FILE = "model_fp16.onnx"
 QUANTIZED_FILE = "model_quantized.onnx"
 
 
@@ -44,6 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.source,
         arguments.output,
         arguments.onnx,
+        arguments.fp16,
         arguments.quantize,
         arguments.data,
         arguments.trust_remote_code,
@@ -54,6 +57,7 @@ def export(
     source: str,
     output: Path,
     onnx: bool = False,
+    fp16: bool = False,
     quantize: bool = False,
     data: str | None = None,
     trust_remote_code: bool = False,
@@ -64,6 +68,7 @@ def export(
     Args:
         source: a run's folder, a model directory, a checkpoint's directory or UUID.
         onnx: also write an ONNX file in float32.
+        fp16: also write an ONNX file in float16.
         quantize: also write an ONNX file in int8.
         data: labelled text to check on; None: the run's own validation data.
         trust_remote_code: run Python code that the model contains.
@@ -75,7 +80,7 @@ def export(
     """
     tolerances = tolerances or Tolerances()
     with atomic_directory(output, _check_output) as folder, tempfile.TemporaryDirectory() as scratch:
-        if onnx or quantize:
+        if onnx or fp16 or quantize:
             require("onnx")  # before anything takes time
             require("onnxruntime")
         (downloads := Path(scratch) / "checkpoint").mkdir()
@@ -91,12 +96,14 @@ def export(
         with quiet_transformers():  # loaded again as its readers will
             exported = ModelDirectory(folder, trust_remote_code=trust_remote_code).load_model()
         checks = {WEIGHTS_FILE: _check_same(torch_logits(exported), WEIGHTS_FILE, check, tolerances)}
-        if onnx or quantize:
+        if onnx or fp16 or quantize:
             graph = folder / ONNX_FILE if onnx else Path(scratch) / ONNX_FILE
             _write_onnx(graph, trained, model)
             compared = _check_same(onnx_logits(graph), ONNX_FILE, check, tolerances)
             if onnx:
                 checks[ONNX_FILE] = compared
+            if fp16:
+                checks[HALF_FILE] = _halve(folder / HALF_FILE, graph, check, tolerances)
             if quantize:
                 checks[QUANTIZED_FILE] = quantize_within(folder / QUANTIZED_FILE, graph, check, tolerances)
         write_checksums(folder)  # not of the card, which is there to be edited
@@ -141,6 +148,27 @@ def _check_same(exported: Any, name: str, check: Check, tolerances: Tolerances) 
             name,
             f"is not the trained model: {compared.describe()}, where {tolerances.logit:.0e} and no other tag may be",
             LEAVE_OUT,
+        )
+    return compared
+
+
+def _halve(target: Path, graph: Path, check: Check, tolerances: Tolerances) -> Comparison:
+    """Write a float16 ONNX file, and check it on a GPU where there is one.
+
+    Args:
+        graph: the float32 ONNX file.
+
+    Raises:
+        UserError: it loses too much.
+    """
+    halve_onnx(graph, target)
+    compared = check.compare(onnx_logits(target, find_device(None)), target.name)
+    if not tolerances.is_nearly_same(compared):
+        raise UserError(
+            target.name,
+            f"float16 is too far from the trained model: {compared.describe()}, where {tolerances.half_logit} and "
+            f"{tolerances.half_points} points of {compared.metric} may be",
+            "export without --fp16",
         )
     return compared
 

@@ -14,11 +14,11 @@ from tqdm import tqdm
 from determined_ner.data.batches import EvaluationBatches
 from determined_ner.data.collate import BatchDataset
 from determined_ner.errors import UserError, first_line
-from determined_ner.model.onnx_session import open_session, run_session
+from determined_ner.model.onnx_session import CPU, open_session
 from determined_ner.training.metrics import EvaluationMetrics
 from determined_ner.training.trained import Trained
 
-LEAVE_OUT = "leave this file out (--onnx, --quantize): the model cannot be exported so"
+LEAVE_OUT = "leave this file out (--onnx, --fp16, --quantize): the model cannot be exported so"
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,20 @@ class Tolerances:
 
     logit: float = 1e-4
     """float32: the largest difference of a logit. No tag may be another."""
+    half_logit: float = 0.1
+    """float16: the largest difference of a logit; its rounding is 5e-4 of each number on the way."""
+    half_points: float = 0.1
+    """float16: F1 (or accuracy, where tags are plain) that may be lost, in points of 100."""
     points: float = 0.5
     """int8: F1 (or accuracy, where tags are plain) that may be lost, in points of 100."""
 
     def is_same(self, compared: Comparison) -> bool:
         """Whether a float32 file passes. One that gives NaN does not."""
         return compared.difference <= self.logit and compared.changed == 0
+
+    def is_nearly_same(self, compared: Comparison) -> bool:
+        """Whether a float16 file passes. One that gives NaN does not."""
+        return compared.difference <= self.half_logit and compared.points_lost <= self.half_points
 
     def loses_little(self, compared: Comparison) -> bool:
         """Whether an int8 file passes. One that gives NaN does not."""
@@ -157,7 +165,7 @@ def _run(exported: Any, ids: torch.Tensor, mask: torch.Tensor, name: str) -> tor
         UserError: it fails.
     """
     try:
-        return torch.as_tensor(exported(ids, mask))
+        return torch.as_tensor(exported(ids, mask)).cpu()
     except Exception as error:  # of ONNX Runtime, of one kind for each thing that can be wrong with a graph
         said = f"fails at {len(ids)} × {ids.shape[1]} pieces: {first_line(error)}"
         raise UserError(name, said, LEAVE_OUT) from error
@@ -168,7 +176,6 @@ def torch_logits(model: Any) -> Any:
     return lambda ids, mask: model(input_ids=ids, attention_mask=mask).logits
 
 
-def onnx_logits(path: Path) -> Any:
-    """An ONNX file, as `Check.compare` takes it."""
-    session = open_session(path, torch.get_num_threads(), LEAVE_OUT)
-    return lambda ids, mask: run_session(session, ids, mask)
+def onnx_logits(path: Path, device: torch.device = CPU) -> Any:
+    """An ONNX file, as `Check.compare` takes it, on a device if ONNX Runtime can use it."""
+    return open_session(path, device, threads=torch.get_num_threads(), remedy=LEAVE_OUT).logits

@@ -24,7 +24,7 @@ from determined_ner.training.run_config import read_config_as_given, write_confi
 from determined_ner.training.run_folder import FOLDS_FILE, LOCK_FILE, RUN_NAMES, RunFolder
 
 RESUMABLE = {
-    *("backend", "precision", "use_apex_amp", "apex_opt_level", "evaluate_with_ort"),
+    *("backend", "optim", "precision", "use_apex_amp", "apex_opt_level", "evaluate_with_ort"),
     *("cache_dir", "overwrite_cache", "preprocessing_num_workers"),
 }
 """Settings that may differ between a run and its continuation."""

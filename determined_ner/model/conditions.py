@@ -60,7 +60,15 @@ def check_conditions(hparams: Hyperparameters, device: torch.device, slots: int,
                 "'bf16' with backend: ort needs a GPU: ONNX Runtime multiplies no bf16 matrices on a CPU",
                 "write precision: fp32, or backend: eager or compile",
             )
+        if hparams.optim == "adamw_ort_fused" and device.type != "cuda":
+            raise UserError(
+                "hyperparameters.optim",
+                f"'adamw_ort_fused' needs a CUDA GPU, and this trains on {device.type}",
+                "write adamw_torch",
+            )
         ort.check_installation(device.type)
+        if hparams.optim == "adamw_ort_fused":
+            ort.check_fused_adam()
     if hparams.backend == "compile":
         _check_compiler(device)
 

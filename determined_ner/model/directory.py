@@ -18,7 +18,7 @@ from determined_ner.model.build import check_size, check_vocabulary, longest_win
 from determined_ner.model.checkpoint import STATE_FILE, TRIAL_STATE_FILE, check_checkpoint
 from determined_ner.model.config_file import read_config
 from determined_ner.model.inference import OnnxModel, TorchModel, find_device
-from determined_ner.model.onnx_session import open_session, read_labels
+from determined_ner.model.onnx_session import read_labels
 from determined_ner.model.probe import check_behaviour
 from determined_ner.model.settings_file import check_described
 from determined_ner.model.weights import check_finite, check_model_files, load_token_classifier, load_weights
@@ -134,25 +134,30 @@ class ModelDirectory:
         chosen = find_device(device)
         return TorchModel(self.load_model(), self.path, chosen, device is not None)
 
-    def onnx_model(self, file_name: str = ONNX_FILE, threads: int | None = None) -> OnnxModel:
+    def onnx_model(
+        self, file_name: str = ONNX_FILE, threads: int | None = None, device: str | None = None
+    ) -> OnnxModel:
         """An ONNX file of the directory in ONNX Runtime.
 
         Args:
             threads: as many as there are cores unless given.
+            device: what it runs on; None: see `OnnxModel`.
 
         Raises:
-            UserError: no such file, ONNX Runtime is not installed, or the file is not of this model.
+            UserError: no such file, ONNX Runtime is not installed or cannot use the device, or the file is not of this
+                model.
+            ValueError: no such device.
         """
         path = self.path / file_name
         if not path.is_file():
             raise UserError(
                 path, "no such file", "make it with determined-ner export --onnx, or take the backend torch"
             )
-        session = open_session(path, threads)
-        labels = read_labels(session, path)
+        model = OnnxModel(path, threads, device)
+        labels = read_labels(model.session, path)
         if labels != self.labels:
             raise self._of_two_models(path, labels, "export again")
-        return OnnxModel(session, path, threads)
+        return model
 
     # -- What is beside them ---------------------------------------------------------------------------------------
 

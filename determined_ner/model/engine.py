@@ -27,7 +27,7 @@ from determined_ner.model.cpu.dropout import fast_dropout
 from determined_ner.model.cpu.memory import keep_memory
 from determined_ner.model.loss import word_loss
 from determined_ner.model.onnx_export import export_onnx
-from determined_ner.model.onnx_session import open_session, run_session, without_cuda_warning
+from determined_ner.model.onnx_session import OnnxSession, open_session, without_cuda_warning
 from determined_ner.model.optimizer import build_optimizer, clipping_divisor
 from determined_ner.model.precision import autocast, make_scaler
 from determined_ner.settings.hyperparameters import Hyperparameters
@@ -112,7 +112,8 @@ class Engine:
                 self.model, self.optimizer, opt_level=hparams.apex_opt_level, verbosity=0
             )
             self.model = context.models[0]  # on several slots wrapped again, and not what is returned
-        self._session: Any = None
+        self._session: OnnxSession | None = None
+        self._provider = ""
         self._begun = False
         self.compile_seconds = 0.0
         self._graphs = graph_count() if hparams.backend == "compile" else 0  # importing the compiler takes seconds
@@ -137,6 +138,7 @@ class Engine:
         Raises:
             UserError: the backend cannot compute this model.
         """
+        self._session = None  # it holds memory of the device
         torch.manual_seed(seed)
         with self._refusing():
             with autocast(self._hparams, self._device), fast_dropout(seed, self._device, self._hparams.backend):
@@ -150,7 +152,9 @@ class Engine:
         return loss.detach()
 
     def begin_evaluation(self) -> None:
-        """Have ONNX Runtime evaluate the weights as they are now, in fp32 on the CPU, where it is to evaluate.
+        """Have ONNX Runtime evaluate the weights as they are now, in fp32, where it is to evaluate.
+
+        It does so on the slot's device, or on the CPU where it cannot use that; the log says which.
 
         Raises:
             UserError: the model cannot be written as ONNX.
@@ -160,7 +164,11 @@ class Engine:
                 path = Path(folder) / "model.onnx"
                 export_onnx(self._bare, path, tuple(self._bare.config.id2label.values()))
                 remedy = "write evaluate_with_ort: false"
-                self._session = open_session(path, torch.get_num_threads(), remedy)
+                threads = torch.get_num_threads()
+                session = open_session(path, self._device, threads=threads, remedy=remedy)
+            if session.provider != self._provider:  # told once
+                logger.info(f"validation by ONNX Runtime: {session.provider} on {session.device}")
+            self._session, self._provider = session, session.provider
 
     def logits(self, batch: Any) -> torch.Tensor:
         """Logits for evaluation, computed by PyTorch from the model itself, or by ONNX Runtime from its graph.
@@ -172,8 +180,7 @@ class Engine:
             (B, L, K).
         """
         if self._session is not None:
-            ids, mask = batch["input_ids"].cpu(), batch["attention_mask"].cpu()
-            return torch.from_numpy(run_session(self._session, ids, mask)).to(self._device)
+            return self._session.logits(batch["input_ids"], batch["attention_mask"]).to(self._device)
         with autocast(self._hparams, self._device):
             output = self._bare.forward(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
             logits: torch.Tensor = output.logits
@@ -185,7 +192,7 @@ class Engine:
             if self._scaler:
                 self._scaler.unscale_(self.optimizer)
             # (Of the groups: they came with a checkpoint, perhaps from a torch that has no fused kernel.)
-            if self._device.type == "cpu" and all(group["fused"] for group in self.optimizer.param_groups):
+            if self._device.type == "cpu" and all(group.get("fused") for group in self.optimizer.param_groups):
                 # The fused kernel scales the gradients as it reads them, by what a scaler would set here.
                 self.optimizer.grad_scale = clipping_divisor([p.grad for p in parameters if p.grad is not None], norm)
             else:

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from determined_ner.errors import UserError
-from determined_ner.model.onnx_session import open_session, run_session
+from determined_ner.model.onnx_session import CPU, OnnxSession, open_session, read_metadata
 
-Model: TypeAlias = Callable[[torch.Tensor, torch.Tensor], NDArray[np.float32]]
-"""From input_ids and attention_mask, (B, L) int64 each, to logits, (B, L, K)."""
+
+class Model(Protocol):
+    """What computes logits."""
+
+    @property
+    def description(self) -> str:
+        """What computes, and where, in words."""
+
+    def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> NDArray[np.float32]:
+        """
+        Args:
+            input_ids: (B, L) int64, as the mask; on the CPU.
+
+        Returns:
+            (B, L, K) logits.
+        """
 
 
 def find_device(name: str | None) -> torch.device:
@@ -67,6 +80,11 @@ class TorchModel:
         """
         self._module, self._path, self._device, self._asked = module.to(device), path, device, asked
 
+    @property
+    def description(self) -> str:
+        """What computes, and where, in words."""
+        return f"PyTorch on {self._device}"
+
     def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> NDArray[np.float32]:
         device = self._device
         with torch.inference_mode():
@@ -84,20 +102,38 @@ class TorchModel:
 
 
 class OnnxModel:
-    """An ONNX file in ONNX Runtime. Its pickle holds the path: the file has to be there where it is read."""
+    """An ONNX file in ONNX Runtime. Its pickle holds the path: the file has to be there where it is read.
 
-    def __init__(self, session: Any, path: Path, threads: int | None) -> None:
+    Attributes:
+        session: the file, opened.
+    """
+
+    def __init__(self, path: Path, threads: int | None, device: str | None) -> None:
         """
         Args:
-            session: of ``path``, with so many threads; None: one a core.
+            threads: on the CPU; None: one a core.
+            device: None: a GPU where there is one that ONNX Runtime can use; for int8 the CPU, whose format it is.
+
+        Raises:
+            UserError: as `open_session`.
+            ValueError: no such device.
         """
-        self._session, self._path, self._threads = session, path, threads
+        self._path, self._threads, self._device = path, threads, device
+        self.session: OnnxSession = open_session(path, find_device(device), device is not None, threads)
+        if device is None and self.session.device != CPU and read_metadata(self.session).get("precision") == "int8":
+            self.session = open_session(path, threads=threads)
+
+    @property
+    def description(self) -> str:
+        """What computes, and where, in words."""
+        return f"ONNX Runtime ({self.session.provider}) on {self.session.device}"
 
     def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> NDArray[np.float32]:
-        return check_logits(run_session(self._session, input_ids, attention_mask), attention_mask, self._path)
+        logits: NDArray[np.float32] = self.session.logits(input_ids, attention_mask).cpu().numpy()
+        return check_logits(logits, attention_mask, self._path)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self._path.absolute(), "threads": self._threads}
+        return {"path": self._path.absolute(), "threads": self._threads, "device": self._device}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        OnnxModel.__init__(self, open_session(**state), **state)
+        OnnxModel.__init__(self, **state)

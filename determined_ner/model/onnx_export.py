@@ -1,4 +1,4 @@
-"""A model as an ONNX file: exported, fused, quantized to int8.
+"""A model as an ONNX file: exported, fused, cast to float16, quantized to int8.
 
 The graph takes ``input_ids`` and ``attention_mask``, (B, L) int64 for any B and L, and gives ``logits``, (B, L, K)
 float32. The label map is in the file's metadata, so that the file is a tagger without its config.
@@ -92,7 +92,7 @@ def export_onnx(
             raise UserError(
                 "",
                 f"a model of type {model.config.model_type!r} cannot be written as ONNX: {first_line(error)}",
-                "leave out what asks for ONNX (--onnx, --quantize, evaluate_with_ort)",
+                "leave out what asks for ONNX (--onnx, --fp16, --quantize, evaluate_with_ort)",
             ) from error
         graph = onnx.load(str(file))
         onnx.helper.set_model_props(graph, metadata)
@@ -158,6 +158,27 @@ def fuse(source: Path, target: Path, config: Any, file_limit: int = PROTOBUF_LIM
     return fused
 
 
+def halve_onnx(source: Path, target: Path, file_limit: int = PROTOBUF_LIMIT) -> None:
+    """Weights and arithmetic in float16, for GPUs; inputs and logits stay as they are.
+
+    Args:
+        file_limit: as in `export_onnx`.
+
+    Raises:
+        UserError: onnxruntime is not installed, or the file cannot be written.
+    """
+    onnx = require("onnx")
+    convert = require("onnxruntime.transformers.float16").convert_float_to_float16
+    graph = onnx.load(str(source))
+    # (Shapes cannot be inferred of a graph that one file cannot hold.)
+    with _without_messages():
+        halved = convert(graph, keep_io_types=True, disable_shape_infer=graph.ByteSize() > file_limit)
+    metadata = {entry.key: entry.value for entry in graph.metadata_props}
+    onnx.helper.set_model_props(halved, {**metadata, "precision": "float16"})
+    with _replacing(target) as file:
+        _save(halved, file, file_limit)
+
+
 def quantize_onnx(source: Path, target: Path, word_vectors: bool = True, file_limit: int = PROTOBUF_LIMIT) -> None:
     """Matrix products in 8 bits: weights per output channel, activations by their range in each batch.
 
@@ -187,7 +208,7 @@ def quantize_onnx(source: Path, target: Path, word_vectors: bool = True, file_li
                 use_external_data_format=_weights_file(source).exists(),
             )
         graph = onnx.load(str(file))
-        onnx.helper.set_model_props(graph, metadata)
+        onnx.helper.set_model_props(graph, {**metadata, "precision": "int8"})
         _save(graph, file, file_limit)
 
 

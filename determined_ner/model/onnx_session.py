@@ -1,4 +1,4 @@
-"""An ONNX file in ONNX Runtime, on the CPU: opened, read, run.
+"""An ONNX file in ONNX Runtime, on the CPU or a GPU: opened, read, run.
 
 A graph of ours takes ``input_ids`` and ``attention_mask``, (B, L) int64 for any B and L, and gives ``logits``,
 (B, L, K) float32 (see `onnx_export`).
@@ -9,42 +9,125 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import logging
+import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
 from determined_ner.errors import UserError, first_line
+from determined_ner.model.cuda_libraries import load_cuda_libraries
+
+logger = logging.getLogger("determined_ner")
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "logits"
 EXPORT_AGAIN = "make it again with determined-ner export --onnx"
 
 
-def open_session(path: Path, threads: int | None = None, remedy: str = EXPORT_AGAIN) -> Any:
-    """An ``onnxruntime.InferenceSession`` on the CPU.
+CPU = torch.device("cpu")
+CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
+CUDA_OPTIONS = {"use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
+"""float32 is float32, as in PyTorch; and no more memory than is needed, as PyTorch has its own beside it."""
+
+
+@dataclass(frozen=True)
+class OnnxSession:
+    """An ``onnxruntime.InferenceSession`` and where it runs."""
+
+    session: Any
+    provider: str
+    """Of ONNX Runtime's execution providers, the one that computes."""
+    device: torch.device
+    """On which it does."""
+
+    def logits(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Run the graph: on tensors that are on its device nothing is copied, and the logits stay there.
+
+        Args:
+            input_ids: (B, L) int64, as the mask.
+
+        Returns:
+            (B, L, K) float32.
+        """
+        logits = torch.empty((*input_ids.shape, self._labels), device=self.device)
+        if not len(input_ids):  # a slot has no rows where others have some, and no memory can be bound
+            return logits
+        binding = self.session.io_binding()
+        place = (self.device.type, self.device.index or 0)
+        feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
+        given = {name: tensor.to(self.device).contiguous() for name, tensor in feeds.items()}
+        for name, tensor in given.items():
+            assert tensor.dtype == torch.int64
+            binding.bind_input(name, *place, np.int64, tuple(tensor.shape), tensor.data_ptr())
+        binding.bind_output(OUTPUT, *place, np.float32, tuple(logits.shape), logits.data_ptr())
+        if self.device.type == "cuda":  # ONNX Runtime has a stream of its own
+            torch.cuda.current_stream(self.device).synchronize()
+        self.session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        return logits
+
+    @property
+    def _labels(self) -> int:
+        """K, which a graph's shapes need not say."""
+        width = self.session.get_outputs()[0].shape[-1]
+        return width if isinstance(width, int) else len(json.loads(read_metadata(self)["id2label"]))
+
+
+def open_session(
+    path: Path,
+    device: torch.device = CPU,
+    asked: bool = False,
+    threads: int | None = None,
+    remedy: str = EXPORT_AGAIN,
+) -> OnnxSession:
+    """An ONNX file, opened on a device.
 
     Args:
-        threads: as many as there are cores unless given.
+        device: where it should run.
+        asked: whether the user named the device. Else it runs on the CPU where ONNX Runtime cannot use a GPU.
+        threads: on the CPU; as many as there are cores unless given.
         remedy: what to do where it is no such file; of one that was exported just now, not to export it.
 
     Raises:
-        UserError: onnxruntime is not installed, or the file is not a token classification model of ours.
+        UserError: onnxruntime is not installed or cannot use the device that was asked for, or the file is not a token
+            classification model of ours.
     """
     ort = require("onnxruntime")
     if not path.is_file():
         raise UserError(path, "is not a file", "make it with determined-ner export --onnx")
+    provider = choose_provider(device, asked, ort.get_available_providers())
+    if provider == CUDA_PROVIDER:
+        try:
+            load_cuda_libraries(Path(ort.__file__).parent, f"device {device}")
+        except UserError as error:
+            if asked:
+                raise
+            logger.warning(f"{error.problem}; {path.name} runs on the CPU. For the GPU: {error.remedy}")
+            provider = CPU_PROVIDER
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors
     if threads is not None:
         options.intra_op_num_threads = threads
+    providers: list[Any] = [CPU_PROVIDER]  # also of what the other has no kernel for
+    if provider == CUDA_PROVIDER:
+        providers.insert(0, (CUDA_PROVIDER, {"device_id": str(device.index or 0), **CUDA_OPTIONS}))
     try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        with contextlib.redirect_stdout(sys.stderr):  # there it prints that a GPU failed, before it takes the CPU
+            session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # of a dozen kinds, one for each way to be broken
         raise UserError(path, f"cannot be opened by onnxruntime: {first_line(error)}", remedy) from error
+    if provider not in session.get_providers():  # ONNX Runtime leaves out what does not start
+        problem = f"ONNX Runtime's {provider} does not start here"
+        if asked:
+            raise UserError(f"device {device}", problem, _NAME_THE_CPU)
+        logger.warning(f"{problem}; {path.name} runs on the CPU")
+        provider = CPU_PROVIDER
     inputs, outputs = ({x.name for x in xs} for xs in (session.get_inputs(), session.get_outputs()))
     if inputs != set(INPUTS) or outputs != {OUTPUT}:
         raise UserError(
@@ -53,10 +136,39 @@ def open_session(path: Path, threads: int | None = None, remedy: str = EXPORT_AG
             f"{' and '.join(INPUTS)} and gives {OUTPUT}",
             remedy,
         )
-    return session
+    return OnnxSession(session, provider, device if provider == CUDA_PROVIDER else CPU)
 
 
-def read_labels(session: Any, path: Path) -> tuple[str, ...]:
+_NAME_THE_CPU = "name the device cpu, or take PyTorch (backend torch)"
+
+
+def choose_provider(device: torch.device, asked: bool, available: list[str]) -> str:
+    """The execution provider that computes.
+
+    Args:
+        device: where it should.
+        asked: whether the user named it.
+        available: what the installed onnxruntime was built with.
+
+    Raises:
+        UserError: it was asked for and is none of ONNX Runtime's here.
+    """
+    if device.type == "cpu":
+        return CPU_PROVIDER
+    if device.type == "cuda" and CUDA_PROVIDER in available:
+        return CUDA_PROVIDER
+    if not asked:
+        return CPU_PROVIDER
+    raise UserError(
+        f"device {device}",
+        f"the onnxruntime installed here cannot compute on it (it has {', '.join(available)})",
+        f"pip uninstall onnxruntime; pip install onnxruntime-gpu, or {_NAME_THE_CPU}"
+        if device.type == "cuda"
+        else _NAME_THE_CPU,
+    )
+
+
+def read_labels(session: OnnxSession, path: Path) -> tuple[str, ...]:
     """Names of the labels, in the order of the logits, from the file's metadata.
 
     Args:
@@ -73,22 +185,15 @@ def read_labels(session: Any, path: Path) -> tuple[str, ...]:
         names = tuple(id2label[i] for i in range(len(id2label)))
     except (ValueError, AttributeError, KeyError):
         raise UserError(path, f"its label map (id2label) is {stored[:80]!r}, which is none", EXPORT_AGAIN) from None
-    width = session.get_outputs()[0].shape[-1]
+    width = session.session.get_outputs()[0].shape[-1]
     if isinstance(width, int) and width != len(names):
         raise UserError(path, f"its label map has {len(names)} labels, its logits are {width}", EXPORT_AGAIN)
     return names
 
 
-def read_metadata(session: Any) -> dict[str, str]:
-    """What the file says of itself: ``id2label``; ``scheme`` and ``max_seq_length`` where known."""
-    return dict(session.get_modelmeta().custom_metadata_map)
-
-
-def run_session(session: Any, input_ids: Any, attention_mask: Any) -> NDArray[np.float32]:
-    """(B, L, K) float32 logits of (B, L) int64 arrays or tensors on the CPU."""
-    feeds = {"input_ids": np.asarray(input_ids), "attention_mask": np.asarray(attention_mask)}
-    logits: NDArray[np.float32] = session.run([OUTPUT], feeds)[0]
-    return logits
+def read_metadata(session: OnnxSession) -> dict[str, str]:
+    """What the file says of itself: ``id2label``; ``scheme``, ``max_seq_length``, ``precision`` where known."""
+    return dict(session.session.get_modelmeta().custom_metadata_map)
 
 
 def require(module: str) -> Any:

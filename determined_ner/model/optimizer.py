@@ -10,14 +10,17 @@ import transformers
 from packaging.version import Version
 
 from determined_ner.errors import HyperparameterError
+from determined_ner.model.fused_adam import build_fused_adam
 from determined_ner.settings.hyperparameters import Hyperparameters
 
 
-def build_optimizer(model: torch.nn.Module, hparams: Hyperparameters, fused: bool | None = None) -> torch.optim.AdamW:
+def build_optimizer(
+    model: torch.nn.Module, hparams: Hyperparameters, fused: bool | None = None
+) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter, "Decoupled Weight Decay Regularization") without decay of biases and norms.
 
     Args:
-        fused: compute the whole update in one kernel; None: where the device and this torch have one.
+        fused: of PyTorch's, compute the whole update in one kernel; None: where the device and this torch have one.
     """
     decayed: list[torch.nn.Parameter] = []
     plain: list[torch.nn.Parameter] = []
@@ -26,16 +29,13 @@ def build_optimizer(model: torch.nn.Module, hparams: Hyperparameters, fused: boo
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             (plain if id(parameter) in norms or name.endswith("bias") else decayed).append(parameter)
+    groups = [{"params": decayed, "weight_decay": hparams.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    betas, eps = (hparams.adam_beta1, hparams.adam_beta2), hparams.adam_epsilon
     if fused is None:
         fused = has_fused_kernel(decayed[0].device)
-    return torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": hparams.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=hparams.learning_rate,
-        betas=(hparams.adam_beta1, hparams.adam_beta2),
-        eps=hparams.adam_epsilon,
-        fused=fused,
-        foreach=not fused,
-    )
+    if hparams.optim == "adamw_ort_fused":
+        return build_fused_adam(groups, fused, lr=hparams.learning_rate, betas=betas, eps=eps)
+    return torch.optim.AdamW(groups, lr=hparams.learning_rate, betas=betas, eps=eps, fused=fused, foreach=not fused)
 
 
 def has_fused_kernel(device: torch.device) -> bool:

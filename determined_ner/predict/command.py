@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> None:
         from determined_ner.tagging.tagger import in_buffers  # takes seconds, and a mistyped path need not wait for it
 
         tagger = _load_tagger(arguments)
-        described = f"read as {format_}; {len(tagger.labels)} labels, {tagger.scheme.value}"
+        described = f"read as {format_}; {len(tagger.labels)} labels, {tagger.scheme.value}; {tagger.runs_on}"
         print(printable(f"{arguments.input}: {described}"), file=sys.stderr)
         progress = _Progress(share)
         document = (lambda item: item.document) if tagger.whole_documents else None
@@ -158,9 +158,17 @@ def _load_tagger(arguments: argparse.Namespace) -> Tagger:
     from determined_ner.tagging.tagger import Tagger
 
     onnx_file = {"onnx_file": arguments.onnx_file} if arguments.onnx_file else {}
+    if arguments.device is not None:
+        from determined_ner.model.inference import find_device
+
+        try:
+            find_device(arguments.device)
+        except ValueError as error:
+            raise UserError("--device", str(error), "name one of them, or leave it out") from error
     return Tagger.from_pretrained(
         arguments.model_dir,
         arguments.backend,
+        device=arguments.device,
         constrained=not arguments.unconstrained,
         trust_remote_code=arguments.trust_remote_code,
         **onnx_file,

@@ -1,7 +1,8 @@
 """What settings of other trainers are called here, or why there is none: data, and nothing else.
 
-Of ``run_ner.py`` and transformers' ``TrainingArguments`` (of transformers 4 and 5) every name is here that is not a
-setting of ours by the same name; of Flair, simpletransformers, spaCy and others the usual ones.
+Of ``run_ner.py``, Optimum's ``ORTTrainingArguments`` and transformers' ``TrainingArguments`` (of transformers 4 and 5)
+every name is here that is not a setting of ours by the same name; of Flair, simpletransformers, spaCy and others the
+usual ones.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ _PER_DEVICE = "times devices and accumulation steps"
 _CRF = "a token classifier has no CRF; decoding keeps to the tag scheme"
 _CLASS = "the model is the encoder with one linear layer"
 _MEMORY = "activations are kept"
+_WHOLE_MODEL = "each slot holds the whole model"
 _COMPILE = "backend: compile compiles as a whole, by PyTorch's defaults"
 
 FOREIGN: dict[str, dict[str, Counterpart]] = {
@@ -88,7 +90,7 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         **_all("gradient_accumulation_steps", "optimizations.aggregation_frequency"),
         **_all("warmup_steps", "hyperparameters.num_warmup_steps", note="a share of the training: warmup_ratio"),
         **_none("lr_scheduler_kwargs", "a schedule has its usual parameters"),
-        **_none("optim optim_args optim_target_modules adafactor", _ADAMW),
+        **_none("optim_args optim_target_modules adafactor", _ADAMW),
         **_none("label_smoothing_factor", _WEIGHTS),
         **_all("bf16", "hyperparameters.precision", "bf16"),
         **_all("fp16", "hyperparameters.precision", "fp16"),
@@ -160,7 +162,7 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         **_none(
             "fsdp fsdp_config fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap deepspeed mp_parameters "
             "accelerator_config parallelism_config",
-            "each slot holds the whole model",
+            _WHOLE_MODEL,
         ),
         **_none("dataloader_drop_last", "every sentence is trained on once an epoch"),
         **_none(
@@ -174,6 +176,13 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         ),
         **_all("train_sampling_strategy", "hyperparameters.group_by_length"),
         **_none("length_column_name", "lengths are counted"),
+    },
+    "Optimum's ORTTrainer": {
+        **_all("inference_with_ort", "hyperparameters.evaluate_with_ort", "true"),
+        **_none("use_module_with_loss loss_in_train", "PyTorch computes the loss, of words alone, behind the graph"),
+        **_none("save_onnx onnx_prefix", "determined-ner export --onnx writes the graph of the trained model"),
+        **_none("onnx_log_level", "of ONNX Runtime's messages, errors are shown"),
+        **_none("sharded_ddp zero_stage zero_optimization", _WHOLE_MODEL),
     },
     "simpletransformers": {
         **_all("model_name", "hyperparameters.pretrained_model_name_or_path"),
@@ -311,6 +320,23 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
 
 COUNTERPARTS = {name: counterpart for names in FOREIGN.values() for name, counterpart in names.items()}
 """By name."""
+
+_TORCH = "write adamw_torch, which is one kernel where PyTorch has one"
+OPTIMIZERS = {
+    **dict.fromkeys(
+        "adamw_hf adamw_torch_fused adamw_apex_fused adamw_torch_xla adamw_torch_npu_fused adamw adam".split(), _TORCH
+    ),
+    **dict.fromkeys(
+        "adafactor adagrad sgd rmsprop ademamix lomo adalomo grokadamw stable_adamw adamw_anyprecision adamw_8bit "
+        "adamw_bnb_8bit adamw_torch_4bit adamw_torch_8bit ademamix_8bit lion_8bit lion_32bit paged_adamw_32bit "
+        "paged_adamw_8bit paged_ademamix_32bit paged_ademamix_8bit paged_lion_32bit paged_lion_8bit rmsprop_bnb "
+        "rmsprop_bnb_8bit rmsprop_bnb_32bit galore_adamw galore_adamw_8bit galore_adafactor galore_adamw_layerwise "
+        "galore_adamw_8bit_layerwise galore_adafactor_layerwise schedule_free_radam schedule_free_adamw "
+        "schedule_free_sgd apollo_adamw apollo_adamw_layerwise".split(),
+        f"{_ADAMW}; write adamw_torch",
+    ),
+}
+"""Values of ``optim`` in transformers that are none here, and what to do."""
 
 METRIC_NAMES = {
     **dict.fromkeys("ents_f micro_f1 f1_micro f_score fscore f_measure entity_f1".split(), "f1"),

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
+from determined_ner.settings.foreign_names import OPTIMIZERS
 from determined_ner.settings.sections import Directory, Section
 
 
@@ -57,6 +58,8 @@ class Hyperparameters(Section):
     """Length of the training in optimizer steps; -1: use num_train_epochs."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Peak learning rate of AdamW."""
+    optim: Literal["adamw_torch", "adamw_ort_fused"] = "adamw_torch"
+    """What computes AdamW: PyTorch, or the fused kernel of ONNX Runtime training (with ``backend: ort``, on a GPU)."""
     adam_beta1: Fraction = 0.9
     """AdamW's decay of the mean of the gradients."""
     adam_beta2: Fraction = 0.999
@@ -89,12 +92,28 @@ class Hyperparameters(Section):
     """Report precision, recall and support of each entity type in validation too, beside its F1; of the test data they
     always are."""
 
+    @pydantic.field_validator("optim", mode="before")
+    @classmethod
+    def _known_optimizer(cls, value: Any) -> Any:
+        if isinstance(value, str) and value in OPTIMIZERS:
+            raise ValueError(OPTIMIZERS[value])
+        return value
+
     @pydantic.field_validator("max_steps")
     @classmethod
     def _some_steps(cls, value: int) -> int:
         if value < 1 and value != -1:
             raise ValueError("give at least 1 step, or -1 to train num_train_epochs")
         return value
+
+    @pydantic.model_validator(mode="after")
+    def _kernel_of_the_backend(self) -> Hyperparameters:
+        if self.optim == "adamw_ort_fused" and self.backend != "ort":
+            raise ValueError(
+                f"optim: adamw_ort_fused is part of ONNX Runtime training, and backend is {self.backend}; write "
+                f"optim: adamw_torch, or backend: ort"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _one_way_of_mixing(self) -> Hyperparameters:

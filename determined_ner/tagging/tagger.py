@@ -108,18 +108,20 @@ class Tagger:
         """Load a model directory: ``runs/NAME/model``, an export, or any Hugging Face token classifier.
 
         Args:
-            backend: ``torch``, or ``onnx`` (ONNX Runtime on the CPU).
+            backend: ``torch``, or ``onnx`` (ONNX Runtime).
             onnx_file: which ONNX file of the directory; an export's int8 file is ``model_quantized.onnx``.
-            device: for torch, such as ``cpu`` or ``cuda:1``; None: a GPU if there is one.
+            device: such as ``cpu`` or ``cuda:1``; None: a GPU if there is one (for onnx: that the installed onnxruntime
+                can use; for an int8 file the CPU).
             batch_size: windows that go through the model together, those of like length; None: as many as make about
                 4,096 pieces, which fills a CPU.
-            threads: for ONNX Runtime; None: one a core. (For torch, call ``torch.set_num_threads``.)
+            threads: for ONNX Runtime on the CPU; None: one a core. (For torch, call ``torch.set_num_threads``.)
             constrained: choose the most probable sequence of tags that the scheme allows (no I-PER after O), rather
                 than the most probable tag of each word by itself.
             trust_remote_code: run Python code that the directory contains.
 
         Raises:
-            UserError: something is missing in the directory or wrong with it.
+            UserError: something is missing in the directory or wrong with it, or the installed onnxruntime cannot use
+                ``device``.
             TypeError: a number that is none, or a choice that is neither True nor False.
             ValueError: no such backend, device, batch size or number of threads.
         """
@@ -130,9 +132,9 @@ class Tagger:
         if backend not in get_args(Backend):
             raise ValueError(f"backend {backend!r} must be one of {', '.join(map(repr, get_args(Backend)))}")
         directory = ModelDirectory(Path(model_dir).expanduser(), trust_remote_code=trust_remote_code)
-        if backend == "onnx" and device not in (None, "cpu"):
-            raise ValueError(f"device {device!r}: ONNX Runtime runs on the CPU here; take backend='torch' for a GPU")
-        model = directory.torch_model(device) if backend == "torch" else directory.onnx_model(onnx_file, threads)
+        model = (
+            directory.torch_model(device) if backend == "torch" else directory.onnx_model(onnx_file, threads, device)
+        )
         return cls.from_directory(directory, model, constrained, batch_size)
 
     @classmethod
@@ -166,6 +168,11 @@ class Tagger:
             constrained,
             batch_size,
         )
+
+    @property
+    def runs_on(self) -> str:
+        """What computes, and on which device, in words."""
+        return self._model.description
 
     def __call__(self, texts: Sequence[str]) -> list[list[Entity]]:
         """Find the entities of raw texts, which are cut into words like those of the training data.

@@ -49,6 +49,11 @@ class TrainingMetrics:
         sums = torch.stack([loss_sum.detach().double(), words.double(), pieces.double()])
         self._sums = sums if self._sums is None else self._sums + sums
 
+    def so_far(self) -> tuple[float, float]:
+        """Loss of a word and windows a second of this slot since the last report; waits for the device."""
+        report = self.cross_slot_reduce([self.per_slot_reduce()])
+        return report["loss"], report["samples_per_second"]
+
     def per_slot_reduce(self) -> tuple[list[float], int, float, float]:
         """Sums of loss, words and pieces; windows; seconds; of these, those of compiling."""
         sums = [0.0, 0.0, 0.0] if self._sums is None else self._sums.tolist()

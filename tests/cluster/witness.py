@@ -2,8 +2,8 @@
 
 The file that the variable WITNESS names may ask for a death: {"task", "rank", "batch"} during a step,
 {"task", "rank", "scored"} during a validation, {"task", "rank", "asked"} where it asks whether to pause,
-{"task", "checkpoint"} while writing one, or {"task", "before"} one of STEPS_OF_END; task, batch, scored batch,
-questions and checkpoint count from 1, rank from 0.
+{"task", "checkpoint"} while writing one, or {"task", "before"} one of STEPS_OF_END. {"task", "line_every"} asks for a line
+of progress every so many seconds. Task, batch, scored batch, questions and checkpoint count from 1, rank from 0.
 """
 
 import io
@@ -20,6 +20,7 @@ from determined.experimental import client
 
 import ner_trial
 from determined_ner import determined_api
+from determined_ner.cluster import progress
 
 ASKED = Path(os.environ["WITNESS"])
 TASK = int(os.environ["DET_TRIAL_RUN_ID"])
@@ -29,6 +30,7 @@ score = ner_trial.NERTrial.evaluate_batch
 should_preempt = core.PreemptContext.should_preempt
 save = torch.save
 scored = asked_to_pause = saved = 0
+progress.INTERVAL = next((asked["line_every"] for asked in deaths if "line_every" in asked), progress.INTERVAL)
 
 
 def die() -> NoReturn:

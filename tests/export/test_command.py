@@ -43,9 +43,10 @@ def refused(capsys, *arguments):
 
 def test_all_files_are_made_checked_and_load(run, tmp_path, capsys):
     output = tmp_path / "made" / "exported"
-    assert cli.main(["export", str(run), "--output", str(output), "--onnx", "--quantize"]) == 0
+    assert cli.main(["export", str(run), "--output", str(output), "--onnx", "--fp16", "--quantize"]) == 0
     assert only(tmp_path / "made") == ["exported"]
-    assert {"README.md", "config.json", "model.safetensors", "model.onnx", "model_quantized.onnx"} <= set(only(output))
+    models = {"model.safetensors", "model.onnx", "model_fp16.onnx", "model_quantized.onnx"}
+    assert {"README.md", "config.json", *models} <= set(only(output))
     assert output.stat().st_mode & 0o777 == 0o755
 
     from transformers import pipeline
@@ -69,7 +70,7 @@ def test_all_files_are_made_checked_and_load(run, tmp_path, capsys):
     assert f"| f1 | {summary['best']['f1']:.4f} |" in card and f"{summary['test']['f1']:.4f} |" in card
     assert "| f1_PER |" in card and "`validation.conll`" in card and str(tmp_path.parent) not in card
     assert "pipeline_tag: token-classification" in card and "`model_quantized.onnx`" in card
-    for name in ("model.onnx", "model_quantized.onnx"):
+    for name in ("model.onnx", "model_fp16.onnx", "model_quantized.onnx"):
         session = open_session(output / name)
         assert list(read_labels(session, output / name)) == summary["labels"]
 
@@ -137,6 +138,15 @@ def test_a_float32_file_beyond_its_tolerance_is_refused(run, tmp_path):
         export(str(run), tmp_path / "out", onnx=True, tolerances=Tolerances(logit=1e-12))
     assert error.value.where == "model.onnx"
     assert "is not the trained model" in error.value.problem and "1e-12" in error.value.problem
+    assert only(tmp_path) == []
+
+
+@pytest.mark.parametrize("tolerance", [{"half_logit": 1e-7}, {"half_points": -1.0}])
+def test_float16_that_is_too_far_off_is_refused(run, tmp_path, tolerance):
+    with pytest.raises(UserError) as error:
+        export(str(run), tmp_path / "out", fp16=True, tolerances=Tolerances(**tolerance))
+    assert error.value.where == "model_fp16.onnx" and "float16 is too far from the trained" in error.value.problem
+    assert error.value.remedy == "export without --fp16"
     assert only(tmp_path) == []
 
 

@@ -112,7 +112,8 @@ def command_line_case(base: Path, folder: Path, rng: Random) -> Case:
     )
     if verb not in verbs:
         return Case([_argument(verb), *(_value(rng) for _ in range(rng.randint(0, 3)))])
-    actions = [action for action in verbs[verb]._actions if action.dest not in ("onnx", "quantize")]  # half a minute
+    slow = ("onnx", "fp16", "quantize")  # half a minute
+    actions = [action for action in verbs[verb]._actions if action.dest not in slow]
     options = [action for action in actions if action.option_strings]
     pieces: list[list[str]] = []
     for action in actions:

@@ -10,6 +10,7 @@ import torch
 
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.model.conditions import check_architecture, check_conditions
+from determined_ner.model.ort import Installation
 from determined_ner.settings.hyperparameters import Hyperparameters
 from determined_ner.settings.parsing import parse_settings
 
@@ -31,6 +32,10 @@ def test_settings_that_exclude_each_other_are_named_together():
         ({"use_apex_amp": True, "precision": "bf16"}, ["use_apex_amp: true", "precision: bf16", "drop one"]),
         ({"use_apex_amp": True, "backend": "ort"}, ["backend: ort", "precision: fp16"]),
         ({"use_apex_amp": True, "backend": "compile"}, ["backend: compile"]),
+        ({"optim": "adamw_ort_fused"}, ["optim: adamw_ort_fused", "backend is eager", "backend: ort"]),
+        ({"optim": "adamw_torch_fused"}, ["'adamw_torch_fused' is wrong: write adamw_torch, which is one kernel"]),
+        ({"optim": "adafactor"}, ["'adafactor'", "AdamW, in 32 bits; write adamw_torch"]),
+        ({"optim": "adam_torch"}, ["'adam_torch'", "'adamw_ort_fused'"]),
         ({"backend": "tpu"}, ["'tpu'", "eager"]),
         ({"precision": "fp8"}, ["'fp8'", "bf16"]),
         ({"apex_opt_level": "O4"}, ["'O4'", "O3"]),
@@ -105,6 +110,23 @@ def test_the_compiler_of_an_old_torch_and_roberta():
 def test_ort_multiplies_no_bf16_on_a_cpu():
     with pytest.raises(UserError, match="'bf16' with backend: ort needs a GPU"):
         check_conditions(settings(precision="bf16", backend="ort"), CPU, 1, 1)
+
+
+def test_the_fused_adam_of_onnx_runtime_is_refused_where_it_is_not(monkeypatch, tmp_path):
+    fused = settings(backend="ort", optim="adamw_ort_fused")
+    with pytest.raises(
+        UserError, match="optim: 'adamw_ort_fused' needs a CUDA GPU, and this trains on cpu; write adamw_torch"
+    ):
+        check_conditions(fused, CPU, 1, 1)
+    monkeypatch.setattr("determined_ner.model.ort.check_installation", lambda *_: None)
+    installation = Installation({}, tmp_path)
+    monkeypatch.setattr(Installation, "of_this_process", lambda: installation)
+    with pytest.raises(UserError, match=r"optim: 'adamw_ort_fused' needs ORTModule's extension fused_ops.*adamw_torch"):
+        check_conditions(fused, CUDA, 1, 1)
+    folder = tmp_path / "training" / "ortmodule" / "torch_cpp_extensions"
+    folder.mkdir(parents=True)
+    (folder / "fused_ops.cpython-310-x86_64-linux-gnu.so").touch()
+    check_conditions(fused, CUDA, 1, 1)
 
 
 @pytest.mark.parametrize("model_type", ["deberta", "deberta-v2"])

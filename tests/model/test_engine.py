@@ -14,6 +14,7 @@ from determined import core, pytorch
 
 from determined_ner.errors import UserError
 from determined_ner.model.engine import Engine, LoopContext
+from determined_ner.model.onnx_session import OnnxSession
 from determined_ner.model.optimizer import has_fused_kernel
 from determined_ner.settings.hyperparameters import Hyperparameters
 from determined_ner.training.loop_context import TorchContext
@@ -134,12 +135,13 @@ def test_evaluation_is_the_bare_models(model):
         assert torch.equal(engine.logits(batch), expected)
 
 
-def test_evaluation_by_onnx_runtime_follows_the_weights(model):
+def test_evaluation_by_onnx_runtime_follows_the_weights(model, caplog):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     engine = Engine(one_slot(), model, settings(evaluate_with_ort=True, learning_rate=0.1))
     batch = make_batches(1)[0]
     seen = []
+    caplog.set_level("INFO", "determined_ner")
     for i in range(2):
         engine.begin_evaluation()
         model.eval()
@@ -150,6 +152,23 @@ def test_evaluation_by_onnx_runtime_follows_the_weights(model):
         model.train()
         engine.train_step(batch, i, ends_step=True)
     assert (seen[0] - seen[1]).abs().max() > 1e-2
+    assert caplog.messages == ["validation by ONNX Runtime: CPUExecutionProvider on cpu"]
+
+
+def test_evaluation_by_onnx_runtime_is_on_the_device_of_the_slot(model, monkeypatch):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    asked: list[Any] = []
+
+    def open_(path: Any, device: Any, **_: Any) -> OnnxSession:
+        asked.append(device)
+        return OnnxSession(None, "CUDAExecutionProvider", device)
+
+    monkeypatch.setattr("determined_ner.model.engine.open_session", open_)
+    engine = Engine(one_slot(), model, settings(evaluate_with_ort=True))
+    engine._device = torch.device("cuda", 1)
+    engine.begin_evaluation()
+    assert asked == [torch.device("cuda", 1)]
 
 
 def test_what_computes_is_described(model):

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from determined_ner.errors import UserError
-from determined_ner.model.onnx_export import export_onnx, fuse, quantize_onnx
-from determined_ner.model.onnx_session import open_session, read_labels, read_metadata, run_session
+from determined_ner.model.onnx_export import export_onnx, fuse, halve_onnx, quantize_onnx
+from determined_ner.model.onnx_session import open_session, read_labels, read_metadata
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -30,7 +30,14 @@ def make_model(kind="bert", **sizes):
         {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
     )
     config = getattr(transformers, f"{prefix}Config")(
-        vocab_size=90, max_position_embeddings=70, num_labels=len(NAMES), pad_token_id=0, **names, **sizes
+        **{
+            "vocab_size": 90,
+            "max_position_embeddings": 70,
+            "num_labels": len(NAMES),
+            "pad_token_id": 0,
+            **names,
+            **sizes,
+        }
     )
     torch.manual_seed(3)
     return getattr(transformers, f"{prefix}ForTokenClassification")(config).eval()
@@ -45,7 +52,7 @@ def largest_difference(model, session):
         mask[batch // 2 + 1 :, length // 2 + 1 :] = 0
         with torch.no_grad():
             expected = model(input_ids=ids * mask, attention_mask=mask).logits
-        got = run_session(session, ids * mask, mask)
+        got = session.logits(ids * mask, mask).numpy()
         assert got.shape == expected.shape and got.dtype == np.float32
         worst = max(worst, float(np.abs(got - expected.numpy())[mask.numpy() == 1].max()))
     return worst
@@ -97,6 +104,25 @@ def test_int8_is_close_and_smaller_and_keeps_the_labels(tmp_path):
     assert "QAttention" in kinds and "MatMul" not in kinds
 
 
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])
+def test_float16_is_nearer_and_half_as_large_and_keeps_the_labels(kind, tmp_path):
+    model = make_model(kind, vocab_size=2000)
+    export_onnx(model, tmp_path / "plain.onnx", NAMES, "IOB2", 70)
+    fuse(tmp_path / "plain.onnx", tmp_path / "fused.onnx", model.config)
+    halve_onnx(tmp_path / "fused.onnx", tmp_path / "half.onnx")
+    session = open_session(tmp_path / "half.onnx", threads=1)
+    assert 0 < largest_difference(model, session) < 2e-3
+    assert read_labels(session, tmp_path / "half.onnx") == NAMES
+    assert read_metadata(session) | {"id2label": ""} == {
+        "id2label": "",
+        "scheme": "IOB2",
+        "max_seq_length": "70",
+        "precision": "float16",
+    }
+    sizes = [(tmp_path / f"{name}.onnx").stat().st_size for name in ("half", "fused")]
+    assert sizes[0] < 0.6 * sizes[1]
+
+
 def test_an_architecture_that_the_optimizer_does_not_know_is_left_plain(tmp_path):
     model = make_model()
     export_onnx(model, tmp_path / "plain.onnx", NAMES)
@@ -112,11 +138,12 @@ def test_weights_beyond_the_limit_of_one_file_go_beside_it(tmp_path):
     export_onnx(model, folder / "plain.onnx", NAMES, file_limit=1000)
     fuse(folder / "plain.onnx", folder / "fused.onnx", model.config, file_limit=1000)
     quantize_onnx(folder / "fused.onnx", folder / "int8.onnx", file_limit=1000)
+    halve_onnx(folder / "fused.onnx", folder / "half.onnx", file_limit=1000)
     assert sorted(p.name for p in folder.iterdir()) == [
-        f"{name}.onnx{end}" for name in ("fused", "int8", "plain") for end in ("", ".data")
+        f"{name}.onnx{end}" for name in ("fused", "half", "int8", "plain") for end in ("", ".data")
     ]
     folder.rename(tmp_path / "moved")  # the two belong together wherever they lie
-    for name, limit in (("plain", 1e-5), ("fused", 1e-5), ("int8", 0.05)):
+    for name, limit in (("plain", 1e-5), ("fused", 1e-5), ("int8", 0.05), ("half", 2e-3)):
         session = open_session(tmp_path / "moved" / f"{name}.onnx", threads=1)
         assert largest_difference(model, session) < limit
     export_onnx(model, tmp_path / "moved" / "plain.onnx", NAMES)

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from determined_ner.errors import UserError
+from determined_ner.model.inference import OnnxModel
 from determined_ner.model.onnx_export import export_onnx
-from determined_ner.model.onnx_session import open_session, read_labels, read_metadata, require, without_cuda_warning
+from determined_ner.model.onnx_session import (
+    CPU,
+    CPU_PROVIDER,
+    CUDA_PROVIDER,
+    OnnxSession,
+    choose_provider,
+    open_session,
+    read_labels,
+    read_metadata,
+    require,
+    without_cuda_warning,
+)
 from tests.model.test_onnx_export import NAMES, make_model
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+GPU = torch.device("cuda", 1)
+IDS = torch.tensor([[5, 6, 7], [8, 9, 0]])
+MASK = torch.tensor([[1, 1, 1], [1, 1, 0]])
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +105,138 @@ def test_only_the_warning_of_a_cuda_build_is_left_out():
             warnings.warn("another", stacklevel=1)
         warnings.warn("WARNING: failed to get cudart_version from onnxruntime build info.", stacklevel=1)
     assert [str(w.message)[:7] for w in caught] == ["another", "WARNING"]
+
+
+# -- On which device it runs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize(
+    ("device", "available", "provider"),
+    [
+        (CPU, [CPU_PROVIDER], CPU_PROVIDER),
+        (CPU, [CUDA_PROVIDER, CPU_PROVIDER], CPU_PROVIDER),
+        (GPU, ["TensorrtExecutionProvider", CUDA_PROVIDER, CPU_PROVIDER], CUDA_PROVIDER),
+    ],
+)
+def test_the_provider_is_that_of_the_device(device, asked, available, provider):
+    assert choose_provider(device, asked, available) == provider
+
+
+@pytest.mark.parametrize(
+    ("device", "remedy"),
+    [
+        (GPU, "pip install onnxruntime-gpu, or name the device cpu"),
+        (torch.device("mps"), "; name the device cpu, or take PyTorch"),
+    ],
+)
+def test_a_device_that_onnx_runtime_lacks_is_refused_if_it_was_asked_for(device, remedy):
+    available = ["AzureExecutionProvider", CPU_PROVIDER]
+    assert choose_provider(device, False, available) == CPU_PROVIDER
+    with pytest.raises(UserError, match=f"device {device}: .*it has AzureExecutionProvider, CPUE.*{remedy}"):
+        choose_provider(device, True, available)
+
+
+def test_a_gpu_whose_libraries_do_not_load_is_refused_if_it_was_asked_for(exported, monkeypatch, caplog):
+    def refuse(folder: Any, where: str) -> None:
+        assert folder.name == "onnxruntime"
+        raise UserError(where, "its CUDA part needs libcublasLt.so.11", "pip install that")
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA_PROVIDER, CPU_PROVIDER])
+    monkeypatch.setattr("determined_ner.model.onnx_session.load_cuda_libraries", refuse)
+    with caplog.at_level(logging.WARNING, "determined_ner"):
+        session = open_session(exported, GPU)
+    assert (session.provider, session.device) == (CPU_PROVIDER, CPU)
+    [said] = caplog.messages
+    assert said == ("its CUDA part needs libcublasLt.so.11; model.onnx runs on the CPU. For the GPU: pip install that")
+    with pytest.raises(UserError, match=r"^device cuda:1: its CUDA part needs libcublasLt.so.11; pip install that$"):
+        open_session(exported, GPU, asked=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the provider starts")
+@pytest.mark.filterwarnings("ignore:Specified provider 'CUDA")
+def test_a_session_that_onnx_runtime_left_on_the_cpu_is_noticed(exported, monkeypatch, caplog):
+    """ONNX Runtime itself says so to its developers, and goes on."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA_PROVIDER, CPU_PROVIDER])
+    monkeypatch.setattr("determined_ner.model.onnx_session.load_cuda_libraries", lambda *_: None)
+    with caplog.at_level(logging.WARNING, "determined_ner"):
+        session = open_session(exported, GPU)
+    assert (session.provider, session.device) == (CPU_PROVIDER, CPU)
+    assert "CUDAExecutionProvider does not start here" in caplog.text and "model.onnx runs on the CPU" in caplog.text
+    with pytest.raises(UserError, match="device cuda:1: ONNX Runtime's CUDAExecutionProvider does not start"):
+        open_session(exported, GPU, asked=True)
+
+
+def test_what_onnx_runtime_prints_of_a_gpu_is_no_part_of_the_output(exported, monkeypatch, capsys):
+    make = onnxruntime.InferenceSession
+
+    def printing(*arguments: Any, **options: Any) -> Any:
+        print("EP Error: no memory. Falling back to CPU")
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", printing)
+    open_session(exported)
+    captured = capsys.readouterr()
+    assert not captured.out and "EP Error" in captured.err
+
+
+class Recorded:
+    """An InferenceSession, or a binding of one, that writes down what it is asked."""
+
+    def __init__(self, inner: Any, calls: list[tuple[Any, ...]]) -> None:
+        self._inner, self._calls = inner, calls
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any) -> Any:
+            self._calls.append((name, *arguments))
+            given = [a._inner if isinstance(a, Recorded) else a for a in arguments]
+            result = getattr(self._inner, name)(*given)
+            return Recorded(result, self._calls) if name == "io_binding" else result
+
+        return call
+
+
+def test_inputs_are_read_and_logits_written_where_the_tensors_lie(exported):
+    plain = open_session(exported)
+    calls: list[tuple[Any, ...]] = []
+    logits = OnnxSession(Recorded(plain.session, calls), CPU_PROVIDER, CPU).logits(IDS, MASK)
+    binds = [call for call in calls if call[0].startswith("bind_")]
+    bound = {name: (way, place, index, pointer) for way, name, place, index, *_, pointer in binds}
+    assert bound == {
+        "input_ids": ("bind_input", "cpu", 0, IDS.data_ptr()),
+        "attention_mask": ("bind_input", "cpu", 0, MASK.data_ptr()),
+        "logits": ("bind_output", "cpu", 0, logits.data_ptr()),
+    }
+    assert not [call for call in calls if call[0] == "run"]
+    [expected] = plain.session.run(None, {"input_ids": IDS.numpy(), "attention_mask": MASK.numpy()})
+    np.testing.assert_array_equal(logits.numpy(), expected)
+    across = torch.stack([IDS.t(), IDS.t()])[0].t()  # not contiguous
+    assert torch.equal(plain.logits(across, MASK), logits)
+
+
+def test_a_slot_without_rows_gets_logits_without_rows(exported):
+    assert open_session(exported).logits(IDS[:0], MASK[:0]).shape == (0, 3, len(NAMES))
+
+
+def test_a_graph_whose_shapes_do_not_say_how_many_labels_there_are(exported, tmp_path):
+    graph = onnx.load(str(exported))
+    graph.graph.output[0].type.tensor_type.shape.dim[2].dim_param = "labels"
+    onnx.save_model(graph, str(tmp_path / "model.onnx"))
+    session = open_session(tmp_path / "model.onnx")
+    assert read_labels(session, tmp_path) == NAMES
+    assert torch.equal(session.logits(IDS, MASK), open_session(exported).logits(IDS, MASK))
+
+
+@pytest.mark.parametrize(("precision", "devices"), [("int8", [GPU, CPU]), ("float16", [GPU])])
+def test_an_int8_file_runs_on_the_cpu_unless_a_gpu_is_named(exported, monkeypatch, precision, devices):
+    opened: list[torch.device] = []
+
+    def open_(path: Any, device: torch.device = CPU, *_: Any, **__: Any) -> OnnxSession:
+        opened.append(device)
+        described = SimpleNamespace(custom_metadata_map={"precision": precision})
+        return OnnxSession(SimpleNamespace(get_modelmeta=lambda: described), CUDA_PROVIDER, device)
+
+    monkeypatch.setattr("determined_ner.model.inference.open_session", open_)
+    monkeypatch.setattr("determined_ner.model.inference.find_device", lambda name: GPU)
+    assert OnnxModel(exported, None, None).session.device == devices[-1] and opened == devices
+    assert OnnxModel(exported, None, "cuda:1").session.device == GPU

@@ -143,6 +143,7 @@ def test_killed_and_run_again_no_line_is_missing_or_twice(model_dir, tmp_path):
         (["nothing", "TEXT"], "nothing: no such directory"),
         (["ENCODER", "TEXT"], "which is no token classifier"),
         (["MODEL", "TEXT", "--backend", "onnx"], "--onnx"),
+        (["MODEL", "TEXT", "--device", "cuda:99"], "--device: device 'cuda:99' is not here; there is cpu"),
         (["MODEL", "TEXT", "--onnx-file", "model_quantized.onnx"], "--backend onnx"),
     ],
 )
@@ -152,6 +153,12 @@ def test_bad_arguments_are_refused(arguments, expected, model_dir, tiny_encoder,
     assert cli.main(["predict", *(real.get(argument, argument) for argument in arguments)]) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ") and expected in err and err.count("\n") == 1
+
+
+def test_what_computes_is_told(model_dir, tmp_path, capsys):
+    (tmp_path / "a.txt").write_text(TEXT)
+    assert cli.main(["predict", str(model_dir), str(tmp_path / "a.txt"), "--device", "cpu"]) == 0
+    assert "; PyTorch on cpu\n" in capsys.readouterr().err
 
 
 def test_an_interrupted_command_leaves_nothing(tag, tmp_path, monkeypatch):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from typing import get_args
 
 import pytest
 import transformers
+from transformers.training_args import OptimizerNames
 
 from determined_ner import cli
 from determined_ner.errors import UserError
@@ -13,7 +16,7 @@ from determined_ner.settings import parsing
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.experiment import read_config
 from determined_ner.settings.explaining import SECTIONS
-from determined_ner.settings.foreign_names import COUNTERPARTS, FOREIGN, METRIC_NAMES
+from determined_ner.settings.foreign_names import COUNTERPARTS, FOREIGN, METRIC_NAMES, OPTIMIZERS
 from determined_ner.settings.hyperparameters import Hyperparameters
 from determined_ner.settings.loop import METRICS, parse_loop
 from determined_ner.settings.parsing import parse_settings
@@ -59,6 +62,11 @@ def test_each_option_of_run_ner_is_a_setting_or_has_a_word_said_of_it(name):
 def test_no_name_is_said_two_things_of_or_hides_a_setting():
     assert len(COUNTERPARTS) == sum(map(len, FOREIGN.values()))
     assert not COUNTERPARTS.keys() & OURS.keys()
+
+
+@pytest.mark.parametrize("value", [name.value for name in OptimizerNames])
+def test_each_optimizer_of_transformers_is_one_here_or_has_a_word_said_of_it(value):
+    assert (value in get_args(Hyperparameters.model_fields["optim"].annotation)) != (value in OPTIMIZERS)
 
 
 @pytest.mark.parametrize("name", COUNTERPARTS)
@@ -195,3 +203,44 @@ def test_the_page_on_migrating_has_a_table_of_each_trainer():
     page = (ROOT / "docs" / "how-to" / "migrating.md").read_text(encoding="utf-8")
     for trainer in FOREIGN:
         assert f"```{{counterparts}} {trainer}\n```" in page
+
+
+# -- The table of what computes, on the page on migrating ----------------------------------------------------------
+
+WHAT_COMPUTES = """
+    torch_compile torch_compile_backend torch_compile_mode torchdynamo fp16 bf16 half_precision_backend fp16_backend
+    fp16_opt_level fp16_full_eval bf16_full_eval tf32 inference_with_ort jit_mode_eval use_ipex optim adafactor
+    optim_args optim_target_modules learning_rate weight_decay adam_beta1 adam_beta2 adam_epsilon max_grad_norm
+    lr_scheduler_type
+    lr_scheduler_kwargs warmup_ratio warmup_steps group_by_length per_device_train_batch_size per_device_eval_batch_size
+    gradient_accumulation_steps eval_accumulation_steps auto_find_batch_size gradient_checkpointing
+    gradient_checkpointing_kwargs deepspeed fsdp fsdp_config sharded_ddp use_liger_kernel torch_empty_cache_steps
+    no_cuda use_cpu use_mps_device local_rank ddp_backend ddp_timeout ddp_find_unused_parameters ddp_bucket_cap_mb
+    ddp_broadcast_buffers use_module_with_loss save_onnx onnx_prefix onnx_log_level
+""".split()
+"""Options of run_ner.py and ORTTrainer that concern backend, precision, inference, optimizer."""
+
+
+def rows_of_what_computes() -> dict[str, list[str]]:
+    """Right-hand sides by option."""
+    page = (ROOT / "docs" / "how-to" / "migrating.md").read_text(encoding="utf-8")
+    section = page.partition("### Backend, precision, inference, optimizer")[2].partition("```")[0]
+    rows: dict[str, list[str]] = {}
+    for left, right in re.findall(r"^\| (.*?) \| (.*) \|$", section, re.MULTILINE):
+        for option in re.findall(r"`--(\w+)", left):
+            rows.setdefault(option, []).append(right)
+    return rows
+
+
+def test_the_table_of_what_computes_is_complete_and_says_what_the_refusals_say():
+    rows = rows_of_what_computes()
+    assert rows.keys() == set(WHAT_COMPUTES)
+    for option, rights in rows.items():
+        for right in rights:
+            if option in OURS:
+                assert f"`{option}" in right, option
+            elif (meant := COUNTERPARTS[option]).setting:
+                leaf = meant.setting if meant.setting in right else meant.setting.rpartition(".")[2]
+                assert f"`{leaf}" in right and (not meant.value or f"{leaf}: {meant.value}`" in right), option
+            else:
+                assert right.startswith("none"), option
