@@ -2,8 +2,8 @@
 
 The file that the variable WITNESS names may ask for a death: {"task", "rank", "batch"} during a step,
 {"task", "rank", "scored"} during a validation, {"task", "rank", "asked"} where it asks whether to pause,
-{"task", "checkpoint"} while writing one, or {"task", "before"} one of STEPS_OF_END. {"task", "line_every"} asks for a line
-of progress every so many seconds. Task, batch, scored batch, questions and checkpoint count from 1, rank from 0.
+{"task", "checkpoint"} while writing one, or {"task", "before"} one of STEPS_OF_END. {"task", "line_every"} asks for a
+line of progress every so many seconds. Task, batch, scored batch, questions and checkpoint count from 1, rank from 0.
 """
 
 import io
