@@ -26,7 +26,7 @@ help:
 	@echo "make test         run the tests"
 	@echo "make test-slow    run those that take minutes: every backend on several slots, failures of a cluster, installing"
 	@echo "make test-ort     run the tests on the cluster stack: torch 2.3, ONNX Runtime training (installs 8 GB)"
-	@echo "make lint         ruff, mypy, the directions of imports, spelling, and the generated corpus"
+	@echo "make lint         ruff, mypy, the directions of imports, spelling, Dockerfiles, and the generated corpus"
 	@echo "make docs         the documentation, to docs/_build/html"
 	@echo "make bench        our trial beside transformers.Trainer, in turn (about an hour; CORPUS=NAME=TRAIN,VALIDATION)"
 	@echo "make venv         only create .venv"
@@ -72,6 +72,7 @@ lint: $(READY)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/codespell
+	$(VENV)/bin/hadolint docker/*.Dockerfile
 	$(PYTHON) quickstart/make_corpus.py --check
 
 docs: $(READY)

@@ -36,6 +36,7 @@ from determined import pytorch
 
 from determined_ner import determined_api
 from determined_ner.cluster.callbacks import BeginEvaluation, SelfContained, StopWhereDiverged
+from determined_ner.cluster.progress import ProgressLines
 from determined_ner.cluster.reducers import EvaluationReducer, TrainingReducer
 from determined_ner.cluster.searcher import StopWithSearcher
 from determined_ner.cluster.trial_context import build_training, make_loader
@@ -75,9 +76,11 @@ class NERTrial(pytorch.PyTorchTrial):
             self.training.schedule, step_mode=pytorch.LRScheduler.StepMode.STEP_EVERY_OPTIMIZER_STEP
         )
         self.training_metrics = context.wrap_reducer(TrainingReducer(), for_validation=False)
+        self.progress = ProgressLines(self.training, self.training_metrics)
         self.validation_metrics = context.wrap_reducer(
             self.training.make_metrics("validation", EvaluationReducer), for_training=False
         )
+        self.searcher_stop = StopWithSearcher(self.training, context)
         if context.distributed.rank == 0:
             self.training.log_summary()
 
@@ -91,6 +94,7 @@ class NERTrial(pytorch.PyTorchTrial):
     def train_batch(self, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, Any]:
         loss = self.training.train_step(batch, batch_idx)
         self.training_metrics.update(loss, batch, self.training.engine.compile_seconds)
+        self.progress.after_batch(batch_idx)
         # A plain float: a tensor here would cost a device synchronization a step.
         return {"learning_rate": self.schedule.get_last_lr()[0]}
 
@@ -100,7 +104,7 @@ class NERTrial(pytorch.PyTorchTrial):
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
         return {
-            "searcher": StopWithSearcher(self.training, self.context),  # first here, its word comes last
+            "searcher": self.searcher_stop,  # first here, its word comes last
             "self_contained": SelfContained(self.training, self.context),
             "evaluation": BeginEvaluation(self.training),
             "diverged": StopWhereDiverged(self.training, self.context),

@@ -271,10 +271,9 @@ VERBS = {
         extra="cluster",
     ),
     "setup-ort": Verb(
-        "determined_ner.model.ort",
+        "determined_ner.model.ort_setup",
         "compile what ONNX Runtime training needs, once per installation",
-        "Compile the extensions of ONNX Runtime training (a minute or two), once per installation.",
+        "Compile the extensions of ONNX Runtime training (about three minutes), once per installation.",
         "run it again",
-        function="compile_extensions",
     ),
 }

@@ -111,6 +111,11 @@ def _is_true(record: logging.LogRecord) -> bool:
 # -- Checkpoints and events --------------------------------------------------------------------------------------
 
 
+def write_code_by(write: Callable[[Path, bool], None]) -> None:
+    """Have ``write(checkpoint, on_cluster)`` copy the code into checkpoints: the default copies the whole directory."""
+    det.util.write_user_code = write
+
+
 @contextlib.contextmanager
 def loading_plain_data(read_state: Callable[[IO[bytes]], Any]) -> Iterator[None]:
     """Have the loop load a checkpoint without running what its pickles say.
@@ -131,6 +136,16 @@ def loading_plain_data(read_state: Callable[[IO[bytes]], Any]) -> Iterator[None]
         loop.pickle = pickle
         del os.environ[forced]
         os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
+def add_to_checkpoint(context: core.Context, folder: Path, uuid: str) -> None:
+    """Put more files into a checkpoint that is stored already; those of the same name are replaced.
+
+    Determined's API writes a checkpoint once. Another one for the same batches would be one more to collect, and the
+    newest, from which a trial goes on. A download and garbage collection take what lies in the storage; the master's
+    list of a checkpoint's files, made before, does not name what is added.
+    """
+    context.checkpoint._storage_manager.upload(folder, uuid)
 
 
 def upload_events(context: pytorch.PyTorchTrialContext) -> None:

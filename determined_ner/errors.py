@@ -48,6 +48,13 @@ class UserError(Exception):
         return masked(": ".join(part for part in (self.where, said) if part))
 
 
+class TemporaryError(UserError):
+    """What may be otherwise at the next try: a network, a server, a disk that is full, a node that has died.
+
+    Told as ``temporary error: …``, so that a cluster's log policy on ``^error: `` lets the task be tried again.
+    """
+
+
 class HyperparameterError(UserError):
     """A point of the hyperparameter space that cannot work; a search goes on with its other points."""
 
@@ -70,6 +77,8 @@ def first_line(error: BaseException) -> str:
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
 """Errors of the system that more room or rights would fix."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Of these, the errors that others' files cause."""
 TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 """Errors of the system that a higher limit would fix."""
 _TORCH_IS_STUCK = ("PytorchStreamWriter", "inline_container", "iostream error")
@@ -93,6 +102,49 @@ def why_unwritable(error: BaseException) -> str | None:
     return None
 
 
+_NETWORK = ("ConnectionError", "Timeout", "TimeoutError", "TransportError", "gaierror", "ProtocolError")
+"""Names of what Python, requests, urllib3, httpx and aiohttp raise where a network or a server does not answer."""
+
+
+def is_busy(status: int) -> bool:
+    """Whether a server that answers with this status of HTTP may answer otherwise later."""
+    return status >= 500 or status in (408, 425, 429)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the next try may go better: a full disk, or a network or server that does not answer.
+
+    What an exception was raised from, or in place of, counts too: libraries wrap what their network says.
+    """
+    chain: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in chain:
+        chain.append(at)
+        at = at.__cause__ or at.__context__
+    if any(type(one).__name__ == "OfflineModeIsEnabled" for one in chain):
+        return False  # it was told not to ask
+    for one in chain:
+        if (status := getattr(getattr(one, "response", None), "status_code", None)) is not None:
+            return is_busy(status)
+    return any(_is_full(one) or _is_of_network(one) for one in chain)
+
+
+def _is_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    reason = why_unwritable(error) or ""
+    return "the disk is full" in reason or any(os.strerror(number) in reason for number in _FULL)
+
+
+def _is_of_network(error: BaseException) -> bool:
+    return any(kind.__name__ in _NETWORK for kind in type(error).__mro__) and not isinstance(error, BrokenPipeError)
+
+
+def kind_of(error: BaseException) -> type[UserError]:
+    """The error to raise in place of one that `may_pass`, or may not."""
+    return TemporaryError if may_pass(error) else UserError
+
+
 @contextlib.contextmanager
 def write_errors_explained(where: object, remedy: str) -> Iterator[None]:
     """
@@ -110,7 +162,7 @@ def write_errors_explained(where: object, remedy: str) -> Iterator[None]:
             reason = str(error)
         if reason is None:
             raise
-        raise UserError(where, f"cannot be written: {reason}", remedy) from error
+        raise kind_of(error)(where, f"cannot be written: {reason}", remedy) from error
 
 
 def exit_status(command: Callable[[], object], interrupted: str, unwritable: str) -> int:
@@ -121,8 +173,9 @@ def exit_status(command: Callable[[], object], interrupted: str, unwritable: str
         unwritable: what is said after an error of the system that more room or rights would fix.
 
     Returns:
-        exit status: 0; 2 after a mistake of the user, told in one message; 130 when interrupted; 143 when asked to
-        stop; 141 when who read standard output has had enough.
+        exit status: 0; 2 after a mistake of the user, told in one message that begins with ``error: ``, or after what
+        may be otherwise at the next try, with ``temporary error: ``; 130 when interrupted; 143 when asked to stop; 141
+        when who read standard output has had enough.
     """
     _occupy_standard_descriptors()
     try:
@@ -142,16 +195,21 @@ def exit_status(command: Callable[[], object], interrupted: str, unwritable: str
             return 130
         if isinstance(error, UserError):
             if is_chief():
-                print(printable_lines(f"error: {error}"), file=sys.stderr)
+                _print_problem(str(error), isinstance(error, TemporaryError))
             return 2
         if isinstance(error, BrokenPipeError) and (output_error is not None or _nobody_reads()):
             return 128 + signal.SIGPIPE  # as of a filter before `head`
         message = _of_the_system(error, output_error, unwritable)
         if message is None:
             raise
-        print(printable_lines(f"error: {masked(message)}"), file=sys.stderr)
+        _print_problem(masked(message), may_pass(error))
         return 2
     return 0
+
+
+def _print_problem(message: str, temporary: bool) -> None:
+    """The one place that prints one: a task is tried again whose log has no line that begins with ``error: ``."""
+    print(printable_lines(f"{'temporary ' if temporary else ''}error: {message}"), file=sys.stderr)
 
 
 def _stopped(saved: str, interrupted: str) -> int:

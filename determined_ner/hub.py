@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from determined_ner.errors import HyperparameterError, UserError, first_line
+from determined_ner.errors import HyperparameterError, UserError, first_line, kind_of
 
 if TYPE_CHECKING:
     from determined_ner.settings.hyperparameters import Hyperparameters
@@ -133,7 +133,7 @@ class Pretrained:
                     "write the path of a local model directory, or check the name of the hub model, "
                     "hyperparameters.revision and the connection to the hub"
                 )
-            raise UserError(self.where, f"{failure}: {first_line(error)}", remedy) from error
+            raise kind_of(error)(self.where, f"{failure}: {first_line(error)}", remedy) from error
 
 
 def asks_for_code(error: Exception) -> bool:

@@ -151,6 +151,7 @@ def write_config(path: Path, encoder: Path, corpus: dict[str, Path], **hyperpara
     config = {
         "name": "test",
         "entrypoint": "python3 ner_trial.py",
+        "log_policies": [{"name": "setting or data error", "pattern": "^error: ", "action": "cancel_retries"}],
         "hyperparameters": {
             "pretrained_model_name_or_path": str(encoder),
             "global_batch_size": 8,

@@ -107,7 +107,7 @@ def test_a_url_where_a_file_is_read_is_refused_without_its_secrets(capsys, argv,
     with pytest.raises(SystemExit) as ended:
         cli.main(argv)
     said = capsys.readouterr().err
-    assert ended.value.code == 2 and f"error: argument {argument}: 'https://host/x;…?…' is a URL" in said
+    assert ended.value.code == 2 and f": argument {argument}: 'https://host/x;…?…' is a URL" in said
     assert "hunter2" not in said
 
 

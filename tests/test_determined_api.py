@@ -23,7 +23,7 @@ import pytest
 import torch
 import zmq
 from determined import core, pytorch, tensorboard
-from determined.common import api
+from determined.common import api, storage
 from determined.common.api import bindings, errors
 from urllib3.util.retry import Retry
 
@@ -213,6 +213,15 @@ def test_maybe_reset_tbd_writer_and_the_upload() -> None:
     ]
 
 
+def test_write_user_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    default = det.util.write_user_code
+    assert list(inspect.signature(default).parameters) == ["path", "on_cluster"]
+    assert "util.write_user_code(path, " in inspect.getsource(pytorch._pytorch_trial)
+    monkeypatch.setattr(det.util, "write_user_code", default)
+    determined_api.write_code_by(lambda *_: None)
+    assert det.util.write_user_code is not default
+
+
 def test_chief_zmq_and_worker_zmq(slots: tuple[core.DistributedContext, core.DistributedContext]) -> None:
     for slot, kind in zip(slots, (zmq.PULL, zmq.SUB), strict=True):
         holder, name = determined_api.receiving_socket(slot)
@@ -369,3 +378,22 @@ def test_every_undocumented_name_is_tested_here() -> None:
     }
     here = Path(__file__).read_text(encoding="utf-8")
     assert {name for name in names if name.startswith("_") and name not in here} == set()
+
+
+def test_storage_manager_takes_more_files_into_a_checkpoint(tmp_path: Path) -> None:
+    """Of a directory: the others' are of the same interface."""
+    assert "self._storage_manager = storage_manager" in inspect.getsource(core.CheckpointContext.__init__)
+    assert all(
+        list(inspect.signature(manager.upload).parameters)[:3] == ["self", "src", "dst"]
+        for manager in (storage.S3StorageManager, storage.GCSStorageManager, storage.AzureStorageManager)
+    )
+    (tmp_path / "uuid").mkdir(mode=0o755)
+    (tmp_path / "uuid" / "weights").touch()
+    (tmp_path / "added").mkdir(mode=0o755)
+    (tmp_path / "added" / "card").write_text("new", encoding="utf-8")
+    manager = storage.SharedFSStorageManager(str(tmp_path))
+    stand_in: Any = SimpleNamespace(checkpoint=SimpleNamespace(_storage_manager=manager))
+    for _ in range(2):
+        determined_api.add_to_checkpoint(stand_in, tmp_path / "added", "uuid")
+    assert sorted(path.name for path in (tmp_path / "uuid").iterdir()) == ["card", "weights"]
+    assert (tmp_path / "uuid").stat().st_mode & 0o777 == 0o755

@@ -17,9 +17,9 @@ import torch
 from transformers import AutoTokenizer, BertConfig, PreTrainedModel
 
 from determined_ner.errors import HyperparameterError
-from determined_ner.local.checkpoints import copy_code
 from determined_ner.local.run import run_locally
 from determined_ner.settings.arguments import parse_train_arguments
+from determined_ner.training.checkpoint_code import copy_code
 from tests.conftest import (
     ROOT,
     command,

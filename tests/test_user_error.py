@@ -6,16 +6,21 @@ import errno
 import os
 import pickle
 import shutil
+import socket
 import subprocess
 import sys
 
 import pytest
+import requests
 
 from determined_ner.errors import (
     HyperparameterError,
+    TemporaryError,
     UserError,
     exit_status,
     first_line,
+    kind_of,
+    may_pass,
     why_unwritable,
     write_errors_explained,
 )
@@ -59,12 +64,18 @@ def test_an_error_reaches_other_slots_as_it_is():
         (
             OSError(errno.ENOSPC, "No space left"),
             2,
-            "error: [Errno 28] No space left; make room or rights, then go on\n",
+            "temporary error: [Errno 28] No space left; make room or rights, then go on\n",
         ),
         (
             Exception("No space left on device (os error 28)"),  # of tokenizers
             2,
-            "error: [Errno 28] No space left on device; make room or rights, then go on\n",
+            "temporary error: [Errno 28] No space left on device; make room or rights, then go on\n",
+        ),
+        (TemporaryError("a", "b", "c"), 2, "temporary error: a: b; c\n"),
+        (
+            OSError(errno.EROFS, "Read-only file system"),
+            2,
+            "error: [Errno 30] Read-only file system; make room or rights, then go on\n",
         ),
         (
             OSError(errno.EMFILE, "Too many open files"),
@@ -156,6 +167,51 @@ def test_a_mistake_and_a_fault_are_not_taken_for_a_full_disk():
         assert caught.value is error
 
 
+# -- What the next try may find otherwise ------------------------------------------------------------------------
+
+
+def answered(status: int) -> requests.HTTPError:
+    response = requests.Response()
+    response.status_code = status
+    return requests.HTTPError(f"status {status}", response=response)
+
+
+class OfflineModeIsEnabled(ConnectionError):  # noqa: N818
+    """As the hub's library calls it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        *((answered(status), True) for status in (408, 429, 500, 502, 503, 504)),
+        *((answered(status), False) for status in (400, 401, 403, 404, 410)),
+        (requests.ConnectionError("refused"), True),
+        (requests.ReadTimeout("slow"), True),
+        (socket.gaierror(-3, "Temporary failure in name resolution"), True),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), True),
+        (TimeoutError("too slow"), True),
+        (OfflineModeIsEnabled("HF_HUB_OFFLINE"), False),
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (RuntimeError("[enforce fail at inline_container.cc:603] . "), True),
+        (Exception("No space left on device (os error 28)"), True),
+        (Exception("Permission denied (os error 13)"), False),
+        *((OSError(number, "no"), False) for number in (errno.EACCES, errno.EROFS, errno.EFBIG, errno.ENOENT)),
+        (KeyError("x"), False),
+    ],
+)
+def test_a_full_disk_and_a_silent_network_may_pass_and_nothing_else(error, passes):
+    assert may_pass(error) is passes
+    try:
+        try:
+            raise error
+        except Exception:
+            raise OSError("it could not be loaded") from None  # as libraries wrap what they have caught
+    except OSError as wrapped:
+        assert may_pass(wrapped) is passes
+        assert kind_of(wrapped) is (TemporaryError if passes else UserError)
+
+
 # -- Standard streams ------------------------------------------------------------------------------------------
 
 COMMAND = """
@@ -190,7 +246,7 @@ def test_a_command_ends_quietly_when_its_reader_has_had_enough(lines):
 @pytest.mark.parametrize("unbuffered", ["", "PYTHONUNBUFFERED=1 "])
 def test_a_full_standard_output_is_told_in_one_message(lines, unbuffered):
     done = shell(f"{unbuffered}COMMAND > /dev/full", COMMAND.format(lines=lines))
-    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and done.stderr.startswith("temporary error: ") and done.stderr.count("\n") == 1
     assert "No space left on device" in done.stderr and "make room" in done.stderr
 
 

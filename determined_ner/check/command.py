@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from determined_ner.check.counts import SplitCounter, find_repeats
 from determined_ner.check.facts import AmbiguousWord, Remark, Report, SplitFacts
-from determined_ner.check.remarks import find_remarks
+from determined_ner.check.remarks import find_remarks, remark_on_retries
 from determined_ner.check.table import format_report
 from determined_ner.check.word_kinds import WordKinds
 from determined_ner.data.source import Source
@@ -109,7 +109,7 @@ def check(config_file: Path | None, overrides: list[str], timing: bool) -> Repor
             cost=find_cost(training, slots, load, bar if timing else None, begin_batch),
             warnings=[Remark(note) for note in (*settings.warnings, *loop.warnings)],
         )
-    report.warnings += find_remarks(report)
+    report.warnings += [*remark_on_retries(config), *find_remarks(report)]
     return report
 
 

@@ -6,7 +6,9 @@ worth a remark stand here, at the top.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from determined_ner.check.facts import LONG_ENTITY, Example, Finding, Remark, Report, SplitFacts
 from determined_ner.check.formatting import format_share
@@ -29,6 +31,40 @@ _MANY_CUT_OTHERWISE = 0.1
 """Share of the words of a type."""
 _MUCH_PADDING = 0.5
 """Share of what is computed."""
+
+
+_RESTARTS = 5
+"""What Determined takes where the config has no max_restarts."""
+
+
+def remark_on_retries(config: dict[str, Any]) -> Iterator[Remark]:
+    """Of an experiment of a cluster that would make each mistake several times.
+
+    Args:
+        config: of the experiment; without an ``entrypoint`` it is for no cluster.
+    """
+    restarts, policies = config.get("max_restarts"), config.get("log_policies")
+    if not isinstance(restarts, int):
+        restarts = _RESTARTS
+    ends = isinstance(policies, list) and any(map(_ends_mistakes, policies))
+    if "entrypoint" in config and restarts and not ends:
+        yield Remark(
+            f"log_policies: a cluster would make a mistake in settings or data {restarts + 1} times, as often as it "
+            'restarts a task; add {name: setting or data error, pattern: "^error: ", action: cancel_retries}'
+        )
+
+
+def _ends_mistakes(policy: Any) -> bool:
+    """Whether a log policy keeps a task from being restarted that ends with a message of a mistake."""
+    if not isinstance(policy, dict):
+        return False
+    action, pattern = policy.get("action"), policy.get("pattern")
+    if isinstance(action, dict):  # the form before 0.38
+        action = action.get("type")
+    try:
+        return action == "cancel_retries" and re.search(str(pattern), "error: data.train_file: no file") is not None
+    except re.error:
+        return False
 
 
 def find_remarks(report: Report) -> list[Remark]:

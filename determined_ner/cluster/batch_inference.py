@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from determined_ner import determined_api
+from determined_ner.cluster.launch import start_a_process_for_each_slot
 from determined_ner.data.batches import evaluation_batches
 from determined_ner.data.collate import BatchDataset, only_item
 from determined_ner.data.encode import encode_split
@@ -36,7 +37,7 @@ from determined_ner.data.source import Numbered, Source
 from determined_ner.data.sources import Files, find_documents
 from determined_ner.data.split import Split
 from determined_ner.data.text_store import StoredText, store_text
-from determined_ner.errors import UNWRITABLE, UserError
+from determined_ner.errors import UNWRITABLE, UserError, kind_of
 from determined_ner.files.atomic import remove_directory, replacing
 from determined_ner.files.cache import FORMAT, build_once, hash_file, hash_parts
 from determined_ner.model.checkpoint import STATE_FILE
@@ -302,6 +303,7 @@ def run() -> None:
     if info is None or info.task_type != "TRIAL":
         remedy = "submit it: det experiment create configs/batch_inference.yaml ."
         raise UserError("", "batch inference runs on a cluster", remedy)
+    start_a_process_for_each_slot(info)
     tag_files(info)
 
 
@@ -328,6 +330,6 @@ def tag_files(info: det.ClusterInfo) -> None:
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        raise UserError(
+        raise kind_of(error)(
             "data.output_file", f"{output} cannot be written: {error.strerror}", "make room or rights, or name another"
         ) from error

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shutil
+from pathlib import Path
 from typing import Any
 
 import determined as det
 from determined import pytorch
 
 from determined_ner import determined_api
+from determined_ner.cluster.launch import start_a_process_for_each_slot
 from determined_ner.cluster.trial_context import train_unit
+from determined_ner.cluster.trial_end import TrialEnd
 from determined_ner.cluster.workarounds import wait_for_master
 from determined_ner.errors import HyperparameterError, UserError
+from determined_ner.finish.run_end import finish
 from determined_ner.settings.loop import REPORTING_BATCHES, Duration, parse_loop
 from determined_ner.settings.parsing import parse_settings
+from determined_ner.training.checkpoint_code import TRIAL, copy_code
 from determined_ner.training.setup import Training, check_batch_size
 
 logger = logging.getLogger("determined_ner")
@@ -37,6 +43,7 @@ def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_c
         UserError: the config asks for what cannot be.
     """
     _refuse(arguments)
+    start_a_process_for_each_slot(info)
     logging.basicConfig(level=logging.INFO, format=det.LOG_FORMAT)
     wait_for_master()
     determined_api.drop_batch_size_message()
@@ -50,11 +57,13 @@ def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_c
         with pytorch.init():  # tells the searcher, and ends with exit status 0
             raise det.InvalidHP(str(error)) from error
     loop = parse_loop(config, settings)
+    _keep_code_of_installed_package()
     with pytorch.init(
         hparams=info.trial.hparams, exp_conf=config, aggregation_frequency=loop.aggregation_frequency
     ) as context:
         trial = trial_class(context)
         training: Training = trial.training
+        trial.searcher_stop.last_word = False
         reporting = Duration(loop.reporting_batches or REPORTING_BATCHES, "batches")
         pytorch.Trainer(trial, context).fit(
             max_length=train_unit(training, loop.length),
@@ -66,6 +75,26 @@ def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_c
             step_zero_validation=loop.perform_initial_validation,
             profiling_enabled=loop.profiling,
         )
+        end = TrialEnd(context, training, info)
+        if end.is_reached():
+            finish(training, end)
+        trial.searcher_stop.log_stop()
+
+
+def _keep_code_of_installed_package() -> None:
+    """Where the image has the package, and the experiment's directory only its data: our code in checkpoints.
+
+    Determined copies that directory: into each checkpoint, with the data, and without what loads it.
+    """
+
+    def write_code(checkpoint: Path, on_cluster: bool) -> None:
+        code = Path(checkpoint) / "code"
+        if code.exists():
+            shutil.rmtree(code)
+        copy_code(code)
+
+    if TRIAL.parent != Path.cwd().resolve():
+        determined_api.write_code_by(write_code)
 
 
 def _refuse(arguments: argparse.Namespace) -> None:

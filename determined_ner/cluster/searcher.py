@@ -18,11 +18,17 @@ from determined_ner.training.setup import Training
 logger = logging.getLogger("determined_ner")
 
 _STOPPING = "STATE_STOPPING_"
-_BY_SEARCHER = "STATE_STOPPING_COMPLETED"
+STOPPED_BY_SEARCHER = "STATE_STOPPING_COMPLETED"
 
 
 class StopWithSearcher(pytorch.PyTorchCallback):
-    """Ends a trial, on all slots at once and with its checkpoint, once the master says that it is stopping."""
+    """Ends a trial, on all slots at once and with its checkpoint, once the master says that it is stopping.
+
+    Attributes:
+        last_word: whether the end of the loop is the trial's, so that `log_stop` is called there.
+    """
+
+    last_word = True
 
     def __init__(self, training: Training, context: pytorch.PyTorchTrialContext) -> None:
         self._training, self._context = training, context
@@ -65,10 +71,15 @@ class StopWithSearcher(pytorch.PyTorchCallback):
         return self._state.startswith(_STOPPING) and self._batches < self._training.in_batches(self._length)
 
     def on_trial_shutdown(self) -> None:
+        if self.last_word:
+            self.log_stop()
+
+    def log_stop(self) -> None:
+        """Say who stopped the trial and after how much of it, if anybody did."""
         if not self._stopped or self._context.distributed.rank > 0:
             return
         searcher = (self._context.get_experiment_config().get("searcher") or {}).get("name")
-        who = f"the searcher ({searcher})" if self._state == _BY_SEARCHER else f"the master ({self._state})"
+        who = f"the searcher ({searcher})" if self._state == STOPPED_BY_SEARCHER else f"the master ({self._state})"
         batches_per_unit = self._training.epoch_batches if self._length.unit == "epochs" else 1
         done = f"{self._batches / batches_per_unit:.4g} of its {self._length}"
         logger.info(f"stopped by {who} after {done}; its checkpoint is of there")

@@ -21,7 +21,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from determined_ner import determined_api
 from determined_ner.cluster.restore import check_restored
-from determined_ner.errors import UserError, why_unwritable
+from determined_ner.errors import TemporaryError, why_unwritable
 
 GRACE_MILLISECONDS = 10_000
 """Time in which what others have said arrives after a peer has gone; at a trial's end all go, in any order."""
@@ -76,7 +76,7 @@ def report_unwritable_checkpoints(checkpoints: core.CheckpointContext) -> None:
             if path is not None:
                 shutil.rmtree(path, ignore_errors=True)
             where = "checkpoint_storage" if path is None else f"checkpoint_storage, here {path.parent}"
-            raise UserError(
+            raise TemporaryError(
                 "",
                 f"a checkpoint cannot be written ({where}): {reason}",
                 "make room or rights there; the trial goes on from its last complete checkpoint",
@@ -115,8 +115,8 @@ class AttentiveSocket:
         """The next message.
 
         Raises:
-            UserError: a peer is gone (its kernel closed the connection, or it was silent for a minute and the chief
-                waits), and nothing came from the others within the grace.
+            TemporaryError: a peer is gone (its kernel closed the connection, or it was silent for a minute and the
+                chief waits), and nothing came from the others within the grace.
         """
         patience = None
         while not self._socket.poll(patience or 500):
@@ -128,7 +128,7 @@ class AttentiveSocket:
             elif patience is None:
                 patience = self._grace
             else:
-                raise UserError(
+                raise TemporaryError(
                     "",
                     "a slot of this trial is gone: its process, or its node, has died",
                     "its own log says why, and the trial goes on from its last checkpoint",

@@ -24,7 +24,7 @@ from determined_ner.data.source import (
     hold_out,
     take_first,
 )
-from determined_ner.errors import UserError
+from determined_ner.errors import UserError, kind_of
 from determined_ner.files.cache import FORMAT, hash_parts
 from determined_ner.masks import masked
 from determined_ner.settings.data import DataSettings
@@ -187,7 +187,7 @@ def _load_dataset(settings: DataSettings) -> Any:
             # The hub keeps a Parquet conversion of data sets that were scripts.
             return datasets.load_dataset(name, **{**options, "revision": "refs/convert/parquet"})
     except Exception as error:  # the library raises a dozen kinds, from connection to parsing; none is ours to handle
-        raise UserError(
+        raise kind_of(error)(
             "data.dataset_name",
             f"{name!r} cannot be loaded: {type(error).__name__}: {masked(str(error)).strip()[:300]}",
             "check the name and the connection, or use data.train_file",

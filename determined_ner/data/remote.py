@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from tqdm import tqdm
 
-from determined_ner.errors import UserError
+from determined_ner.errors import TemporaryError, UserError, is_busy, kind_of, may_pass
 from determined_ner.files.atomic import replacing, write_text
 from determined_ner.files.workplace import locked
 from determined_ner.masks import without_secrets
@@ -41,6 +41,8 @@ MAX_BYTES = 100 << 30
 """Of one file, unpacked as it comes."""
 TIMEOUT = (10, 60)
 """Seconds to connect by HTTP, and to wait for the next byte."""
+_STORE_IS_AWAY = ("NETWORK_CONNECTION", "SLOW_DOWN", "SERVICE_UNAVAILABLE", "INTERNAL_FAILURE", "Status(UNAVAILABLE")
+"""What pyarrow's clients of S3 and Google Cloud Storage say of a store that does not answer."""
 
 
 class RemoteContent(NamedTuple):
@@ -101,7 +103,7 @@ def fetch(url: str, setting: str, cache_dir: Path, ask: bool = True) -> Path:
                     if remote.version is not None:
                         write_text(version_file, remote.version)
     except OSError as error:
-        raise UserError(
+        raise kind_of(error)(
             setting,
             f"{without_secrets(url)} cannot be kept in {target.parent}: {error.strerror or error}",
             "make room or rights, or set data.cache_dir",
@@ -188,7 +190,8 @@ def _copy(remote: RemoteContent, partial: Path, name: str, url: str, setting: st
                 remedy = "give several files, or mount the directory"
                 raise UserError(setting, f"{without_secrets(url)} has more than {MAX_BYTES >> 30} GiB", remedy)
     if remote.size is not None and copied != remote.size:
-        raise UserError(setting, f"{without_secrets(url)}: {copied:,} of {remote.size:,} bytes came", "start again")
+        came = f"{without_secrets(url)}: {copied:,} of {remote.size:,} bytes came"
+        raise TemporaryError(setting, came, "start again")
 
 
 @contextlib.contextmanager
@@ -245,7 +248,7 @@ def _open_http(url: str) -> RemoteContent:
         problem = f"the server packs it by {packing!r}, which is not read"
     if problem:
         response.close()
-        raise FileNotFoundError(problem)
+        raise (ConnectionError if is_busy(response.status_code) else FileNotFoundError)(problem)
     # What is said of train.conll.gz is mostly that the file itself is packed.
     unpack = packing != "identity" and not urllib.parse.urlsplit(response.url).path.lower().endswith(".gz")
     size = response.headers.get("Content-Length")
@@ -310,11 +313,13 @@ def _failures_explained(url: str, setting: str) -> Iterator[None]:
             "install it in startup-hook.sh, or copy the file to where the trial can read it",
         ) from None
     except Exception as error:
-        cause = str(error) if isinstance(error, FileNotFoundError | TimeoutError) else type(error).__name__
+        ours = isinstance(error, FileNotFoundError | TimeoutError) or type(error) is ConnectionError
+        cause = str(error) if ours else type(error).__name__
         query = urllib.parse.urlsplit(url).query
         if query and query in cause:
             cause = type(error).__name__
-        raise UserError(
+        temporary = may_pass(error) or any(word in str(error) for word in _STORE_IS_AWAY)
+        raise (TemporaryError if temporary else UserError)(
             setting,
             f"{without_secrets(url)} cannot be read ({cause})",
             "check the address, the connection and, for what is not public, the credentials of the environment",

@@ -1,4 +1,4 @@
-"""The model card of an export: ``README.md`` of its directory, with the metadata that the Hugging Face hub reads.
+"""The model card of an export or a checkpoint: ``README.md``, with the metadata that the Hugging Face hub reads.
 
 The text is the template ``card.md.jinja``; the metadata before it is written by ``huggingface_hub``. Names that come
 from the data (labels, types, files) may hold any character, so each goes through one of the filters below.
@@ -57,16 +57,36 @@ def write_card(folder: Path, trained: Trained, model: Any, files: Sequence[str],
         files: the labelled text that the export was checked on.
         checks: the comparison of each file of the export, by its name.
     """
-    metadata = card_metadata(trained, files, checks).to_yaml()
-    card = ModelCard(f"---\n{metadata}\n---\n\n{card_text(folder, trained, model, files, checks)}")
+    checked = [CheckedFile(name, _megabytes(folder, name), check) for name, check in checks.items()]
+    parameters = sum(p.numel() for p in model.parameters())
+    card = ModelCard(make_card(trained, parameters, files, _trained_scores(checks), checked))
     card.save(folder / CARD_FILE)
 
 
-def card_metadata(trained: Trained, files: Sequence[str], checks: dict[str, Comparison]) -> ModelCardData:
+def make_card(
+    trained: Trained,
+    parameters: int,
+    files: Sequence[str],
+    scores: dict[str, float],
+    checked: Sequence[CheckedFile] = (),
+) -> str:
+    """The card of a trained model, in Markdown with the hub's metadata before it.
+
+    Args:
+        parameters: numbers in the model.
+        files: the labelled text of the scores.
+        scores: of the trained model on it.
+        checked: the files of an export; none: the card is a checkpoint's.
+    """
+    metadata = card_metadata(trained, files, scores).to_yaml()
+    return f"---\n{metadata}\n---\n\n{card_text(trained, parameters, files, scores, checked)}"
+
+
+def card_metadata(trained: Trained, files: Sequence[str], scores: dict[str, float]) -> ModelCardData:
     """What the hub reads: the task, the encoder, and the scores of the trained model."""
     assert trained.settings is not None
     data = trained.settings.data
-    scored = [("validation", ", ".join(map(_last, files)), _trained_scores(checks))]
+    scored = [("validation", ", ".join(map(_last, files)), scores)]
     if test := _test_scores(trained):
         scored.append(("test", _last(data.test_file or data.dataset_name or ""), test))
     results = [
@@ -76,11 +96,11 @@ def card_metadata(trained: Trained, files: Sequence[str], checks: dict[str, Comp
             dataset_name=name,
             dataset_split=split,
             metric_type=metric,
-            metric_value=round(scores[metric], 4),
+            metric_value=round(found[metric], 4),
         )
-        for split, name, scores in scored
+        for split, name, found in scored
         for metric in RESULTS
-        if metric in scores
+        if metric in found
     ]
     return ModelCardData(
         base_model=_hub_encoder(trained),
@@ -92,8 +112,10 @@ def card_metadata(trained: Trained, files: Sequence[str], checks: dict[str, Comp
     )
 
 
-def card_text(folder: Path, trained: Trained, model: Any, files: Sequence[str], checks: dict[str, Comparison]) -> str:
-    """The card without its metadata, in Markdown; see `write_card`."""
+def card_text(
+    trained: Trained, parameters: int, files: Sequence[str], scores: dict[str, float], checked: Sequence[CheckedFile]
+) -> str:
+    """The card without its metadata, in Markdown; see `make_card`."""
     assert trained.settings is not None
     directory, data = trained.directory, trained.settings.data
     named = [
@@ -103,31 +125,31 @@ def card_text(folder: Path, trained: Trained, model: Any, files: Sequence[str], 
         ("data set's configuration", data.dataset_config_name),
         ("data set's revision", data.dataset_revision),
     ]
-    trained_scores = _trained_scores(checks)
-    columns = {"trained, validation": trained_scores}
-    columns |= {f"{code(name)}, validation": check.scores for name, check in checks.items()}
+    columns = {"trained, validation": scores}
+    columns |= {f"{code(check.name)}, validation": check.result.scores for check in checked}
     if test := _test_scores(trained):
         columns["trained, test"] = test
+    metrics = list(dict.fromkeys(metric for column in columns.values() for metric in column))
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"text": text, "code": code, "cell": cell}
     template = resources.files(__package__).joinpath("card.md.jinja").read_text(encoding="utf-8")
     return environment.from_string(template).render(
         base=_hub_encoder(trained) or directory.config.model_type,
         model_type=directory.config.model_type,
-        millions=f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}",
+        millions=f"{parameters / 1e6:.1f}",
         plain=directory.scheme is Scheme.PLAIN,
         scheme=directory.scheme.value,
         labels=directory.labels,
         data=[(what, _last(name)) for what, name in named if name],
         validation=[_last(file) for file in files],
         columns=list(columns),
-        scores=[(metric, [_score(scores, metric) for scores in columns.values()]) for metric in trained_scores],
-        checks=[CheckedFile(name, _megabytes(folder, name), check) for name, check in checks.items()],
+        scores=[(metric, [_score(column, metric) for column in columns.values()]) for metric in metrics],
+        checks=checked,
         settings={
             **{name: getattr(trained.settings.hparams, name) for name in SETTINGS},
             "max_seq_length": directory.max_seq_length,
             "seed": (directory.described or {}).get("seed"),
-            "transformers, of the export": transformers.__version__,
+            "transformers, of the export" if checked else "transformers": transformers.__version__,
         },
         max_seq_length=directory.max_seq_length,
         calibration=directory.calibration_errors,
@@ -156,7 +178,8 @@ def _test_scores(trained: Trained) -> dict[str, float] | None:
 
 
 def _score(scores: dict[str, float], metric: str) -> str:
-    return f"{scores[metric]:.4f}" if scores.get(metric) is not None else ""
+    value = scores.get(metric)
+    return "" if value is None else f"{value:,.0f}" if metric.startswith("support_") else f"{value:.4f}"
 
 
 def _last(path: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from determined_ner.errors import TOO_MANY_FILES, UserError
+from determined_ner.errors import TOO_MANY_FILES, UserError, kind_of
 from determined_ner.files.atomic import replacing_directory
 from determined_ner.files.checksums import checksum, write_checksums
 from determined_ner.files.workplace import locked, remove_litter
@@ -59,7 +59,9 @@ def build_once(root: Path, name: str, build: Callable[[Path], None], overwrite: 
     except OSError as error:
         if error.errno in TOO_MANY_FILES:
             raise
-        raise UserError(root, f"the cache of tokenized data cannot be written: {error}", "set data.cache_dir") from None
+        raise kind_of(error)(
+            root, f"the cache of tokenized data cannot be written: {error}", "set data.cache_dir"
+        ) from None
     return target
 
 

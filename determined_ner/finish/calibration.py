@@ -13,7 +13,6 @@ from determined_ner.report.tagged_text import unit_starts
 from determined_ner.tags.calibration import Calibration
 from determined_ner.tags.fitting import Evidence, Labelled, choose_curves, fit_temperature
 from determined_ner.tags.schemes import Scheme
-from determined_ner.training.metrics import KeptLogits
 from determined_ner.training.setup import Training
 
 logger = logging.getLogger("determined_ner")
@@ -29,8 +28,6 @@ class Calibrated:
     calibration: Calibration
     errors: dict[str, dict[str, float]]
     """By split, see `tags.calibration.ERRORS`; of validation, on halves that the curves were not fitted to."""
-    test: dict[str, float] | None
-    """Scores of the test data, which was gone through for this; None: there is none."""
 
     def as_json(self) -> dict[str, Any]:
         """As it is kept in the model directory and in the summary."""
@@ -39,30 +36,26 @@ class Calibrated:
 
 def calibrate(training: Training) -> Calibrated:
     """Calibrate the model that the training has. No weight is touched, and no random generator of the training."""
-    validation, _ = _labelled(training, "validation")
+    validation = _labelled(training, "validation")
     temperature = fit_temperature(validation.logits, validation.gold)
     own, found = validation.evidence(1.0), validation.evidence(temperature)
     calibration = choose_curves(found, temperature)
     errors = {"validation": _errors_of_halves(own, found, temperature)}
-    scores = None
     if "test" in training.corpus.splits:
-        test, scores = _labelled(training, "test")
+        test = _labelled(training, "test")
         errors["test"] = _errors(calibration, test.evidence(1.0), test.evidence(temperature))
     _log(calibration, errors)
-    return Calibrated(calibration, errors, scores)
+    return Calibrated(calibration, errors)
 
 
-def _labelled(training: Training, split: str) -> tuple[Labelled, dict[str, float]]:
-    """A split with the model's logits, and its scores."""
+def _labelled(training: Training, split: str) -> Labelled:
+    """A split with the model's logits."""
     data, labels = training.corpus.splits[split], training.labels
-    metrics = training.make_metrics(split, KeptLogits)
-    assert isinstance(metrics, KeptLogits)
-    scores = training.score(split, metrics)
     documents = [d for batch in training.corpus.texts[split].batches() for d in batch.column("document").to_pylist()]
     sentences = np.array(data.sentences)
     units = unit_starts(sentences, np.array(documents, np.int64))[1]
     gold, plain = np.asarray(data.tags, np.int64), labels.scheme is Scheme.PLAIN
-    return Labelled(metrics.logits(), gold, sentences, units, labels.names, plain), scores
+    return Labelled(training.word_logits(split), gold, sentences, units, labels.names, plain)
 
 
 def _errors_of_halves(own: Evidence, found: Evidence, temperature: float) -> dict[str, float]:

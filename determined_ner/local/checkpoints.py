@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-import determined_ner
 from determined_ner.errors import UserError, write_errors_explained
 from determined_ner.files.atomic import replacing_directory, write_json
 from determined_ner.masks import without_secrets
 from determined_ner.model.checkpoint import STATE_FILE, TRIAL_STATE_FILE
 from determined_ner.model.weights import unloadable
+from determined_ner.training.checkpoint_code import copy_code
 from determined_ner.training.checkpoint_state import (
     LABELS_KEY,
     complete_checkpoint,
@@ -32,9 +31,6 @@ from determined_ner.training.trial_state import TrialState, read_trial_state
 
 FORMAT = "0.38.1"
 """The release of Determined whose checkpoints these are."""
-PACKAGE = Path(determined_ner.__file__).parent
-TRIAL = PACKAGE.with_name("ner_trial.py")
-"""What a checkpoint is rebuilt from."""
 
 
 class Checkpoints:
@@ -162,11 +158,3 @@ class Checkpoints:
         torch.random.set_rng_state(rng_state["cpu_rng_state"])
         if torch.cuda.device_count() and "gpu_rng_state" in rng_state:
             torch.cuda.set_rng_state(rng_state["gpu_rng_state"], device=self._training.slots.local_rank)
-
-
-def copy_code(target: Path) -> None:
-    """Copy what a checkpoint is rebuilt from: the trial and the package. (``ner_utils.py`` is for users alone.)"""
-    target.mkdir()
-    shutil.copyfile(TRIAL, target / TRIAL.name)
-    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
-    shutil.copytree(PACKAGE, target / PACKAGE.name, ignore=ignored, copy_function=shutil.copyfile)

@@ -19,7 +19,6 @@ from determined_ner.data.batches import MicroBatch
 from determined_ner.data.collate import only_item
 from determined_ner.interrupts import StopRequestedError, stop_signals_kept
 from determined_ner.local.checkpoints import Checkpoints
-from determined_ner.local.processes import on_chief
 from determined_ner.local.progress import Progress
 from determined_ner.local.reports import RunReports
 from determined_ner.local.stopping import StopAgreement
@@ -28,6 +27,7 @@ from determined_ner.training.divergence import DivergenceCheck
 from determined_ner.training.loop_context import TorchContext
 from determined_ner.training.metrics import TrainingMetrics
 from determined_ner.training.setup import Training
+from determined_ner.training.slots import on_chief
 from determined_ner.training.trial_state import TrialState
 
 

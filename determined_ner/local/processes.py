@@ -6,15 +6,13 @@ import contextlib
 import datetime
 import os
 import socket
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 
 from determined_ner.errors import UserError
 from determined_ner.training.slots import OneSlot, Slots
-
-T = TypeVar("T")
 
 PATIENCE = datetime.timedelta(days=7)
 """How long one process waits for what another does alone, such as reading the data."""
@@ -72,18 +70,3 @@ def noticing_the_dead() -> Iterator[None]:
         raise UserError(
             "", "another process of this training is gone", "its own message says why; go on with --resume"
         ) from error
-
-
-def on_chief(slots: Slots, action: Callable[[], T]) -> T:
-    """Run ``action`` on the first process; all get its result, or its error."""
-    result: T | None = None
-    error: UserError | None = None
-    if slots.rank == 0:
-        try:
-            result = action()
-        except UserError as mistake:
-            error = mistake
-    outcome: tuple[T, UserError | None] = slots.broadcast((result, error))
-    if outcome[1] is not None:
-        raise outcome[1]
-    return outcome[0]

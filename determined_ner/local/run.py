@@ -22,12 +22,13 @@ from typing import Any
 
 from determined_ner.errors import UserError, write_errors_explained
 from determined_ner.files.atomic import read_json
+from determined_ner.finish.folder_end import FolderEnd
 from determined_ner.finish.run_end import finish
 from determined_ner.interrupts import stop_signals_heard
 from determined_ner.local.checkpoints import Checkpoints
 from determined_ner.local.folder import OpenedFolder, open_folder
 from determined_ner.local.loop import Loop, seed_generators
-from determined_ner.local.processes import joined_processes, on_chief
+from determined_ner.local.processes import joined_processes
 from determined_ner.local.progress import Progress
 from determined_ner.local.reports import RunReports
 from determined_ner.logs import set_up_logging
@@ -39,7 +40,7 @@ from determined_ner.training.loop_context import TorchContext
 from determined_ner.training.run_config import write_config
 from determined_ner.training.run_folder import RunFolder
 from determined_ner.training.setup import Training, check_batch_size
-from determined_ner.training.slots import Slots
+from determined_ner.training.slots import Slots, on_chief
 
 logger = logging.getLogger("determined_ner")
 
@@ -90,8 +91,7 @@ def _train(folder: RunFolder, opened: OpenedFolder, resume: bool, slots: Slots) 
     finally:
         progress.close()
         reports.close()
-    if chief:
-        finish(folder, training, time.perf_counter() - started)
+    finish(training, FolderEnd(folder, training, time.perf_counter() - started))
 
 
 def _check_beginning(config: dict[str, Any]) -> None:

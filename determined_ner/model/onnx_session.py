@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import json
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,6 +55,9 @@ class OnnxSession:
         Returns:
             (B, L, K) float32.
         """
+        logits = torch.empty((*input_ids.shape, self._labels), device=self.device)
+        if not len(input_ids):  # a slot has no rows where others have some, and no memory can be bound
+            return logits
         binding = self.session.io_binding()
         place = (self.device.type, self.device.index or 0)
         feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
@@ -61,7 +65,6 @@ class OnnxSession:
         for name, tensor in given.items():
             assert tensor.dtype == torch.int64
             binding.bind_input(name, *place, np.int64, tuple(tensor.shape), tensor.data_ptr())
-        logits = torch.empty((*input_ids.shape, self._labels), device=self.device)
         binding.bind_output(OUTPUT, *place, np.float32, tuple(logits.shape), logits.data_ptr())
         if self.device.type == "cuda":  # ONNX Runtime has a stream of its own
             torch.cuda.current_stream(self.device).synchronize()
@@ -115,7 +118,8 @@ def open_session(
     if provider == CUDA_PROVIDER:
         providers.insert(0, (CUDA_PROVIDER, {"device_id": str(device.index or 0), **CUDA_OPTIONS}))
     try:
-        session = ort.InferenceSession(str(path), options, providers=providers)
+        with contextlib.redirect_stdout(sys.stderr):  # there it prints that a GPU failed, before it takes the CPU
+            session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # of a dozen kinds, one for each way to be broken
         raise UserError(path, f"cannot be opened by onnxruntime: {first_line(error)}", remedy) from error
     if provider not in session.get_providers():  # ONNX Runtime leaves out what does not start

@@ -5,6 +5,7 @@ Its last release is onnxruntime-training 1.19.2; requirements/cluster.txt is a s
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import shutil
@@ -73,7 +74,13 @@ class Installation:
         """Whether one of them is compiled."""
         if self.folder is None:
             return False
-        return any((self.folder / "training" / "ortmodule" / "torch_cpp_extensions").glob(f"{name}*.so"))
+        return any(self.extensions_folder.glob(f"{name}*.so"))
+
+    @property
+    def extensions_folder(self) -> Path:
+        """Where compiled extensions lie; the package has to be there."""
+        assert self.folder is not None
+        return self.folder / "training" / "ortmodule" / "torch_cpp_extensions"
 
 
 def check_installation(device_type: str, installation: Installation | None = None) -> None:
@@ -168,7 +175,23 @@ def wrap(model: Any) -> Any:
 
         wrapped = ORTModule(model, DebugOptions(log_level=LogLevel.ERROR))
     assert type(wrapped) is ORTModule
+    _refuse_other_devices()
     return wrapped
+
+
+def _refuse_other_devices() -> None:
+    """Have a session that cannot compute on the GPU end with its error: by itself it prints it and takes the CPU."""
+    from onnxruntime import InferenceSession
+
+    create = InferenceSession._create_inference_session
+
+    @functools.wraps(create)
+    def create_there(session: Any, *arguments: Any) -> None:
+        session.disable_fallback()
+        create(session, *arguments)
+
+    if not hasattr(create, "__wrapped__"):
+        InferenceSession._create_inference_session = create_there
 
 
 def compile_extensions(installation: Installation | None = None) -> None:
@@ -187,11 +210,8 @@ def compile_extensions(installation: Installation | None = None) -> None:
     found = installation or Installation.of_this_process()
     if "onnxruntime-training" not in found.versions:
         raise UserError("onnxruntime-training", "is not installed", f"pip install {PINS}")
-    import torch
-
-    wants_cuda = torch.cuda.is_available() or bool(os.environ.get("ONNXRUNTIME_FORCE_CUDA"))
-    cuda = torch.version.cuda if wants_cuda else None
-    if found.has_extensions("cuda" if cuda else "cpu"):
+    cuda = cuda_to_compile_for()
+    if found.has_extensions("cuda") or (cuda is None and found.has_extensions("cpu")):
         return
     if not (shutil.which("c++") or shutil.which("g++")):
         raise UserError("", "no C++ compiler (c++ or g++) is on the PATH", "install one, e.g. apt-get install g++")
@@ -209,6 +229,14 @@ def compile_extensions(installation: Installation | None = None) -> None:
     if done.returncode:
         output = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise UserError("", f"compiling ORTModule's extensions failed (status {done.returncode}):\n{output}")
+
+
+def cuda_to_compile_for() -> str | None:
+    """PyTorch's version of CUDA where extensions for it are wanted; None: those for the CPU alone."""
+    import torch
+
+    wants_cuda = torch.cuda.is_available() or bool(os.environ.get("ONNXRUNTIME_FORCE_CUDA"))
+    return torch.version.cuda if wants_cuda else None
 
 
 COMPILE = {

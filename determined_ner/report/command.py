@@ -10,16 +10,18 @@ import argparse
 import datetime
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from determined_ner.errors import UserError
 from determined_ner.files.atomic import atomic_directory
 from determined_ner.logs import set_up_logging
 from determined_ner.masks import printable
-from determined_ner.report.changes import find_changes
+from determined_ner.report.changes import Changes, find_changes
 from determined_ner.report.facts import find_facts
 from determined_ner.report.figures import draw_report
 from determined_ner.report.page import Contents, is_page, render_page
-from determined_ner.report.text import read_labelled, tag_text
+from determined_ner.report.tagged_text import TaggedText
+from determined_ner.report.text import LabelledText, Speed, read_labelled, tag_text
 from determined_ner.tags.schemes import Scheme
 from determined_ner.training.trained import Trained, find_trained
 
@@ -80,21 +82,49 @@ def report(
             speeds.append((names[1], other_speed))
             changes = find_changes(tagged, other_tagged)
 
-    facts = find_facts(tagged)
     reports = [] if trained.run is None else trained.run.metrics.reports()
     with atomic_directory(output, _check_output) as folder:
-        drawn = draw_report(facts, changes, reports, folder / FIGURES)
-        contents = Contents(
-            facts=facts,
-            changes=changes,
-            trained=trained,
-            text=text,
-            speeds=speeds,
-            pictures={name: (folder / FIGURES / name).read_bytes() for name in drawn},
-            date=datetime.date.today().isoformat(),
-        )
-        (folder / PAGE).write_text(render_page(contents), encoding="utf-8")
+        (folder / FIGURES).mkdir()
+        page = write_page(folder / FIGURES, trained, text, tagged, speeds, reports, changes)
+        (folder / PAGE).write_text(page, encoding="utf-8")
     return output / PAGE
+
+
+def write_page(
+    figures: Path,
+    trained: Trained,
+    text: LabelledText,
+    tagged: TaggedText,
+    speeds: list[tuple[str, Speed]],
+    reports: list[dict[str, Any]],
+    changes: Changes | None = None,
+    examples: bool = True,
+    summary: bool = True,
+) -> str:
+    """Draw the pictures, and write the page that holds them.
+
+    Args:
+        figures: the directory of the pictures.
+        tagged: the text, tagged by the model.
+        speeds: by model.
+        reports: of the training, for its curves.
+        changes: beside another model; None: there is none.
+        examples: whether words of the text may stand on the page.
+        summary: also draw the summary, which is not on the page.
+    """
+    facts = find_facts(tagged)
+    drawn = draw_report(facts, changes, reports, figures, summary)
+    contents = Contents(
+        facts=facts if examples else facts.without_words(),
+        changes=changes,
+        trained=trained,
+        text=text,
+        speeds=speeds,
+        pictures={name: (figures / name).read_bytes() for name in drawn},
+        date=datetime.date.today().isoformat(),
+        examples=examples,
+    )
+    return render_page(contents)
 
 
 def _find(source: str, downloads: Path, trust_remote_code: bool) -> Trained:

@@ -11,6 +11,7 @@ from determined_ner.report.plots import (
     BLACK,
     BLUE,
     GREEN,
+    GREY,
     ORANGE,
     PURPLE,
     SKY,
@@ -35,9 +36,9 @@ Points = list[tuple[float, float]]
 def plot_curves(records: Sequence[dict[str, Any]], output_dir: Path) -> list[Path]:
     """Draw ``loss.png`` and ``f1.png`` from a run's reports.
 
-    ``f1.png`` shows F1, precision and recall on validation, and the F1 of every type; where there is no F1, as for
-    plain tags, the accuracy. A picture without a point is not written. Values that are missing or not finite leave a
-    gap. Where a batch occurs twice, as after a restart, the later report counts.
+    ``f1.png`` shows F1, precision, recall and accuracy on validation, and the F1 of every type; where there is no F1,
+    as for plain tags, the accuracy alone. A picture without a point is not written. Values that are missing or not
+    finite leave a gap. Where a batch occurs twice, as after a restart, the later report counts.
 
     Args:
         records: the reports, see `files.metrics_log.MetricsLog.reports`.
@@ -105,6 +106,7 @@ def _score_figure(records: Sequence[dict[str, Any]]) -> Any | None:
         ("f1", "F1", {"color": BLUE, "linewidth": 3.2, "markersize": 7, "zorder": 5}),
         ("precision", "precision", {"color": VERMILION, "linewidth": 2.2, "linestyle": "--", "zorder": 4}),
         ("recall", "recall", {"color": BLACK, "linewidth": 2.2, "linestyle": "-.", "zorder": 4}),
+        ("accuracy", "accuracy of tags", {"color": GREY, "linewidth": 2.2, "linestyle": (0, (1, 1)), "zorder": 3}),
     ]
     if not points_of(records, "validation", "f1"):
         curves = [("accuracy", "accuracy", curves[0][2])]

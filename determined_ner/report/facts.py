@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -131,6 +131,10 @@ class Facts:
     def main_score(self) -> str:
         """Name of the score that matters most: f1; for plain tags accuracy."""
         return "accuracy" if self.plain else "f1"
+
+    def without_words(self) -> Facts:
+        """The same without a word of the text."""
+        return replace(self, mistakes={kind: [] for kind in self.mistakes}, frequent={})
 
     def by_frequency(self) -> list[int]:
         """Indices of the types, those with the most gold (then predicted) entities first."""

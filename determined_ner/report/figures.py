@@ -39,7 +39,9 @@ from determined_ner.report.plots import (
 )
 
 
-def draw_report(facts: Facts, changes: Changes | None, records: Sequence[dict[str, Any]], folder: Path) -> list[str]:
+def draw_report(
+    facts: Facts, changes: Changes | None, records: Sequence[dict[str, Any]], folder: Path, summary: bool = True
+) -> list[str]:
     """Draw all pictures that there is something to show in.
 
     Args:
@@ -47,6 +49,7 @@ def draw_report(facts: Facts, changes: Changes | None, records: Sequence[dict[st
         changes: between it and another model, if there is one.
         records: the reports of the run; empty: no run is known.
         folder: where the pictures go; made if need be.
+        summary: also draw four of them as one, which the page does not show.
 
     Returns:
         names of the files.
@@ -60,7 +63,8 @@ def draw_report(facts: Facts, changes: Changes | None, records: Sequence[dict[st
             save(figure, folder / name)
             drawn.append(name)
 
-        keep("summary.png", _summary(facts, records))
+        if summary:
+            keep("summary.png", _summary(facts, records))
         keep("types.png", _alone(draw_types, facts, height=_rows_height(facts)))
         if records:
             drawn.extend(path.name for path in plot_curves(records, folder))

@@ -66,6 +66,8 @@ class Contents:
     pictures: dict[str, bytes]
     """PNG files by name."""
     date: str
+    examples: bool
+    """Whether words of the text are shown."""
 
 
 def render_page(contents: Contents) -> str:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from determined_ner.data.padding import Padding, evaluation_padding
+from determined_ner.data.split import Split
+from determined_ner.data.text_store import StoredText
 from determined_ner.errors import UserError
 from determined_ner.report.tagged_text import Ints, ScoredEntities, TaggedText
 from determined_ner.tagging.tagged import Tagged
@@ -62,27 +64,32 @@ def read_labelled(trained: Trained, data: str | None) -> LabelledText:
     Raises:
         UserError: there is none, or something is wrong with it.
     """
+    with trained.labelled_text(data, "the report is about") as (text, split):
+        return take_labelled(trained, text, split)
+
+
+def take_labelled(trained: Trained, text: StoredText, split: Split) -> LabelledText:
+    """Take into memory a labelled text that was read as in training."""
     words: list[list[str]] = []
     lines: list[tuple[int, int]] = []
     documents: list[int] = []
     fingerprint, specials = trained.validation_fingerprint, trained.directory.tokenizer.specials
-    with trained.labelled_text(data, "the report is about") as (text, split):
-        for batch in text.batches():
-            words += batch.column("words").to_pylist()
-            lines += zip(batch.column("file").to_pylist(), batch.column("line").to_pylist(), strict=True)
-            documents += batch.column("document").to_pylist()
-        return LabelledText(
-            files=text.source.files,
-            words=words,
-            lines=lines,
-            gold=np.array(split.tags),
-            sentences=np.array(split.sentences),
-            documents=np.array(documents, np.int64),
-            windows=np.array(split.lengths(specials)),
-            padding=evaluation_padding(split, specials, Padding()),
-            repaired=split.counts["repaired_tags"],
-            as_trained=None if fingerprint is None else split.fingerprint == fingerprint,
-        )
+    for batch in text.batches():
+        words += batch.column("words").to_pylist()
+        lines += zip(batch.column("file").to_pylist(), batch.column("line").to_pylist(), strict=True)
+        documents += batch.column("document").to_pylist()
+    return LabelledText(
+        files=text.source.files,
+        words=words,
+        lines=lines,
+        gold=np.array(split.tags),
+        sentences=np.array(split.sentences),
+        documents=np.array(documents, np.int64),
+        windows=np.array(split.lengths(specials)),
+        padding=evaluation_padding(split, specials, Padding()),
+        repaired=split.counts["repaired_tags"],
+        as_trained=None if fingerprint is None else split.fingerprint == fingerprint,
+    )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,7 +23,8 @@ class CommandParser(argparse.ArgumentParser):
         return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
-        super().error(masked(message))
+        self.print_usage(sys.stderr)
+        self.exit(2, f"error: {self.prog}: {masked(message)}\n")  # a line that a log policy of a cluster sees
 
     def _explained(self, unknown: Sequence[str]) -> str:
         options = [option for action in self._actions for option in action.option_strings]

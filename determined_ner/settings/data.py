@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -17,6 +18,16 @@ def _column_name(value: Any) -> Any:
 
 
 ColumnName = Annotated[str, pydantic.BeforeValidator(_column_name)]
+
+
+def _model_name(value: str) -> str:
+    """What a registry takes for a name, and not for a number or a path."""
+    if not re.fullmatch(r"(?=.*\D)[^\s/\\%?#]+(?: [^\s/\\%?#]+)*", value):
+        raise ValueError("a model's name is no number, without / \\ % ? #, and has single spaces inside alone")
+    return value
+
+
+ModelName = Annotated[str, pydantic.AfterValidator(_model_name)]
 
 
 class DataSettings(Section):
@@ -40,7 +51,7 @@ class DataSettings(Section):
     fold: Positive | None = None
     """Which of the folds is held out, from 1; ``determined-ner train --folds K`` trains with each in turn."""
     test_file: str | None = None
-    """Scored once with the best model, at the end of a local run."""
+    """Scored once with the best model, at the end of a training."""
     text_column_name: ColumnName | None = None
     """Column of the words, by name or (CoNLL) number; default: found."""
     label_column_name: ColumnName | None = None
@@ -87,6 +98,11 @@ class DataSettings(Section):
     """Where tokenized data is kept (default: the run's folder; on a cluster ``~/.cache/determined_ner``)."""
     overwrite_cache: bool = False
     """Read and tokenize again even if the cache holds the same data."""
+    report_examples: bool = False
+    """On a cluster: show sentences of the validation data in the report that is put into the best checkpoint."""
+    registry_model: ModelName | None = None
+    """On a cluster: a model of the registry, made if need be. The best checkpoint of a trial becomes a version of it
+    where it beats those of its experiment."""
 
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> DataSettings:

@@ -72,7 +72,6 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         **_none("token use_auth_token", _TOKEN),
         **_none("use_fast use_fast_tokenizer", _FAST),
         **_all("task_name", "hyperparameters.finetuning_task"),
-        **_none("return_entity_level_metrics", "scores per entity type are always reported"),
         **_all("max_val_samples", "data.max_eval_samples"),
         **_all("max_test_samples", "data.max_predict_samples"),
         **_all("data_dir", "data.train_file", note="and validation_file and test_file, each with its path"),

@@ -88,6 +88,9 @@ class Hyperparameters(Section):
     """How much Apex casts: O0 nothing, O1 by operation, O2 the model but not its master weights, O3 everything."""
     evaluate_with_ort: bool = False
     """Validate on the exported ONNX graph, with ONNX Runtime."""
+    return_entity_level_metrics: bool = False
+    """Report precision, recall and support of each entity type in validation too, beside its F1; of the test data they
+    always are."""
 
     @pydantic.field_validator("optim", mode="before")
     @classmethod

@@ -97,7 +97,8 @@ def parse_loop(config: dict[str, Any], settings: Settings) -> LoopSettings:
     metric = _value(config, "searcher.metric") or "f1"
     if not isinstance(metric, str):
         raise UserError("searcher.metric", f"{shown(metric)} is not the name of a metric", "write f1")
-    known = metric in METRICS or metric in LEGACY_METRICS or metric.startswith(TYPE_METRIC)
+    of_type = (TYPE_METRIC, "precision_", "recall_") if settings.hparams.return_entity_level_metrics else TYPE_METRIC
+    known = metric in METRICS or metric in LEGACY_METRICS or metric.startswith(of_type)
     if not known and (meant := _metric_meant(metric)):
         raise UserError("searcher.metric", f"{shown(metric)} is no metric", f"write {meant}")
     scheduling_unit = _number(config, "scheduling_unit", 0, at_least=0)

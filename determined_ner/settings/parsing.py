@@ -43,7 +43,7 @@ _OBSOLETE: dict[str, dict[str, tuple[tuple[Any, ...], str]]] = {
     },
     "data": {
         "task_name": (("ner", "NER"), "write hyperparameters.finetuning_task, and leave this out"),
-        "return_entity_level_metrics": ((True, False), "scores per entity type are always reported"),
+        "return_entity_level_metrics": ((True, False), "write hyperparameters.return_entity_level_metrics"),
         "validation_split": ((), "write validation_split_percentage"),
     },
 }

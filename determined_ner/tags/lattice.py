@@ -76,10 +76,10 @@ def entity_probabilities(
         shift = starts[chosen[texts]] - own_starts[:-1]
         own_scores = scores[np.repeat(shift, lengths[texts]) + np.arange(own_starts[-1])].astype(np.float64)
         lattice = _sums(own_scores / temperature, own_starts, allowed)
-        here = np.flatnonzero((text >= chosen[texts[0]]) & (text <= chosen[texts[-1]]))
-        offset = shift[np.searchsorted(chosen[texts], text[here])]
-        own_spans = Spans(spans.begin[here] - offset, spans.end[here] - offset, spans.type_id[here])
-        found[here] = _of_spans(lattice, own_starts, allowed, table, scheme, own_spans)
+        inside = np.flatnonzero((text >= chosen[texts[0]]) & (text <= chosen[texts[-1]]))
+        offset = shift[np.searchsorted(chosen[texts], text[inside])]
+        own_spans = Spans(spans.begin[inside] - offset, spans.end[inside] - offset, spans.type_id[inside])
+        found[inside] = _of_spans(lattice, own_starts, allowed, table, scheme, own_spans)
     return found
 
 

@@ -42,12 +42,15 @@ def count_entities(
     return EntityCounts(per_type(true.type_id[i[correct]]), per_type(true.type_id), per_type(guess.type_id))
 
 
-def scores(counts: EntityCounts, table: TagTable) -> dict[str, float]:
+def scores(counts: EntityCounts, table: TagTable, per_type: bool = False) -> dict[str, float]:
     """``precision``, ``recall`` and ``f1`` over all entities, and ``f1_<type>`` for every type of `table`.
 
     The keys depend on the table alone; a score without entities to divide by is 0.0. So that no type can take the
     name of ``f1_strict`` (see `evaluate`), the type ``strict`` reports as ``f1__strict``, and each type that is
     ``strict`` behind underscores likewise gets one more.
+
+    Args:
+        per_type: also ``precision_<type>``, ``recall_<type>`` and ``support_<type>``, the number of its gold entities.
     """
     correct, gold, predicted = (int(count.sum()) for count in (counts.true_positive, counts.gold, counts.predicted))
     result = {
@@ -57,13 +60,22 @@ def scores(counts: EntityCounts, table: TagTable) -> dict[str, float]:
     }
     for name, *row in zip(table.types, counts.true_positive, counts.gold, counts.predicted, strict=True):
         correct, gold, predicted = map(int, row)
-        key = f"f1__{name}" if name.lstrip("_") == "strict" else f"f1_{name}"
-        result[key] = _ratio(2 * correct, gold + predicted)
+        key = f"_{name}" if name.lstrip("_") == "strict" else name
+        result[f"f1_{key}"] = _ratio(2 * correct, gold + predicted)
+        if per_type:
+            result[f"precision_{key}"] = _ratio(correct, predicted)
+            result[f"recall_{key}"] = _ratio(correct, gold)
+            result[f"support_{key}"] = gold
     return result
 
 
-def evaluate(gold: IntArray, pred: IntArray, starts: IntArray, table: TagTable) -> dict[str, float]:
+def evaluate(
+    gold: IntArray, pred: IntArray, starts: IntArray, table: TagTable, per_type: bool = False
+) -> dict[str, float]:
     """Score predicted against true IOB2 (or PLAIN) tag ids, both int ``(n,)``.
+
+    Args:
+        per_type: as of `scores`.
 
     Returns:
         ``accuracy``, the share of words with the gold tag. Unless the table is plain, also the `scores` of
@@ -76,7 +88,7 @@ def evaluate(gold: IntArray, pred: IntArray, starts: IntArray, table: TagTable) 
         raise ValueError(f"gold and pred differ in shape: {gold.shape} and {pred.shape}")
     result = {"accuracy": _ratio(int(np.count_nonzero(gold == pred)), gold.size)}
     if not table.plain:
-        result |= scores(count_entities(gold, pred, starts, table), table)
+        result |= scores(count_entities(gold, pred, starts, table), table, per_type)
         result["f1_strict"] = scores(count_entities(gold, pred, starts, table, Scheme.IOB2), table)["f1"]
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -48,6 +49,11 @@ class TrainingMetrics:
         sums = torch.stack([loss_sum.detach().double(), words.double(), pieces.double()])
         self._sums = sums if self._sums is None else self._sums + sums
 
+    def so_far(self) -> tuple[float, float]:
+        """Loss of a word and windows a second of this slot since the last report; waits for the device."""
+        report = self.cross_slot_reduce([self.per_slot_reduce()])
+        return report["loss"], report["samples_per_second"]
+
     def per_slot_reduce(self) -> tuple[list[float], int, float, float]:
         """Sums of loss, words and pieces; windows; seconds; of these, those of compiling."""
         sums = [0.0, 0.0, 0.0] if self._sums is None else self._sums.tolist()
@@ -70,18 +76,22 @@ class TrainingMetrics:
 class EvaluationMetrics:
     """Scores over the words of a split: 2 bytes a word and 4 a window until the report."""
 
-    def __init__(self, split: Split, labels: Labels, aliases: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, split: Split, labels: Labels, aliases: dict[str, str] | None = None, per_type: bool = False
+    ) -> None:
         """
         Args:
             aliases: metrics to report under one more name: that name → ours.
+            per_type: report precision, recall and support of each entity type, beside its F1.
         """
         self._split = split
         self._table = TagTable(labels.names, plain=labels.scheme is Scheme.PLAIN)
         self._aliases = aliases or {}
+        self._per_type = per_type
         self.reset()
 
     def reset(self) -> None:
-        self._loss: torch.Tensor | None = None
+        self._losses: list[torch.Tensor] = []
         self._windows: list[torch.Tensor] = []
         self._tags: list[torch.Tensor] = []
 
@@ -96,16 +106,19 @@ class EvaluationMetrics:
             return
         chosen = logits[batch["is_first_piece"]].float()  # (words, K), in reading order of each window
         gold = batch["labels"][batch["is_first_piece"]]
-        loss = torch.nn.functional.cross_entropy(chosen, gold, reduction="sum").double()
-        self._loss = loss if self._loss is None else self._loss + loss
+        self._losses.append(torch.nn.functional.cross_entropy(chosen, gold, reduction="sum").double())
         self._tags.append(chosen.argmax(-1).to(torch.int16))
         self._windows.append(batch["windows"].to(torch.int32))
 
-    def per_slot_reduce(self) -> tuple[float, Any, Any]:
-        """Sum of the loss; (W,) windows; (N,) label ids of their N words, window by window."""
-        if self._loss is None:
-            return 0.0, np.zeros(0, np.int32), np.zeros(0, np.int16)
-        return self._loss.item(), torch.cat(self._windows).cpu().numpy(), torch.cat(self._tags).cpu().numpy()
+    def per_slot_reduce(self) -> tuple[list[float], Any, Any]:
+        """Loss of each batch; (W,) windows; (N,) label ids of their N words, window by window."""
+        if not self._losses:
+            return [], np.zeros(0, np.int32), np.zeros(0, np.int16)
+        return (
+            torch.stack(self._losses).tolist(),
+            torch.cat(self._windows).cpu().numpy(),
+            torch.cat(self._tags).cpu().numpy(),
+        )
 
     def cross_slot_reduce(self, per_slot_metrics: Sequence[Any]) -> dict[str, float]:
         """The report, of what each slot's `per_slot_reduce` gave."""
@@ -117,7 +130,9 @@ class EvaluationMetrics:
             tags[np.arange(len(predicted)) - np.repeat(offset - begin, sizes)] = predicted
         scores = self._scores(tags)
         words = int((tags >= 0).sum())
-        metrics = {"loss": sum(loss for loss, _, _ in per_slot_metrics) / max(words, 1), **scores}
+        # Rounded once: the sum is the same in whatever order slots dealt out the batches.
+        loss = math.fsum(loss for losses, _, _ in per_slot_metrics for loss in losses)
+        metrics = {"loss": loss / max(words, 1), **scores}
         return {**metrics, **{name: metrics[ours] for name, ours in self._aliases.items()}}
 
     def _scores(self, tags: Any) -> dict[str, float]:
@@ -129,12 +144,13 @@ class EvaluationMetrics:
             kept = np.repeat(complete, sizes)
             gold, tags = gold[kept], tags[kept]
             sentences = np.concatenate([[0], np.cumsum(sizes[complete])])
-        return evaluate(gold, tags, sentences, self._table)
+        return evaluate(gold, tags, sentences, self._table, self._per_type)
 
     def names(self) -> list[str]:
         """All metrics that a report holds."""
         nothing = np.zeros(0, np.int16)
-        return ["loss", *evaluate(nothing, nothing, np.zeros(1, np.int64), self._table), *self._aliases]
+        reported = evaluate(nothing, nothing, np.zeros(1, np.int64), self._table, self._per_type)
+        return ["loss", *reported, *self._aliases]
 
 
 class KeptLogits(EvaluationMetrics):

@@ -104,10 +104,7 @@ class RunFolder:
         Args:
             reports: all of `metrics`.
         """
-        sign = 1 if loop.smaller_is_better else -1
-        scored = [line for line in reports if line["kind"] == "validation" and line.get(loop.metric) is not None]
-        scored.sort(key=lambda line: (sign * line[loop.metric], line["batches"]))
-        saved = self.saved_steps()
+        scored, saved = best_first(loop, reports), self.saved_steps()
         by_score = [line["batches"] for line in scored if line["batches"] in saved]
         return Ranking(scored, saved, {*by_score[: loop.keep_best], *saved[-loop.keep_latest :]})
 
@@ -115,6 +112,13 @@ class RunFolder:
         """Remove all checkpoints except the best and the newest."""
         for step in set(ranking.saved) - ranking.kept:
             remove_directory(self.checkpoint(step))
+
+
+def best_first(loop: LoopSettings, reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The validations that have a number for the searcher's metric, best first; of equals the earliest."""
+    sign = 1 if loop.smaller_is_better else -1
+    scored = [line for line in reports if line["kind"] == "validation" and line.get(loop.metric) is not None]
+    return sorted(scored, key=lambda line: (sign * line[loop.metric], line["batches"]))
 
 
 @dataclass(frozen=True)

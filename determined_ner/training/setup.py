@@ -38,7 +38,7 @@ from determined_ner.settings.data import DataSettings
 from determined_ner.settings.loop import LEGACY_METRICS, Duration, LoopSettings
 from determined_ner.settings.parsing import Settings
 from determined_ner.tags.schemes import Scheme
-from determined_ner.training.metrics import EvaluationMetrics
+from determined_ner.training.metrics import EvaluationMetrics, KeptLogits
 from determined_ner.training.slots import Slots
 
 logger = logging.getLogger("determined_ner")
@@ -246,7 +246,8 @@ class Training:
         """
         metric = self.loop.metric
         aliases = {metric: LEGACY_METRICS[metric]} if metric in LEGACY_METRICS else {}
-        return kind(self.corpus.splits[split], self.labels, aliases)
+        per_type = split == "test" or self.settings.hparams.return_entity_level_metrics
+        return kind(self.corpus.splits[split], self.labels, aliases, per_type)
 
     def score_batch(self, batch: Any, metrics: EvaluationMetrics) -> None:
         """Take a batch of `evaluation_batches`, on the device, into the scores."""
@@ -254,19 +255,29 @@ class Training:
             metrics.update(self.engine.logits(batch), batch)
 
     @torch.no_grad()
-    def score(self, split: str, metrics: EvaluationMetrics | None = None) -> dict[str, float]:
-        """Scores of a whole split, by this process alone, with the weights that the model has.
+    def score(self, split: str) -> dict[str, float]:
+        """Scores of a whole split with the weights that the model has; all slots share the work, and get the scores.
 
-        Args:
-            metrics: of the split, what takes its batches; None: new ones.
+        They are the same to the digit on any number of slots that compute the same logits.
         """
-        metrics = metrics or self.make_metrics(split)
+        metrics = self.make_metrics(split)
+        self._evaluate(split, metrics, self.slots.rank, self.slots.size)
+        return metrics.cross_slot_reduce(self.slots.allgather(metrics.per_slot_reduce()))
+
+    @torch.no_grad()
+    def word_logits(self, split: str) -> Any:
+        """(N, K) float32 logits of the words of a whole split, by this process alone."""
+        metrics = self.make_metrics(split, KeptLogits)
+        assert isinstance(metrics, KeptLogits)
+        self._evaluate(split, metrics, 0, 1)
+        return metrics.logits()
+
+    def _evaluate(self, split: str, metrics: EvaluationMetrics, rank: int, slots: int) -> None:
         self.model.eval()
         self.engine.begin_evaluation()
         dataset = self.dataset(split)
-        for (chosen,) in self.evaluation_batches(split, slots=1):
+        for (chosen,) in list(self.evaluation_batches(split, slots))[rank::slots]:
             self.score_batch({name: tensor.to(self.device) for name, tensor in dataset[chosen].items()}, metrics)
-        return metrics.cross_slot_reduce([metrics.per_slot_reduce()])
 
     # -- What is said and kept -------------------------------------------------------------------------------------
 

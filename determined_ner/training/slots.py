@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from determined_ner.errors import UserError
+
+T = TypeVar("T")
 
 
 class Slots(Protocol):
@@ -30,3 +35,18 @@ class OneSlot:
 
     def broadcast(self, stuff: Any) -> Any:
         return stuff
+
+
+def on_chief(slots: Slots, action: Callable[[], T]) -> T:
+    """Run ``action`` on the first process; all get its result, or its error."""
+    result: T | None = None
+    error: UserError | None = None
+    if slots.rank == 0:
+        try:
+            result = action()
+        except UserError as mistake:
+            error = mistake
+    outcome: tuple[T, UserError | None] = slots.broadcast((result, error))
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]

@@ -15,7 +15,7 @@ from determined_ner.data.encode import encode_split
 from determined_ner.data.sources import find_labelled
 from determined_ner.data.split import Split
 from determined_ner.data.text_store import StoredText, store_text
-from determined_ner.errors import UserError, first_line
+from determined_ner.errors import UserError, first_line, kind_of
 from determined_ner.files.atomic import read_json
 from determined_ner.files.metrics_log import is_number_or_null, is_report
 from determined_ner.model.directory import SETTINGS_FILE, ModelDirectory
@@ -163,7 +163,7 @@ def download_checkpoint(checkpoint: str, folder: Path) -> None:
     try:
         download(checkpoint, folder)
     except Exception as error:  # of the SDK, of requests, of each kind of storage
-        raise UserError(
+        raise kind_of(error)(
             checkpoint,
             f"cannot be downloaded from {os.environ['DET_MASTER']}: {first_line(error)}",
             "check the UUID (det checkpoint list), DET_MASTER and your login, or give the checkpoint's directory",

@@ -7,7 +7,9 @@ from collections import Counter
 import pytest
 
 from determined_ner.check.command import check
+from determined_ner.check.remarks import remark_on_retries
 from determined_ner.check.table import format_report
+from determined_ner.settings.experiment import read_config
 from tests.check.planted import ordinary
 from tests.conftest import write_config, write_conll
 
@@ -163,3 +165,47 @@ def test_texts_of_an_annotation_tool_may_be_long_and_many(tmp_path, tiny_encoder
     shown = format_report(report)
     assert shown.count("brat, words in column") == 6 and shown.count("and 2 more, read alike") == 2
     assert "4.txt" not in shown
+
+
+# -- The config ------------------------------------------------------------------------------------------------
+
+
+def policy(**changes):
+    return {"name": "mistake", "pattern": "^error: ", "action": "cancel_retries"} | changes
+
+
+@pytest.mark.parametrize(
+    ("config", "times"),
+    [
+        ({}, None),  # nothing that only a cluster reads
+        ({"entrypoint": "python3 ner_trial.py"}, 6),
+        ({"entrypoint": "python3 ner_trial.py", "max_restarts": 1}, 2),
+        ({"entrypoint": "python3 ner_trial.py", "max_restarts": 0}, None),
+        ({"entrypoint": "python3 ner_trial.py", "log_policies": [policy()]}, None),
+        ({"entrypoint": "python3 ner_trial.py", "log_policies": [policy(name=None, pattern=".*error:.*")]}, None),
+        ({"entrypoint": "python3 ner_trial.py", "log_policies": [policy(action={"type": "cancel_retries"})]}, None),
+        ({"entrypoint": "python3 ner_trial.py", "log_policies": 7, "max_restarts": "x"}, 6),
+        ({"entrypoint": "python3 ner_trial.py", "log_policies": [policy(action="exclude_node")]}, 6),
+        ({"entrypoint": "python3 ner_trial.py", "log_policies": [policy(pattern="CUDA out of memory")]}, 6),
+        ({"entrypoint": "python3 ner_trial.py", "log_policies": [policy(pattern="("), "x", None]}, 6),
+    ],
+)
+def test_a_config_for_a_cluster_that_would_repeat_a_mistake_is_remarked_on(config, times):
+    texts = [remark.text for remark in remark_on_retries(config)]
+    assert len(texts) == (times is not None)
+    assert times is None or (f"{times} times" in texts[0] and 'pattern: "^error: "' in texts[0])
+
+
+def test_a_shipped_config_is_not_remarked_on():
+    from tests.test_shipped_configs import CONFIGS
+
+    for path in CONFIGS:
+        assert not list(remark_on_retries(read_config(path, []))), path
+
+
+def test_the_check_remarks_on_the_config_before_the_data(planted):
+    config, _, report = planted
+    assert "log_policies" not in report.warnings[0].text
+    without = check(config, ["log_policies=[]"], timing=False)
+    assert without.warnings[0].text.startswith("log_policies: ")
+    assert without.warnings[1:] == report.warnings

@@ -19,8 +19,8 @@ import determined
 from determined.common import util
 from determined.common.api import bindings
 
-from tests.cluster.experiments import USER_TOKEN, stored_checkpoint
-from tests.cluster.master import _answer, _handler, _refusal, _route
+from tests.cluster.experiments import stored_checkpoint
+from tests.cluster.master import USER_TOKEN, _answer, _handler, _refusal, _route
 from tests.conftest import ROOT
 
 NAME, PASSWORD = "jane", "Rather-1-long"

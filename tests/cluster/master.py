@@ -24,15 +24,13 @@ from typing import Any
 from determined.common.api import bindings
 
 from tests.cluster.nodes import MASTER_IP, MASTER_PORT, peer_ip
+from tests.cluster.records import Answer, Handler, Records, Registry
 
 TRIAL, EXPERIMENT, STORAGE = 7, 3, 5
-TASK, TOKEN = f"{TRIAL}.task", "token-of-the-task"
+TASK, TOKEN, USER_TOKEN = f"{TRIAL}.task", "token-of-the-task", "token-of-the-user"
 TRIAL_SEED = 2024  # the master draws one for each trial
 GRACE = 0.3
 """Seconds after which a task's training thread surely knows of its preemption."""
-
-Answer = tuple[int, dict[str, Any]]
-Handler = Callable[[dict[str, Any]], Answer]
 
 
 @dataclass(frozen=True)
@@ -61,13 +59,15 @@ class Report:
 class Master:
     """One trial of one experiment, over as many tasks as preemptions and deaths make of it."""
 
-    def __init__(self, config: dict[str, Any], archive: str) -> None:
+    def __init__(self, config: dict[str, Any], archive: str, registry: Registry | None = None) -> None:
         """
         Args:
             config: the experiment config, completed with the master's defaults.
             archive: the context directory as base64 of a tgz.
+            registry: of models; None: an empty one.
         """
         self.config = config
+        self.records = Records(TRIAL, EXPERIMENT, self, registry or Registry())
         self.slots: int = config["resources"]["slots_per_trial"]
         self.requests: list[Request] = []
         self.run = 0
@@ -170,6 +170,7 @@ class Master:
             "DET_TRIAL_RUN_ID": str(self.run),
             "DET_RESOURCES_TYPE": "docker-container",
             "DET_USER": "determined",
+            "DET_USER_TOKEN": USER_TOKEN,  # with which a task asks for what is not its own
         }
         if self.checkpoints:
             environment["DET_LATEST_CHECKPOINT"] = self.checkpoints[-1]["uuid"]
@@ -325,15 +326,16 @@ class Master:
             self.failed += 1
             return lambda send: send(failing, {})
         try:
-            if (method, url.path) not in routes:
+            found = routes.get((method, url.path)) or self.records.find(method, url.path, _route)
+            if found is None:
                 raise LookupError("unknown path")
-            in_path, body_class, handler = routes[method, url.path]
-            if token != f"Bearer {TOKEN}":
+            in_path, body_class, handler = found
+            if token not in (f"Bearer {TOKEN}", f"Bearer {USER_TOKEN}"):
                 raise PermissionError(f"wrong token {token}")
             body = json.loads(raw or b"{}", parse_constant=_no_constant)
             if body_class is not None:
                 _check_body(body_class, body, in_path)
-            status, answer = handler(body if method == "POST" else query)
+            status, answer = handler(query if method == "GET" else body)
         except (LookupError, PermissionError, ValueError, TypeError) as error:
             status = {LookupError: 404, PermissionError: 401}.get(type(error), 400)
             status, answer = _refusal(status, f"{type(error).__name__}: {error}")
@@ -421,7 +423,7 @@ def _handler(master: Master) -> type[BaseHTTPRequestHandler]:
             if len(raw) < length:  # a node that was killed sent half of it: no request has come
                 self.close_connection = True
                 return
-            token = self.headers.get("Grpc-Metadata-x-allocation-token")
+            token = self.headers.get("Grpc-Metadata-x-allocation-token") or self.headers.get("Authorization")
             master.take(self.command, self.path, token, raw)(self._send)
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _take  # noqa: N815

@@ -99,9 +99,20 @@ def test_the_log_tells_once_what_is_trained(script: Trial) -> None:
         "tags: IOB2, 4 labels: B-LOC B-PER I-PER O",
         f"model: {script.inputs / 'encoder'}, 0.0 M parameters, eager, fp32 on 1 × cpu",
         f"training: 3 epochs = {TOTAL} optimizer steps of 8 windows, seed {TRIAL_SEED}",
+        *said_at_the_end(script),
     ]
     assert task.log.count("Reported checkpoint to master") == EPOCHS
     assert TOKEN not in task.log
+
+
+def said_at_the_end(trial: Trial) -> list[str]:
+    best = max(trial.master.reports("validation"), key=lambda report: report.metrics["f1"])
+    names = ("loss", "accuracy", "precision", "recall", "f1", "f1_strict")
+    (uuid,) = (c["uuid"] for c in trial.master.checkpoints if c["metadata"]["steps_completed"] == best.steps)
+    return [
+        "validation: " + "  ".join(f"{name} {best.metrics[name]:.4f}" for name in names),
+        f"best checkpoint: {uuid}, of batch {best.steps}",
+    ]
 
 
 def test_progress_ends_at_the_end(script: Trial) -> None:

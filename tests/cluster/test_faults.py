@@ -160,7 +160,7 @@ def test_a_checkpoint_that_cannot_be_written_is_reported_and_not_taken_for_one(c
                 master.go_on()
             log = trial.wait(task).log
         assert trial.tasks[0].status == 2, log
-        (message,) = (line for line in log.splitlines() if line.startswith("error:"))
+        (message,) = (line for line in log.splitlines() if line.startswith("temporary error:"))
         assert "cannot be written (checkpoint_storage" in message and str(trial.storage) in message
         # torch's writer of archives says less than those of other files.
         assert re.search("No space left|the disk is full" if fault == "full" else "Read-only file system", message)

@@ -69,6 +69,14 @@ def test_two_slots_train_what_one_slot_trains_on_a_real_corpus(cluster: Cluster,
     assert_close(two, one)
 
 
+def test_an_entrypoint_without_the_launcher_trains_on_all_its_slots(cluster: Cluster) -> None:
+    """``slots_per_trial`` is all that has to be changed."""
+    trial = cluster.run("no-launcher", entrypoint=SCRIPT, slots=2, **UNEVEN)
+    assert "on 2 × cpu" in trial.tasks[0].log
+    assert trial.tasks[0].log.count("train: 44 sentences") == 1
+    assert_equal_states(trial.state(), cluster.uneven(2).state())
+
+
 # ----- two nodes
 
 
@@ -88,6 +96,13 @@ def test_two_nodes_train_what_two_slots_of_one_node_train(cluster: Cluster) -> N
     for group in ("training", "validation"):
         assert trial.compared(group) == expected.compared(group)
     assert_equal_states(trial.state(), expected.state())
+
+
+@pytest.mark.usefixtures("_two_nodes")
+@pytest.mark.slow
+def test_an_entrypoint_without_the_launcher_trains_on_all_its_nodes(cluster: Cluster) -> None:
+    trial = cluster.run("no-launcher-on-nodes", entrypoint=SCRIPT, slots=2, nodes=2, **UNEVEN)
+    assert_equal_states(trial.state(), cluster.uneven(2).state())
 
 
 @pytest.mark.slow

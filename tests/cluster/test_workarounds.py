@@ -23,7 +23,7 @@ import zmq
 from determined.common import util
 
 from determined_ner.cluster.workarounds import AttentiveSocket, report_unwritable_checkpoints, wait_for_master
-from determined_ner.errors import UserError
+from determined_ner.errors import TemporaryError
 
 
 def test_what_an_experiment_says_of_patience_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def copy_code(path: Path) -> None:
 
 @pytest.mark.parametrize("write", [save_weights, copy_code])
 def test_a_full_disk_is_reported_and_half_a_checkpoint_removed(tmp_path: Path, write: Callable[[Path], None]) -> None:
-    with pytest.raises(UserError) as raised, checkpoints_in(tmp_path).store_path() as (path, _):
+    with pytest.raises(TemporaryError) as raised, checkpoints_in(tmp_path).store_path() as (path, _):
         write(path)
     assert f"checkpoint_storage, here {tmp_path}" in raised.value.problem
     assert re.search("No space left|the disk is full", raised.value.problem)
@@ -135,7 +135,7 @@ def test_who_has_said_all_may_go(heard):
 def test_a_dead_peer_is_not_waited_for(heard):
     chief, peer, _ = heard
     later(0.1, peer.close)
-    with pytest.raises(UserError, match="has died"):
+    with pytest.raises(TemporaryError, match="has died"):
         chief.recv_pyobj()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,7 @@ class Trial:
     master: Master
     folder: Path
     inputs: Path
-    deaths: list[dict[str, int]]
+    deaths: list[dict[str, Any]]
     tasks: list[Outcome] = field(default_factory=list)
 
     @property
@@ -69,6 +70,20 @@ class Trial:
         assert outcome.status == 0, outcome.log
         assert not self.master.refused, self.master.refused
         return outcome
+
+    def run_to_the_end(self, **options: Any) -> list[Outcome]:
+        """Run tasks as the master does: one that fails is followed by the next, up to ``max_restarts``.
+
+        Unless a log policy forbids it: its pattern is looked for in each line, without time stamp and rank.
+        """
+        config = self.master.config
+        patterns = [policy["pattern"] for policy in config["log_policies"] if policy["action"] == "cancel_retries"]
+        for _ in range(1 + config["max_restarts"]):
+            task = self.run(**options)
+            lines = [re.sub(r"^\[rank=\d+\] ", "", line) for line in task.log.splitlines()]
+            if task.status == 0 or any(re.search(pattern, line) for pattern in patterns for line in lines):
+                break
+        return self.tasks
 
     def seen(self) -> list[dict[str, Any]]:
         """What the slots were given to learn from, if a witness was there."""
@@ -168,9 +183,10 @@ class Cluster:
         slots: int = 1,
         searcher: dict[str, Any] | None = None,
         scheduling_unit: int = 2,
-        deaths: list[dict[str, int]] | None = None,
+        deaths: list[dict[str, Any]] | None = None,
         data: dict[str, Any] | None = None,
         profiling: dict[str, Any] | None = None,
+        optimizations: dict[str, Any] | None = None,
         **hyperparameters: Any,
     ) -> Iterator[Trial]:
         """A trial that has not begun; ``deaths`` as the witness takes them."""
@@ -182,6 +198,7 @@ class Cluster:
         config["searcher"].update(searcher or {})
         config["data"].update(data or {})
         config["profiling"] = profiling or {}
+        config["optimizations"] = optimizations or {}
         config["scheduling_unit"] = scheduling_unit
         config = chain.complete(config, folder / "checkpoints")
         archive = self.archive_with_witness if "witness" in entrypoint else self.archive

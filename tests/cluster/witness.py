@@ -1,9 +1,9 @@
 """Trains as ner_trial.py does, and writes down what each slot is given to learn from. Lies in a task's context.
 
 The file that the variable WITNESS names may ask for a death: {"task", "rank", "batch"} during a step,
-{"task", "rank", "scored"} during a validation, {"task", "rank", "asked"} where it asks whether to pause, or
-{"task", "checkpoint"} while writing one; task, batch, scored batch, questions and checkpoint count from 1,
-rank from 0.
+{"task", "rank", "scored"} during a validation, {"task", "rank", "asked"} where it asks whether to pause,
+{"task", "checkpoint"} while writing one, or {"task", "before"} one of STEPS_OF_END. {"task", "line_every"} asks for a
+line of progress every so many seconds. Task, batch, scored batch, questions and checkpoint count from 1, rank from 0.
 """
 
 import io
@@ -16,8 +16,11 @@ from typing import Any, NoReturn
 
 import torch
 from determined import core
+from determined.experimental import client
 
 import ner_trial
+from determined_ner import determined_api
+from determined_ner.cluster import progress
 
 ASKED = Path(os.environ["WITNESS"])
 TASK = int(os.environ["DET_TRIAL_RUN_ID"])
@@ -27,6 +30,7 @@ score = ner_trial.NERTrial.evaluate_batch
 should_preempt = core.PreemptContext.should_preempt
 save = torch.save
 scored = asked_to_pause = saved = 0
+progress.INTERVAL = next((asked["line_every"] for asked in deaths if "line_every" in asked), progress.INTERVAL)
 
 
 def die() -> NoReturn:
@@ -72,6 +76,18 @@ def interrupted(state: Any, path: Any, *arguments: Any, **options: Any) -> None:
         die()
     save(state, path, *arguments, **options)
 
+
+STEPS_OF_END: dict[str, Any] = {
+    "report_metrics": core.TrainContext,
+    "add_to_checkpoint": determined_api,
+    "register_version": client.Model,
+    "set_notes": client.ModelVersion,
+    "set_metadata": core.TrainContext,
+}
+"""What a trial does at its end, and where it is defined."""
+for asked in deaths:
+    if step := asked.get("before"):
+        setattr(STEPS_OF_END[step], step, lambda *_, **__: die())
 
 ner_trial.NERTrial.train_batch, ner_trial.NERTrial.evaluate_batch = witnessed, scoring
 core.PreemptContext.should_preempt = asking

@@ -23,7 +23,7 @@ import pytest
 import ner_trial
 from determined_ner.data import remote
 from determined_ner.data.remote import fetch_files
-from determined_ner.errors import UserError
+from determined_ner.errors import TemporaryError, UserError
 from determined_ner.masks import masked
 from determined_ner.settings.data import DataSettings
 from tests.conftest import make_sentences, read_metrics, write_conll
@@ -49,6 +49,8 @@ class Store:
     """What is sent in place of a file, for as long as anyone reads; each call begins again."""
     silent: float = 0.0
     """Seconds before an answer begins."""
+    refused: int | None = None
+    """Status of each answer in place of the file."""
 
 
 @pytest.fixture
@@ -77,7 +79,9 @@ def store() -> Iterator[Store]:
                         self.wfile.write(part)
                         self.wfile.flush()
                 return
-            self.send_response(404 if content is None else 200)
+            if served.refused is not None:
+                content = None
+            self.send_response(served.refused or (404 if content is None else 200))
             self.send_header("Content-Length", str(len(content or b"")))
             if content is not None:
                 if served.named:
@@ -274,11 +278,21 @@ def test_what_cannot_be_fetched_is_said(url, message, store, tmp_path):
 def test_a_file_cut_short_is_not_taken(store, tmp_path):
     store.files["/train.conll"] = TEXT
     store.short = 5
-    with pytest.raises(UserError, match=r"data\.train_file: .*(bytes came|cannot be read)"):
+    with pytest.raises(TemporaryError, match=r"data\.train_file: .*(bytes came|cannot be read)"):
         fetch(f"{store.url}/train.conll", tmp_path)
     assert not list(tmp_path.rglob("train.conll"))
     store.short = 0
     assert fetch(f"{store.url}/train.conll", tmp_path).read_bytes() == TEXT
+
+
+def test_only_a_store_that_may_answer_later_is_worth_another_try(store, tmp_path):
+    store.files["/train.conll"] = TEXT
+    kinds = {}
+    for store.refused in (403, 404, 429, 500, 503):
+        with pytest.raises(UserError, match=f"the server answers {store.refused}") as raised:
+            fetch(f"{store.url}/train.conll", tmp_path)
+        kinds[store.refused] = type(raised.value)
+    assert kinds == {403: UserError, 404: UserError} | dict.fromkeys((429, 500, 503), TemporaryError)
 
 
 @pytest.mark.parametrize("name", ["data.cache_dir", "hyperparameters.cache_dir"])
@@ -303,7 +317,7 @@ def drip() -> Iterator[bytes]:
 def test_a_store_that_drips_is_given_up(store, tmp_path, monkeypatch):
     monkeypatch.setattr(remote, "PATIENCE", 0.5)
     store.body = drip
-    with pytest.raises(UserError, match=r"train.conll cannot be read \(too slow: fewer than 256 KiB in 0.5 s\)"):
+    with pytest.raises(TemporaryError, match=r"train.conll cannot be read \(too slow: fewer than 256 KiB in 0.5 s\)"):
         fetch(f"{store.url}/train.conll", tmp_path)
     assert not list(tmp_path.rglob("train.conll"))
 
@@ -311,7 +325,7 @@ def test_a_store_that_drips_is_given_up(store, tmp_path, monkeypatch):
 def test_a_store_that_does_not_answer_is_given_up(store, tmp_path, monkeypatch):
     monkeypatch.setattr(remote, "PATIENCE", 0.2)
     store.files["/train.conll"], store.silent = TEXT, 1.0
-    with pytest.raises(UserError, match=r"train.conll cannot be read \(too slow"):
+    with pytest.raises(TemporaryError, match=r"train.conll cannot be read \(too slow"):
         fetch(f"{store.url}/train.conll", tmp_path)
 
 

@@ -21,7 +21,7 @@ def test_the_run_folder_holds_what_is_promised(train, tmp_path):
     assert summary["last"] == validations[-1]
     assert summary["best"]["f1"] == max(v["f1"] for v in validations)
     assert summary["test"].keys() >= {"loss", "accuracy", "precision", "recall", "f1", "f1_strict", "f1_PER", "f1_LOC"}
-    assert all(isinstance(v, float) for v in summary["test"].values())
+    assert all(isinstance(v, float | int) for v in summary["test"].values())
     training = read_metrics(folder, "training")
     names = {"kind", "batches", "epochs", "loss", "learning_rate", "samples_per_second", "tokens_per_second"}
     assert all(line.keys() == names for line in training)

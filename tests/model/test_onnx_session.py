@@ -167,6 +167,19 @@ def test_a_session_that_onnx_runtime_left_on_the_cpu_is_noticed(exported, monkey
         open_session(exported, GPU, asked=True)
 
 
+def test_what_onnx_runtime_prints_of_a_gpu_is_no_part_of_the_output(exported, monkeypatch, capsys):
+    make = onnxruntime.InferenceSession
+
+    def printing(*arguments: Any, **options: Any) -> Any:
+        print("EP Error: no memory. Falling back to CPU")
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", printing)
+    open_session(exported)
+    captured = capsys.readouterr()
+    assert not captured.out and "EP Error" in captured.err
+
+
 class Recorded:
     """An InferenceSession, or a binding of one, that writes down what it is asked."""
 
@@ -199,6 +212,10 @@ def test_inputs_are_read_and_logits_written_where_the_tensors_lie(exported):
     np.testing.assert_array_equal(logits.numpy(), expected)
     across = torch.stack([IDS.t(), IDS.t()])[0].t()  # not contiguous
     assert torch.equal(plain.logits(across, MASK), logits)
+
+
+def test_a_slot_without_rows_gets_logits_without_rows(exported):
+    assert open_session(exported).logits(IDS[:0], MASK[:0]).shape == (0, 3, len(NAMES))
 
 
 def test_a_graph_whose_shapes_do_not_say_how_many_labels_there_are(exported, tmp_path):

@@ -103,6 +103,38 @@ def test_compiling_needs_the_package_and_a_compiler(folder, monkeypatch):
     assert str(refusal.value) == f"onnxruntime-training: is not installed; pip install {ort.PINS}"
 
 
+@pytest.mark.parametrize(
+    ("cuda", "gpu", "forced", "toolkit", "parts"),
+    [
+        ("12.1", False, False, True, ["cpu"]),
+        (None, True, True, True, ["cpu"]),
+        ("12.1", True, False, True, ["toolkit"]),
+        ("11.8", False, True, True, ["toolkit"]),
+        ("12.1", True, False, False, ["headers", "cpu"]),
+    ],
+)
+def test_what_is_compiled_depends_on_gpu_and_toolkit(folder, monkeypatch, cuda, gpu, forced, toolkit, parts):
+    import torch
+
+    for extension in folder.rglob("*.so"):
+        extension.unlink()
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(ort, "_has_toolkit", lambda: toolkit)
+    monkeypatch.setattr(ort, "_cuda_headers", lambda cuda: [f"headers of {cuda}"])
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setenv("ONNXRUNTIME_FORCE_CUDA", "1" if forced else "")
+    run: list[str] = []
+
+    def noted(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        run.append(command[-1])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", noted)
+    compile_extensions(Installation(FITTING, folder))
+    assert run == ["".join(ort.COMPILE[part].replace("HEADERS", f"['headers of {cuda}']") for part in parts)]
+
+
 def test_headers_of_cuda_that_no_wheel_has_are_named(monkeypatch):
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(UserError, match="needs CUDA's headers") as refusal:
@@ -141,6 +173,23 @@ def test_the_command_compiles_and_says_what_is_missing(monkeypatch, capsys):
     monkeypatch.setattr(Installation, "of_this_process", lambda: Installation({}, None))
     assert cli.main(["setup-ort"]) == 2
     assert "error: onnxruntime-training: is not installed; pip install" in capsys.readouterr().err
+
+
+def test_a_gpu_that_fails_is_not_replaced_by_the_cpu(monkeypatch, capsys):
+    pytest.importorskip("onnxruntime.training")
+    from onnxruntime import InferenceSession
+    from onnxruntime.capi import onnxruntime_inference_collection as collection
+
+    def fails(*arguments: object) -> None:
+        raise RuntimeError("CUDA failure 2: out of memory")
+
+    monkeypatch.setattr(collection.C, "InferenceSession", fails)
+    monkeypatch.setattr(InferenceSession, "_create_inference_session", InferenceSession._create_inference_session)
+    for _ in range(2):  # a second model changes nothing
+        ort._refuse_other_devices()
+    with pytest.raises(RuntimeError, match="CUDA failure 2"):
+        InferenceSession(b"", providers=["CPUExecutionProvider"])
+    assert "Falling back" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("model_type", ["deberta", "deberta-v2"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from determined_ner.report.curves import plot_curves, points_of
+from determined_ner.report.curves import _score_figure, plot_curves, points_of
 from tests.conftest import ROOT
 
 
@@ -57,6 +57,16 @@ def test_more_training_draws_another_picture(tmp_path):
     first = {p.name: p.read_bytes() for p in draw(tmp_path, [validation(10)])}
     second = {p.name: p.read_bytes() for p in draw(tmp_path, [validation(10), validation(20, f1=0.9)])}
     assert all(first[name] != second[name] for name in first)
+
+
+def test_accuracy_is_drawn_beside_f1():
+    def curves(lines: list[dict]) -> list[str]:
+        figure = _score_figure(lines)
+        assert figure is not None
+        return [line.get_label().split()[1] for line in figure.axes[0].get_lines() if "." in str(line.get_label())]
+
+    assert curves([validation(10, f1_PER=0.5)]) == ["F1", "precision", "recall", "accuracy", "PER"]
+    assert curves([{"kind": "validation", "batches": 5, "epochs": 1, "loss": 1.0, "accuracy": 0.5}]) == ["accuracy"]
 
 
 def test_importing_is_cheap():

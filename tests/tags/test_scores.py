@@ -156,3 +156,23 @@ def test_a_type_named_strict_does_not_take_the_name_of_f1_strict() -> None:
 def test_gold_and_pred_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="differ in shape"):
         evaluate(np.array([0, 1]), np.array([0]), np.array([0, 2]), TagTable(["B-x", "O"]))
+
+
+def test_scores_of_each_type_equal_seqevals() -> None:
+    gold = [["B-PER", "I-PER", "O", "B-LOC", "B-LOC"], ["B-ORG", "O"]]
+    pred = [["B-PER", "I-PER", "B-LOC", "B-LOC", "O"], ["O", "O"]]
+    with seqeval_warnings_silenced():
+        expected = reference.classification_report(gold, pred, output_dict=True, zero_division=0)
+    table = TagTable(("B-LOC", "B-ORG", "B-PER", "I-PER", "O"))
+    ids, starts = encode(gold, table)
+    found = evaluate(ids, encode(pred, table)[0], starts, table, per_type=True)
+    for name in ("LOC", "ORG", "PER"):
+        for ours, theirs in (
+            ("precision", "precision"),
+            ("recall", "recall"),
+            ("f1", "f1-score"),
+            ("support", "support"),
+        ):
+            assert found[f"{ours}_{name}"] == pytest.approx(expected[name][theirs]), (name, ours)
+    less = evaluate(ids, encode(pred, table)[0], starts, table)
+    assert not [name for name in less if name.startswith(("support_", "recall_", "precision_"))]

@@ -77,6 +77,20 @@ def test_scores_do_not_depend_on_slots_or_batches(dealt: list[list[list[int]]]) 
     assert scores["loss"] == pytest.approx((6 * right + wrong) / 7)
 
 
+def test_the_loss_is_the_same_to_the_digit_however_batches_are_dealt() -> None:
+    losses = [0.1, 1e16, 0.3, -1e16, 0.7]  # summed one by one, each order gives another number
+    windows, tags = SPLIT.windows[:-1] * 0, np.array(PREDICTED, np.int16)
+    windows = np.arange(len(windows), dtype=np.int32)
+    found = {
+        EvaluationMetrics(SPLIT, LABELS).cross_slot_reduce(
+            [(losses[:cut][::way], windows, tags), (losses[cut:], windows[:0], tags[:0])]
+        )["loss"]
+        for cut in range(len(losses) + 1)
+        for way in (1, -1)
+    }
+    assert len(found) == 1
+
+
 def test_where_a_part_is_evaluated_whole_sentences_are_scored() -> None:
     """As det's local test does: one batch."""
     metrics = EvaluationMetrics(SPLIT, LABELS)
@@ -89,12 +103,12 @@ def test_reset_forgets() -> None:
     metrics = EvaluationMetrics(SPLIT, LABELS)
     metrics.update(logits_of(SPLIT, [0, 1, 2], GOLD), make_batch(SPLIT, [0, 1, 2]))
     metrics.reset()
-    loss, windows, tags = metrics.per_slot_reduce()
-    assert loss == 0.0 and len(windows) == len(tags) == 0
+    losses, windows, tags = metrics.per_slot_reduce()
+    assert losses == [] and len(windows) == len(tags) == 0
 
 
 def test_names_are_those_that_are_reported() -> None:
-    metrics = EvaluationMetrics(SPLIT, LABELS, {"accuracy_score": "accuracy"})
+    metrics = EvaluationMetrics(SPLIT, LABELS, {"accuracy_score": "accuracy"}, per_type=True)
     metrics.update(logits_of(SPLIT, [0, 1, 2], GOLD), make_batch(SPLIT, [0, 1, 2]))
     assert set(metrics.cross_slot_reduce([metrics.per_slot_reduce()])) == set(metrics.names())
 
