@@ -40,7 +40,7 @@ def refused(capsys, *arguments):
     assert cli.main(["export", *map(str, arguments)]) == 2
     captured = capsys.readouterr()
     message = captured.err.strip().splitlines()[-1]
-    assert message.startswith("error: ") and "Traceback" not in captured.err
+    assert message.startswith(("error: ", "temporary error: ")) and "Traceback" not in captured.err
     return message
 
 

@@ -42,7 +42,7 @@ def refused(capsys, *arguments: object) -> str:
     assert report(*arguments) == 2
     captured = capsys.readouterr()
     message = captured.err.strip().splitlines()[-1]
-    assert message.startswith("error: ") and "Traceback" not in captured.err and not captured.out
+    assert message.startswith(("error: ", "temporary error: ")) and "Traceback" not in captured.err and not captured.out
     return message
 
 
