@@ -67,7 +67,8 @@ def test_a_mistake_is_made_once(experiments: Experiments, shipped: Path, mistake
     trial, said = run_with(experiments, shipped, mistake)
     (task,) = trial.tasks
     slots = trial.master.slots
-    assert task.status == (2 if slots == 1 else 1)
+    by_hook = "error: startup-hook.sh: " in task.log  # backend: ort, in an image that cannot have it
+    assert task.status == (1 if slots > 1 or by_hook else 2)
     assert task.log.count("Traceback") == task.log.count("ChildFailedError: ") == (0 if slots == 1 else 1)  # torchrun's
     (line,) = {line for line in task.log.splitlines() if re.match(r"(\[rank=0\] )?(temporary )?error: ", line)}
     assert line.removeprefix("[rank=0] ").startswith("error: ")
