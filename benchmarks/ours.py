@@ -1,4 +1,4 @@
-"""Our side of the comparison: the trial in Determined's loop, by the command a user gives.
+"""Our side of the comparison: a run without a cluster, by the command a user gives.
 
 python3 benchmarks/ours.py SPEC.json        (called by bench.py; prints one JSON object)
 """
@@ -14,40 +14,40 @@ from typing import Any
 
 from measuring import Measured, Profile, encoder_weights, report
 
-import ner_trial
+from determined_ner.train import main as train
+from determined_ner.training.setup import Training
 
 
 def main() -> None:
     spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     measured, profile = Measured(), Profile() if spec["profile"] else None
     measured.padding_of(lambda batch: batch["attention_mask"])
-    trial_class: Any = ner_trial.NERTrial
-    train_batch, evaluate_batch = trial_class.train_batch, trial_class.evaluate_batch
+    training_class: Any = Training
+    train_step, score_batch = training_class.train_step, training_class.score_batch
     weights = 0
 
-    def timed_train_batch(self: Any, batch: Any, epoch_idx: int, batch_idx: int) -> Any:
+    def timed_train_step(self: Any, batch: Any, index: int) -> Any:
         nonlocal weights
         if not measured.running:  # the first step of an epoch
-            weights = encoder_weights(self.training.model)
+            weights = encoder_weights(self.model)
             measured.begin()
         measured.first_step()
         started = time.perf_counter()
-        result = train_batch(self, batch, epoch_idx, batch_idx)
+        result = train_step(self, batch, index)
         measured.inside(time.perf_counter() - started)
         measured.count(batch)
         if profile:
             profile.step()
-        if (batch_idx + 1) % self.training.epoch_batches == 0:
+        if (index + 1) % self.epoch_batches == 0:
             measured.end()
         return result
 
-    def timed_evaluate_batch(self: Any, batch: Any, batch_idx: int) -> Any:
+    def timed_score_batch(self: Any, batch: Any, metrics: Any) -> None:
         started = time.perf_counter()
-        result = evaluate_batch(self, batch, batch_idx)
+        score_batch(self, batch, metrics)
         measured.evaluated(len(batch["windows"]), time.perf_counter() - started)
-        return result
 
-    trial_class.train_batch, trial_class.evaluate_batch = timed_train_batch, timed_evaluate_batch
+    training_class.train_step, training_class.score_batch = timed_train_step, timed_score_batch
     config = {
         "name": "bench",
         "entrypoint": "python3 ner_trial.py",
@@ -74,7 +74,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "bench.yaml"
         file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
-        status = ner_trial.main([str(file), "--output-dir", f"{folder}/run"])
+        status = train([str(file), "--output-dir", f"{folder}/run"])
         if status:
             sys.exit(status)
         lines = [json.loads(line) for line in Path(folder, "run", "metrics.jsonl").read_text("utf-8").splitlines()]
