@@ -50,6 +50,7 @@ def test_a_shipped_experiment_trains(path: Path, experiments: Experiments) -> No
         for line in task.log.splitlines()
         if ("Warning:" in line or re.match(r"(\[rank=0\] )?(WARN|ERROR)", line))
         and "pynvml module not found" not in line  # of the profiler, where there is no GPU
+        and "Ignoring partial checkpoint download" not in line  # of several slots that load a checkpoint of a directory
     ] == []
 
 

@@ -179,7 +179,9 @@ def test_storage_that_is_read_only_is_reported_before_training(cluster: Cluster)
     with cluster.trial("read-only-from-the-start") as trial:
         task = trial.run(disk="ro")
         assert task.status != 0
-        found: list[Any] = [line for line in task.log.splitlines() if "ERROR" in line or "error:" in line]
+        found: list[Any] = [
+            line for line in task.log.splitlines() if re.search(r"ERROR|(^|\] )(temporary )?error: ", line)
+        ]
         assert len(found) == 1
         assert "Checkpoint storage validation failed" in found[0]
         assert "Read-only file system" in found[0]

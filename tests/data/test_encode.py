@@ -101,7 +101,7 @@ def test_words_in_are_tags_out(documents, size, context, data, tokenizers, tmp_p
     order = np.random.default_rng(0).permutation(len(split.windows) - 1)  # as sorted batches would have them
     predicted = [split.labels[split.windows[w] : split.windows[w + 1]] for w in order]
     flat = np.concatenate([p[p != IGNORED] for p in predicted])
-    scores = metrics.cross_slot_reduce([(0.0, order, flat)])
+    scores = metrics.cross_slot_reduce([([0.0], order, flat)])
     assert scores["accuracy"] == 1.0
     entities = any(t.startswith(("B-", "I-")) for d in documents for _, t in d)
     assert scores["f1"] == scores["f1_strict"] == float(entities)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,14 @@ def assert_same_end(left: Path, right: Path) -> None:
 
 def saved(folder: Path) -> list[int]:
     return sorted(int(path.name[5:]) for path in (folder / "checkpoints").iterdir())
+
+
+@pytest.fixture(autouse=True)
+def handlers_of_a_new_process() -> Iterator[None]:
+    """Determined, which another test of this process may have imported, handles SIGUSR1."""
+    before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.fixture
