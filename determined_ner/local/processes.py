@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import pickle
 import socket
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,18 +50,27 @@ class ProcessGroupSlots:
         self.size = int(os.environ["WORLD_SIZE"])
         self.local_rank = int(os.environ["LOCAL_RANK"])
         self.group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+        # A thread of gloo lets go of an exchange's tensors some time later, under a lock that the end of its group
+        # waits for while it holds Python's. Were they not held here, that thread would need Python's to free them.
+        self._held: deque[list[torch.Tensor]] = deque(maxlen=8)
 
     def allgather(self, stuff: Any) -> list[Any]:
-        found: list[Any] = [None] * self.size
-        with noticing_the_dead():
-            torch.distributed.all_gather_object(found, stuff, self.group)
-        return found
+        content = torch.frombuffer(bytearray(pickle.dumps(stuff)), dtype=torch.uint8)
+        sizes = self._gathered(torch.tensor([len(content)]))
+        longest = int(max(sizes))
+        contents = self._gathered(torch.nn.functional.pad(content, (0, longest - len(content))))
+        return [pickle.loads(c[: int(n)].numpy().tobytes()) for c, n in zip(contents, sizes, strict=True)]
 
     def broadcast(self, stuff: Any) -> Any:
-        objects = [stuff]
+        return self.allgather(stuff if self.rank == 0 else None)[0]
+
+    def _gathered(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """That of each process, which are of one shape."""
+        found = [torch.empty_like(tensor) for _ in range(self.size)]
+        self._held.append([tensor, *found])
         with noticing_the_dead():
-            torch.distributed.broadcast_object_list(objects, 0, self.group)
-        return objects[0]
+            torch.distributed.all_gather(found, tensor, self.group)
+        return found
 
 
 @contextlib.contextmanager
