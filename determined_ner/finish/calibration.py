@@ -11,7 +11,7 @@ import numpy as np
 from determined_ner.report.statistics import adaptive_reliability, error_by_chance
 from determined_ner.report.tagged_text import unit_starts
 from determined_ner.tags.calibration import Calibration
-from determined_ner.tags.fitting import Evidence, Labelled, choose_curves, fit_temperature
+from determined_ner.tags.fitting import Evidence, Labelled, choose_curves, fit_temperature, halves
 from determined_ner.tags.schemes import Scheme
 from determined_ner.training.setup import Training
 
@@ -65,13 +65,10 @@ def _errors_of_halves(own: Evidence, found: Evidence, temperature: float) -> dic
         own: the entities at temperature 1.
         found: at that of the calibration, which is one number fitted to all words.
     """
-    random, measured = np.random.default_rng(SEED), []
-    for _ in range(HALVINGS):
-        half = np.zeros(found.units, np.bool_)
-        half[random.permutation(found.units)[: found.units // 2]] = True
-        for fitted, other in ((half, ~half), (~half, half)):
-            calibration = choose_curves(found.take(fitted), temperature)
-            measured.append(_errors(calibration, own.take(other), found.take(other)))
+    measured = []
+    for half in halves(found.units, HALVINGS, SEED):
+        calibration = choose_curves(found.take(half), temperature)
+        measured.append(_errors(calibration, own.take(~half), found.take(~half)))
     mean = {name: float(np.mean([errors[name] for errors in measured])) for name in measured[0]}
     return {**mean, "entities": len(found.correct)}
 

@@ -24,6 +24,7 @@ from determined_ner.report.plots import (
     shorten,
     style,
 )
+from determined_ner.report.statistics import Reliability
 
 MOST_TYPES = 20
 """Types that a picture shows, the most frequent ones; the tables have all."""
@@ -103,19 +104,11 @@ def draw_mistakes(axes: Any, facts: Facts) -> None:
 def draw_reliability(axes: Any, facts: Facts) -> None:
     """Reliability diagram: how often a tag is correct, by its probability."""
     style(axes, f"Calibration: expected error {facts.calibration.error:.3f}", "Probability of the tag", "Share correct")
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1.2, linestyle="--")
-    found = [("all words", facts.calibration, BLUE, "-")]
-    if facts.calibration_entities is not None and facts.calibration_entities.count.sum():
-        found.append(("in entities", facts.calibration_entities, VERMILION, "--"))
-    for name, bins, colour, dashes in found:
-        filled = bins.count > 0
-        axes.plot(
-            bins.confidence[filled], bins.accuracy[filled], marker="o", linestyle=dashes, color=colour, linewidth=2,
-            label=f"{name} ({int(bins.count.sum()):,})",
-        )  # fmt: skip
-    axes.set_xlim(0, 1.02)
-    axes.set_ylim(0, 1.03)
-    axes.legend(loc="best", fontsize=11, frameon=False)
+    rows = [(f"all words ({int(facts.calibration.count.sum()):,})", facts.calibration, BLUE, "-")]
+    entities = facts.calibration_entities
+    if entities is not None and (count := int(entities.count.sum())):
+        rows.append((f"in entities ({count:,})", entities, VERMILION, "--"))
+    _draw_reliabilities(axes, rows)
 
 
 def draw_scores(axes: Any, facts: Facts) -> None:
@@ -123,16 +116,21 @@ def draw_scores(axes: Any, facts: Facts) -> None:
     found = facts.calibration_scores
     assert found is not None
     style(axes, f"Scores of entities: expected error {found.after.error:.3f}", "Score of the entity", "Share correct")
+    chance = f"as given ({found.by_chance:.3f} by chance): {found.after.error:.3f}"
+    _draw_reliabilities(
+        axes,
+        [(f"the model's own: {found.before.error:.3f}", found.before, GREY, "--"), (chance, found.after, BLUE, "-")],
+    )
+
+
+def _draw_reliabilities(axes: Any, rows: Sequence[tuple[str, Reliability, str, str]]) -> None:
+    """A line for each: name in the legend, bins, colour, dashes; and the diagonal, on which all would be right."""
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1.2, linestyle="--")
-    rows = [
-        ("the model's own", found.before, GREY, "--"),
-        (f"as given ({found.by_chance:.3f} by chance)", found.after, BLUE, "-"),
-    ]
     for name, bins, colour, dashes in rows:
         filled = bins.count > 0
         axes.plot(
             bins.confidence[filled], bins.accuracy[filled], marker="o", linestyle=dashes, color=colour, linewidth=2,
-            label=f"{name}: {bins.error:.3f}",
+            label=name,
         )  # fmt: skip
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.03)

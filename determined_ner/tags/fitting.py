@@ -5,7 +5,7 @@ Each fit minimises the mean of ``-log(probability of what is so)``, a proper sco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -154,14 +154,20 @@ def choose_curves(found: Evidence, temperature: float) -> Calibration:
     if not len(found.correct):
         return _no_curve(found, temperature)
     held_out = np.zeros(len(kinds))
-    random = np.random.default_rng(SEED)
-    for _ in range(HALVINGS):
-        half = np.zeros(found.units, np.bool_)
-        half[random.permutation(found.units)[: found.units // 2]] = True
-        for part in (half, ~half):
-            fitted, other = found.take(part), found.take(~part)
-            held_out += [losses(kind(fitted, temperature), other).sum() for kind in kinds]
+    for half in halves(found.units, HALVINGS, SEED):
+        fitted, other = found.take(half), found.take(~half)
+        held_out += [losses(kind(fitted, temperature), other).sum() for kind in kinds]
     return kinds[int(held_out.argmin())](found, temperature)
+
+
+def halves(units: int, halvings: int, seed: int) -> Iterator[BoolArray]:
+    """(U,) masks of random halves of a text's units; each is followed by its other half."""
+    random = np.random.default_rng(seed)
+    for _ in range(halvings):
+        half = np.zeros(units, np.bool_)
+        half[random.permutation(units)[: units // 2]] = True
+        yield half
+        yield ~half
 
 
 def losses(calibration: Calibration, found: Evidence) -> Floats:

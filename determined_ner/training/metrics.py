@@ -124,16 +124,20 @@ class EvaluationMetrics:
         """The report, of what each slot's `per_slot_reduce` gave."""
         tags = np.full(len(self._split.tags), -1, np.int16)
         for _, windows, predicted in per_slot_metrics:
-            begin, end = self._split.words[windows], self._split.words[windows + 1]
-            sizes = end - begin
-            offset = np.cumsum(sizes) - sizes
-            tags[np.arange(len(predicted)) - np.repeat(offset - begin, sizes)] = predicted
+            tags[self._words_of(windows)] = predicted
         scores = self._scores(tags)
         words = int((tags >= 0).sum())
         # Rounded once: the sum is the same in whatever order slots dealt out the batches.
         loss = math.fsum(loss for losses, _, _ in per_slot_metrics for loss in losses)
         metrics = {"loss": loss / max(words, 1), **scores}
         return {**metrics, **{name: metrics[ours] for name, ours in self._aliases.items()}}
+
+    def _words_of(self, windows: Any) -> Any:
+        """Where the words of windows stand in the split, window by window."""
+        begin = self._split.words[windows]
+        sizes = self._split.words[windows + 1] - begin
+        offset = np.cumsum(sizes) - sizes
+        return np.arange(sizes.sum()) - np.repeat(offset - begin, sizes)
 
     def _scores(self, tags: Any) -> dict[str, float]:
         gold, sentences = np.asarray(self._split.tags), np.asarray(self._split.sentences)
@@ -170,8 +174,5 @@ class KeptLogits(EvaluationMetrics):
         """(N, K) float32 of the words of the split, all of which have been seen."""
         logits = np.empty((len(self._split.tags), len(self._table.labels)), np.float32)
         for windows, of_words in self._parts:
-            begin = self._split.words[windows]
-            sizes = self._split.words[windows + 1] - begin
-            offset = np.cumsum(sizes) - sizes
-            logits[np.arange(len(of_words)) - np.repeat(offset - begin, sizes)] = of_words
+            logits[self._words_of(windows)] = of_words
         return logits

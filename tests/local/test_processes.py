@@ -26,6 +26,26 @@ from tests.conftest import (
 )
 from tests.forked import together
 
+ROUNDS = """
+import os
+import sys
+sys.path.insert(0, sys.argv[1])
+import torch
+from determined_ner.local.processes import joined_processes
+torch.set_num_threads(1)
+os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"
+for number in range(20):
+    os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1)  # each group finds its peers anew
+    with joined_processes() as slots:
+        mine = {"rank": slots.rank, "numbers": torch.arange(3 + 5 * slots.rank)}
+        found = slots.allgather(mine)
+        assert [one["rank"] for one in found] == [0, 1]
+        assert [len(one["numbers"]) for one in found] == [3, 8]
+        assert slots.broadcast("of the first" if slots.rank == 0 else object) == "of the first"
+        assert slots.allgather(None) == [None, None]
+    print("round", number, flush=True)
+"""
+
 
 def run(*arguments: object, processes: int = 1) -> tuple[int, str]:
     """Exit status and output of the command in several processes."""
@@ -152,3 +172,22 @@ def test_the_processes_of_one_machine_listen_on_loopback_alone(tmp_path):
     listens = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("LISTENS")}
     loopback = {"0100007F", "00000000000000000000000001000000"}
     assert listens and listens <= loopback, listens
+
+
+def test_processes_that_have_exchanged_objects_part_at_once(tmp_path):
+    """The end of a group waited for ever, sometimes, for a thread that let go of its last exchange."""
+    (tmp_path / "rounds.py").write_text(ROUNDS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    try:
+        done = subprocess.run(
+            [*command, str(tmp_path / "rounds.py"), str(ROOT)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=180,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        )
+    except subprocess.TimeoutExpired as error:
+        pytest.fail(f"it does not end: {(error.stdout or b'').decode()[-200:]}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("round 19") == 2
