@@ -111,8 +111,8 @@ class Experiments:
 
     @functools.cached_property
     def archive(self) -> str:
-        """As ``det experiment create … --include ../corpus`` packs it."""
-        return chain.pack(ROOT, self.inputs / "corpus")
+        """As ``det experiment create … --include ../corpus --include quickstart`` packs it."""
+        return chain.pack(ROOT, self.inputs / "corpus", ROOT / "quickstart")
 
     def ran(self, name: str) -> Trial:
         """A shipped experiment that can be run by itself, which is run once."""

@@ -26,7 +26,7 @@ MEMORY, FILE = 6 << 30, 1 << 28
 STDIN = "Ada went to Oslo .\n" * 10 + "y\n" * 10
 """Texts to tag, and an answer for whoever asks whether code may be run."""
 LITTER = re.compile(r"\.(partial|old|tmp|replaced)\b|\.tmp$|\.partial-")
-_ERROR = re.compile(r"^(?:[\w.-]+(?: [\w-]+)?: )?error: ", re.MULTILINE)
+_ERROR = re.compile(r"^(?:temporary )?error: ", re.MULTILINE)
 
 
 @dataclass
