@@ -56,6 +56,14 @@ class Hyperparameters(Section):
     """Length of the training in epochs, unless max_steps or the searcher gives one."""
     max_steps: int = -1
     """Length of the training in optimizer steps; -1: use num_train_epochs."""
+    early_stopping_patience: Positive | None = None
+    """End the run after so many validations in a row without a gain in searcher.metric (not set: it trains to its
+    end)."""
+    early_stopping_threshold: Annotated[float, Field(ge=0)] = 0.0
+    """What is a gain: more than this above the best validation before."""
+    time_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """End the run, with the model so far, after so many seconds of training, earlier tasks and resumes included; the
+    last validation and the end come on top."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Peak learning rate of AdamW."""
     optim: Literal["adamw_torch", "adamw_ort_fused"] = "adamw_torch"
@@ -105,6 +113,15 @@ class Hyperparameters(Section):
         if value < 1 and value != -1:
             raise ValueError("give at least 1 step, or -1 to train num_train_epochs")
         return value
+
+    @pydantic.model_validator(mode="after")
+    def _threshold_of_a_patience(self) -> Hyperparameters:
+        if self.early_stopping_threshold and self.early_stopping_patience is None:
+            raise ValueError(
+                f"early_stopping_threshold: {self.early_stopping_threshold:g} says what is a gain, and nothing waits "
+                f"for one; write early_stopping_patience too, or drop it"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _kernel_of_the_backend(self) -> Hyperparameters:

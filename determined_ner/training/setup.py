@@ -40,6 +40,7 @@ from determined_ner.settings.parsing import Settings
 from determined_ner.tags.schemes import Scheme
 from determined_ner.training.metrics import EvaluationMetrics, KeptLogits
 from determined_ner.training.slots import Slots
+from determined_ner.training.stopping import Stopping, check_patience
 
 logger = logging.getLogger("determined_ner")
 T = TypeVar("T")
@@ -69,6 +70,7 @@ class Training:
         train_batches: the batch plan, epoch after epoch.
         epoch_batches: calls of `train_step` of an epoch, on each slot.
         optimizer_steps: of the whole training.
+        stopping: what may end it before.
         engine: does the steps; from `begin` on.
         schedule: of the learning rate, to be stepped by the loop after each optimizer step; from `begin` on.
     """
@@ -100,6 +102,9 @@ class Training:
             UserError: anything else that the user can fix.
         """
         hparams = settings.hparams
+        self.stopping = Stopping(hparams, loop)
+        if loop.length.unit == loop.validation_period.unit:  # else it takes the data to tell
+            check_patience(hparams.early_stopping_patience, loop.length.value, loop.validation_period.value)
         self.settings, self.loop, self.seed = settings, loop, seed
         self.device, self.slots, self.accumulation_steps = device, slots, accumulation_steps
         self._cache_dir = Path(settings.data.cache_dir or cache_dir or DEFAULT_CACHE).expanduser()
@@ -139,7 +144,9 @@ class Training:
             hparams.group_by_length,
         )
         self.epoch_batches = len(self.train_batches) // slots.size
-        self.optimizer_steps = self.in_batches(loop.length) // accumulation_steps
+        batches = self.in_batches(loop.length)
+        check_patience(hparams.early_stopping_patience, batches, self.in_batches(loop.validation_period))
+        self.optimizer_steps = batches // accumulation_steps
 
     # -- Building --------------------------------------------------------------------------------------------------
 
@@ -334,6 +341,13 @@ class Training:
             f"{hparams.global_batch_size} windows"
             f"{split_up if slots * self.accumulation_steps > 1 else ''}, seed {self.seed}"
         )
+        if ends_early := self.stopping.describe():
+            logger.info(ends_early)
+
+    def describe_end(self, batches: int) -> str:
+        """How the run ended before its length, after so many batches."""
+        unit = self.epoch_batches if self.loop.length.unit == "epochs" else 1
+        return self.stopping.describe_end(batches, unit, self.schedule.get_last_lr()[0])
 
     def _describe_splitting(self) -> str | None:
         """How raw text will be cut, where that is worth a line: at white space, or many words come out otherwise."""
