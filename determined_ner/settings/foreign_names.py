@@ -54,7 +54,7 @@ _DEVICE = "the device is what the machine has; CUDA_VISIBLE_DEVICES chooses"
 _PROGRESS = "progress is a bar on a terminal, and lines elsewhere"
 _REPORTS = "reports go to metrics.jsonl, TensorBoard and, on a cluster, the web UI"
 _PATIENCE = "hyperparameters.early_stopping_patience"
-_WEIGHTS = "all labels weigh the same in the loss, which is the cross entropy"
+_LOSS = "the loss is the cross entropy, with class_weights and label_smoothing where they are set"
 _DROPOUT = "dropout is what the encoder's own config says"
 _FAST = "word boundaries need the tokenizer's own fast form"
 _BATCH = "hyperparameters.global_batch_size"
@@ -91,7 +91,7 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         **_all("warmup_steps", "hyperparameters.num_warmup_steps", note="a share of the training: warmup_ratio"),
         **_none("lr_scheduler_kwargs", "a schedule has its usual parameters"),
         **_none("optim_args optim_target_modules adafactor", _ADAMW),
-        **_none("label_smoothing_factor", _WEIGHTS),
+        **_all("label_smoothing_factor", "hyperparameters.label_smoothing"),
         **_all("bf16", "hyperparameters.precision", "bf16"),
         **_all("fp16", "hyperparameters.precision", "fp16"),
         **_none("bf16_full_eval fp16_full_eval", "validation has the precision of training"),
@@ -206,7 +206,10 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         **_all("use_early_stopping early_stopping", _PATIENCE, note="it is on where that is set"),
         **_all("early_stopping_delta", "hyperparameters.early_stopping_threshold"),
         **_all("early_stopping_metric early_stopping_metric_minimize", "searcher.metric"),
-        **_none("weight class_weights class_weight loss_type loss_args loss_weights", _WEIGHTS),
+        **_all(
+            "weight class_weight loss_weights", "hyperparameters.class_weights", note="by label or type, or balanced"
+        ),
+        **_none("loss_type loss_args", _LOSS),
         **_none(
             "custom_layer_parameters custom_parameter_groups train_custom_parameters_only "
             "classifier_learning_rate head_learning_rate encoder_learning_rate layerwise_lr_decay",

@@ -66,6 +66,11 @@ class Hyperparameters(Section):
     last validation and the end come on top."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Peak learning rate of AdamW."""
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
+    """By how much a word counts in the loss of training: ``{PER: 2, O: 0.5}`` by type or label, 1 for the others, or
+    ``balanced`` by the inverse of its label's share; scaled to a mean of 1 over the training words."""
+    label_smoothing: Fraction = 0.0
+    """Share of a word's probability that the loss of training spreads over all labels."""
     optim: Literal["adamw_torch", "adamw_ort_fused"] = "adamw_torch"
     """What computes AdamW: PyTorch, or the fused kernel of ONNX Runtime training (with ``backend: ort``, on a GPU)."""
     adam_beta1: Fraction = 0.9

@@ -21,6 +21,7 @@ from determined_ner.data.corpus import Corpus, load_corpus
 from determined_ner.data.padding import Padding
 from determined_ner.data.remote import fetch_files, named_by_url
 from determined_ner.data.sources import check_files
+from determined_ner.data.split import IGNORED
 from determined_ner.data.tokenizer import load_tokenizer
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.files.atomic import write_json
@@ -31,6 +32,7 @@ from determined_ner.model.conditions import check_architecture, check_conditions
 from determined_ner.model.cpu.embedding import train_only_rows
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.engine import Engine, LoopContext
+from determined_ner.model.loss import WordLoss, describe_loss, weights_of_labels
 from determined_ner.model.optimizer import build_schedule
 from determined_ner.model.precision import length_multiple
 from determined_ner.model.probe import check_behaviour
@@ -67,6 +69,7 @@ class Training:
         model: of Transformers, in fp32; `engine` wraps it.
         parameters: numbers in it.
         padding: to which lengths training pads.
+        loss: what is trained on.
         train_batches: the batch plan, epoch after epoch.
         epoch_batches: calls of `train_step` of an epoch, on each slot.
         optimizer_steps: of the whole training.
@@ -144,6 +147,7 @@ class Training:
             hparams.group_by_length,
         )
         self.epoch_batches = len(self.train_batches) // slots.size
+        self.loss = self._build_loss()
         batches = self.in_batches(loop.length)
         check_patience(hparams.early_stopping_patience, batches, self.in_batches(loop.validation_period))
         self.optimizer_steps = batches // accumulation_steps
@@ -176,6 +180,21 @@ class Training:
                     raise other
         assert result is not None
         return result
+
+    def _build_loss(self) -> WordLoss:
+        """
+        Raises:
+            HyperparameterError: class weights of what is no label.
+        """
+        hparams, names = self.settings.hparams, self.labels.names
+        if hparams.class_weights is None:
+            return WordLoss(smoothing=hparams.label_smoothing)
+        labels, counts = self.corpus.splits["train"].labels, np.zeros(len(names), np.int64)
+        for begin in range(0, len(labels), 1 << 20):
+            some = np.asarray(labels[begin : begin + (1 << 20)], np.int64)
+            counts += np.bincount(some[some != IGNORED], minlength=len(names))
+        weights = weights_of_labels(hparams.class_weights, names, self.labels.scheme, counts)
+        return WordLoss(torch.tensor(weights, dtype=torch.float32, device=self.device), hparams.label_smoothing)
 
     def _training_pieces(self) -> NDArray[np.int64]:
         """(N,) all that a training batch may hold."""
@@ -218,7 +237,7 @@ class Training:
             HyperparameterError: warm-up longer than the training.
         """
         hparams = self.settings.hparams
-        self.engine = Engine(context, self.model, hparams)
+        self.engine = Engine(context, self.model, hparams, loss=self.loss)
         self.schedule = build_schedule(self.engine.optimizer, hparams, max(1, self.optimizer_steps))
 
     def dataset(self, split: str) -> BatchDataset:
@@ -341,6 +360,8 @@ class Training:
             f"{hparams.global_batch_size} windows"
             f"{split_up if slots * self.accumulation_steps > 1 else ''}, seed {self.seed}"
         )
+        if of_training := describe_loss(self.loss, self.labels.names):
+            logger.info(of_training)
         if ends_early := self.stopping.describe():
             logger.info(ends_early)
 
