@@ -15,7 +15,7 @@ import importlib
 import logging
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +34,8 @@ from determined_ner.settings.hyperparameters import Hyperparameters
 
 logger = logging.getLogger("determined_ner")
 
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Of logits (B, L, K) and labels (B, L), the sum over words or windows."""
 MAX_GRAPHS = 8
 """Graphs that torch.compile may make of one model: shapes are symbolic, so one or two are usual."""
 
@@ -88,7 +90,7 @@ class Engine:
         hparams: Hyperparameters,
         fused: bool | None = None,
         scaler: Any = None,
-        loss: WordLoss | None = None,
+        loss: Loss | None = None,
     ) -> None:
         """
         Args:
@@ -99,7 +101,7 @@ class Engine:
             loss: what is trained on; None: the cross entropy.
         """
         self._context, self._bare, self._hparams = context, bare, hparams
-        self._loss = loss or WordLoss()
+        self._loss: Loss = loss or WordLoss()
         self._device: torch.device = context.device
         if self._device.type == "cpu":
             keep_memory()

@@ -59,7 +59,6 @@ _DROPOUT = "dropout is what the encoder's own config says"
 _FAST = "word boundaries need the tokenizer's own fast form"
 _BATCH = "hyperparameters.global_batch_size"
 _PER_DEVICE = "times devices and accumulation steps"
-_CRF = "a token classifier has no CRF; decoding keeps to the tag scheme"
 _CLASS = "the model is the encoder with one linear layer"
 _MEMORY = "activations are kept"
 _WHOLE_MODEL = "each slot holds the whole model"
@@ -269,7 +268,7 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
             "reproject_embeddings embeddings word_embeddings",
             _CLASS,
         ),
-        **_none("use_crf crf", _CRF),
+        **_all("use_crf crf", "hyperparameters.head", "crf"),
         **_none("dropout word_dropout locked_dropout hidden_dropout_prob drop", _DROPOUT),
         **_none("save_final_model use_final_model_for_eval", "model/ is always the best one"),
         **_all("column_format", "data.text_column_name", note="and data.label_column_name, by number or name"),

@@ -66,6 +66,11 @@ class Hyperparameters(Section):
     last validation and the end come on top."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Peak learning rate of AdamW."""
+    head: Literal["linear", "crf"] = "linear"
+    """What chooses a word's label: its own scores alone, or a linear-chain CRF on them, which learns what follows
+    what."""
+    crf_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate of the transitions of ``head: crf`` (not set: 0.01); they are not decayed."""
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
     """By how much a word counts in the loss of training: ``{PER: 2, O: 0.5}`` by type or label, 1 for the others, or
     ``balanced`` by the inverse of its label's share; scaled to a mean of 1 over the training words."""
@@ -125,6 +130,15 @@ class Hyperparameters(Section):
             raise ValueError(
                 f"early_stopping_threshold: {self.early_stopping_threshold:g} says what is a gain, and nothing waits "
                 f"for one; write early_stopping_patience too, or drop it"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _rate_of_a_crf(self) -> Hyperparameters:
+        if self.crf_learning_rate is not None and self.head != "crf":
+            raise ValueError(
+                f"crf_learning_rate: {self.crf_learning_rate:g} is of a CRF, and head is {self.head}; write head: crf, "
+                f"or drop it"
             )
         return self
 

@@ -30,6 +30,7 @@ from determined_ner.masks import without_secrets
 from determined_ner.model.build import build_model, check_vocabulary, load_config, longest_window, window_size
 from determined_ner.model.conditions import check_architecture, check_conditions
 from determined_ner.model.cpu.embedding import train_only_rows
+from determined_ner.model.crf import Crf, attach_crf, check_crf
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.engine import Engine, LoopContext
 from determined_ner.model.loss import WordLoss, describe_loss, weights_of_labels
@@ -69,7 +70,8 @@ class Training:
         model: of Transformers, in fp32; `engine` wraps it.
         parameters: numbers in it.
         padding: to which lengths training pads.
-        loss: what is trained on.
+        crf: on the model's logits, and a part of it; None: there is none.
+        loss: what is trained on, unless it is the CRF's.
         train_batches: the batch plan, epoch after epoch.
         epoch_batches: calls of `train_step` of an epoch, on each slot.
         optimizer_steps: of the whole training.
@@ -113,6 +115,7 @@ class Training:
         self._cache_dir = Path(settings.data.cache_dir or cache_dir or DEFAULT_CACHE).expanduser()
         check_batch_size(hparams.global_batch_size, slots.size)
         check_conditions(hparams, device, slots.size, accumulation_steps)
+        check_crf(hparams, settings.data)
 
         check_files(settings.data)  # a mistyped path is reported before a hub is asked for anything
         self.data = self._one_slot_first(self._fetch_files)
@@ -126,10 +129,14 @@ class Training:
         self.max_seq_length = window_size(settings.data.max_seq_length, self.model_limit)
         self.corpus = self._one_slot_first(self._load_corpus)
         self.labels = self.corpus.labels
+        self.crf: Crf | None = None
         self._check_searcher_metric()
+        self._check_head()
 
         self.model = build_model(config, hparams, self.labels.names, seed)
         check_behaviour(self.model, self.tokenizer, self.max_seq_length, source)
+        if hparams.head == "crf":
+            self.crf = attach_crf(self.model)
         self.parameters = sum(p.numel() for p in self.model.parameters())
         if hparams.weight_decay == 0:  # which would move rows without a gradient, too
             train_only_rows(self.model, self._training_pieces())
@@ -217,6 +224,23 @@ class Training:
                 reason, remedy = f", whose tags are plain, not entities: {said}", f"{advice}; else {remedy}"
             raise UserError("searcher.metric", f"{self.loop.metric!r} is not reported for this data{reason}", remedy)
 
+    def _check_head(self) -> None:
+        """
+        Raises:
+            HyperparameterError: a CRF on plain tags.
+        """
+        if self.settings.hparams.head == "crf" and self.labels.scheme is Scheme.PLAIN:
+            raise HyperparameterError(
+                "hyperparameters.head",
+                "'crf' is for tags of entities, whose scheme says what may follow what, and these tags are plain",
+                "write head: linear",
+            )
+
+    @property
+    def transitions(self) -> NDArray[np.float32] | None:
+        """(K, K) that a CRF has learnt so far; None: there is none."""
+        return None if self.crf is None else self.crf.scores()
+
     # -- Lengths ---------------------------------------------------------------------------------------------------
 
     def in_batches(self, duration: Duration) -> int:
@@ -237,7 +261,7 @@ class Training:
             HyperparameterError: warm-up longer than the training.
         """
         hparams = self.settings.hparams
-        self.engine = Engine(context, self.model, hparams, loss=self.loss)
+        self.engine = Engine(context, self.model, hparams, loss=self.crf or self.loss)
         self.schedule = build_schedule(self.engine.optimizer, hparams, max(1, self.optimizer_steps))
 
     def dataset(self, split: str) -> BatchDataset:
@@ -273,7 +297,7 @@ class Training:
         metric = self.loop.metric
         aliases = {metric: LEGACY_METRICS[metric]} if metric in LEGACY_METRICS else {}
         per_type = split == "test" or self.settings.hparams.return_entity_level_metrics
-        return kind(self.corpus.splits[split], self.labels, aliases, per_type)
+        return kind(self.corpus.splits[split], self.labels, aliases, per_type, self.crf)
 
     def score_batch(self, batch: Any, metrics: EvaluationMetrics) -> None:
         """Take a batch of `evaluation_batches`, on the device, into the scores."""
@@ -320,6 +344,7 @@ class Training:
             "labels": list(self.labels.names),
             "scheme": self.labels.scheme.value,
             **({} if self.labels.spelling.standard else {"spelling": self.labels.spelling.as_json()}),
+            **({} if self.transitions is None else {"transitions": self.transitions.tolist()}),
             "max_seq_length": self.max_seq_length,
             "word_splitting": self.corpus.word_splitting,
             "seed": self.seed,
@@ -362,6 +387,8 @@ class Training:
         )
         if of_training := describe_loss(self.loss, self.labels.names):
             logger.info(of_training)
+        if self.crf is not None:
+            logger.info("loss: the negative log-likelihood of a CRF, of a window's sequence of words, divided by words")
         if ends_early := self.stopping.describe():
             logger.info(ends_early)
 
