@@ -14,6 +14,7 @@ from tqdm import tqdm
 from determined_ner.data.batches import EvaluationBatches
 from determined_ner.data.collate import BatchDataset
 from determined_ner.errors import UserError, first_line
+from determined_ner.model.crf import Crf
 from determined_ner.model.onnx_session import CPU, open_session
 from determined_ner.training.metrics import EvaluationMetrics
 from determined_ner.training.trained import Trained
@@ -117,7 +118,8 @@ class Check:
             UserError: the exported model fails.
         """
         directory, split = self._directory, self.split
-        ours, theirs = (EvaluationMetrics(split, directory.named_labels()) for _ in range(2))
+        crf = None if directory.transitions is None else Crf.of_scores(directory.transitions)
+        ours, theirs = (EvaluationMetrics(split, directory.named_labels(), crf=crf) for _ in range(2))
         difference, changed, words = 0.0, 0, 0
         length: int | None = None
         dataset = BatchDataset(split, directory.tokenizer)

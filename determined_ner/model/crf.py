@@ -5,6 +5,7 @@ Lafferty et al. 2001, "Conditional Random Fields"; the sums over all sequences b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,13 @@ class Crf(torch.nn.Module):
     def __init__(self, labels: int) -> None:
         super().__init__()
         self.transitions = torch.nn.Parameter(torch.zeros(labels, labels))
+
+    @classmethod
+    def of_scores(cls, scores: NDArray[np.float32]) -> Crf:
+        """With these transitions (K, K)."""
+        crf = cls(len(scores))
+        crf.transitions.data.copy_(torch.from_numpy(scores))
+        return crf
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The negative log-likelihood of each window's labels, summed over windows, in float32.
@@ -68,6 +76,28 @@ class Crf(torch.nn.Module):
         """(K, K) the transitions as they are now."""
         scores: NDArray[np.float32] = self.transitions.detach().float().cpu().numpy()
         return scores
+
+
+def take_transitions(crf: Crf | None, described: dict[str, Any], labels: Sequence[str]) -> str | None:
+    """Have a training go on with the transitions of the model that it begins from; those of new labels stay 0.
+
+    Args:
+        crf: of the training; None: it has none.
+        described: what its training wrote beside it, ``ner_settings.json``.
+        labels: (K,) of the training.
+
+    Returns:
+        what has become of them, in words; None: there are none.
+    """
+    before, rows = described.get("labels"), described.get("transitions")
+    if rows is None or not isinstance(before, list):
+        return None
+    if crf is None:
+        return "head: linear: the transitions of the CRF are left out"
+    kept = [(i, before.index(name)) for i, name in enumerate(labels) if name in before]
+    ours, theirs = (torch.tensor(indices) for indices in zip(*kept, strict=True))
+    crf.transitions.data[ours[:, None], ours] = torch.tensor(rows)[theirs[:, None], theirs]
+    return "head: the transitions of the CRF go on"
 
 
 def crf_of(model: Any) -> Crf | None:

@@ -133,7 +133,7 @@ def tag_text(trained: Trained, name: str, text: LabelledText, labels: tuple[str,
     found: list[tuple[Spans, NDArray[np.float64], NDArray[np.float64]]] = []
     started = time.perf_counter()
     for here, tagged in tagged_parts(tagger, name, text):
-        best = tagged.logits.argmax(1)
+        best = tagged.ids if tagged.transitions is not None else tagged.logits.argmax(1)  # as training scored them
         tags[here], decoded[here] = ids[best], ids[tagged.ids]
         confidence[here] = np.take_along_axis(tagged.probabilities, best[:, None], 1)[:, 0]
         spans, first, scores = tagged.entities, here.start, [s for part in tagged.entity_scores for s in part]

@@ -125,7 +125,7 @@ class EvaluationMetrics:
         self._windows.append(batch["windows"].to(torch.int32))
 
     def per_slot_reduce(self) -> tuple[list[float], Any, Any]:
-        """Loss of each batch; (W,) windows; (N,) label ids of their N words, window by window; of a CRF, (N, K) logits."""
+        """Loss of each batch; (W,) windows; (N,) label ids of their N words, window by window (of a CRF, logits)."""
         if not self._losses:
             width = () if self._crf is None else (len(self._labels.names),)
             return [], np.zeros(0, np.int32), np.zeros((0, *width), np.int16 if self._crf is None else np.float32)

@@ -24,13 +24,13 @@ from determined_ner.data.sources import check_files
 from determined_ner.data.split import IGNORED
 from determined_ner.data.tokenizer import load_tokenizer
 from determined_ner.errors import HyperparameterError, UserError
-from determined_ner.files.atomic import write_json
+from determined_ner.files.atomic import read_json, write_json
 from determined_ner.hub import Pretrained
 from determined_ner.masks import without_secrets
 from determined_ner.model.build import build_model, check_vocabulary, load_config, longest_window, window_size
 from determined_ner.model.conditions import check_architecture, check_conditions
 from determined_ner.model.cpu.embedding import train_only_rows
-from determined_ner.model.crf import Crf, attach_crf, check_crf
+from determined_ner.model.crf import Crf, attach_crf, check_crf, take_transitions
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.engine import Engine, LoopContext
 from determined_ner.model.loss import WordLoss, describe_loss, weights_of_labels
@@ -137,6 +137,13 @@ class Training:
         check_behaviour(self.model, self.tokenizer, self.max_seq_length, source)
         if hparams.head == "crf":
             self.crf = attach_crf(self.model)
+        said = None
+        if hparams.use_pretrained_weights and not hparams.ignore_mismatched_sizes:
+            begun_from = Path(hparams.pretrained_model_name_or_path).expanduser()
+            described = read_json(begun_from / SETTINGS_FILE, "the model directory") or {}
+            said = take_transitions(self.crf, described, self.labels.names)
+        if said and slots.rank == 0:
+            logger.info(said)
         self.parameters = sum(p.numel() for p in self.model.parameters())
         if hparams.weight_decay == 0:  # which would move rows without a gradient, too
             train_only_rows(self.model, self._training_pieces())

@@ -13,6 +13,10 @@ import torch
 import ner_trial
 from determined_ner import Tagger
 from determined_ner.cli import main
+from determined_ner.report.text import read_labelled, tag_text
+from determined_ner.tags.entities import TagTable
+from determined_ner.tags.scores import evaluate
+from determined_ner.training.trained import find_trained
 from tests.conftest import (
     assert_equal_states,
     final_state,
@@ -24,6 +28,7 @@ from tests.conftest import (
     write_conll,
 )
 from tests.forked import together
+from tests.training.test_setup import make_training
 
 CRF = "hyperparameters.head=crf"
 
@@ -64,9 +69,6 @@ def test_transitions_are_trained_kept_beside_the_model_and_at_their_own_rate(tra
 
 def test_a_tagger_decodes_what_validation_scored(trained):
     """Tags and scores with the transitions, which change some of them."""
-    from determined_ner.tags.entities import TagTable
-    from determined_ner.tags.scores import evaluate
-
     best = json.loads((trained / "run" / "summary.json").read_text())["best"]
     tagger = Tagger.from_pretrained(trained / "run" / "model")
     texts = words_of(trained / "validation.conll")
@@ -97,6 +99,24 @@ def test_an_export_tags_as_the_trained_model_does(trained, tmp_path):
     for file in ("model.onnx", "model_quantized.onnx"):
         metadata = {entry.key: entry.value for entry in onnx.load(str(target / file)).metadata_props}
         np.testing.assert_array_equal(np.array(json.loads(metadata["transitions"]), np.float32), expected.transitions)
+
+
+def test_the_report_scores_what_validation_scored(trained, tmp_path):
+    run = find_trained(str(trained / "run"), tmp_path)
+    text = read_labelled(run, None)
+    tagged, _ = tag_text(run, "it", text, run.directory.labels)
+    best = json.loads((trained / "run" / "summary.json").read_text())["best"]
+    scores = evaluate(np.asarray(text.gold), tagged.tags, text.sentences, TagTable(run.directory.labels))
+    assert scores == {name: best[name] for name in scores}
+
+
+def test_another_training_goes_on_with_the_transitions(trained, tmp_path, caplog):
+    caplog.set_level("INFO", "determined_ner")
+    begin = f"hyperparameters.pretrained_model_name_or_path={trained / 'run' / 'model'}"
+    training = make_training(trained / "c.yaml", tmp_path, CRF, begin)
+    before = Tagger.from_pretrained(trained / "run" / "model")
+    np.testing.assert_array_equal(training.transitions, before.tag([["Ada"]]).transitions)
+    assert "the transitions of the CRF go on" in caplog.text
 
 
 def test_one_slot_two_slots_and_accumulation_train_the_same_crf(tmp_path, tiny_encoder_without_dropout, corpus):
