@@ -32,6 +32,7 @@ from determined_ner.model.cpu.embedding import train_only_rows
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.engine import Engine, LoopContext
 from determined_ner.model.optimizer import build_schedule
+from determined_ner.model.parameter_groups import check_parts, describe_groups, freeze
 from determined_ner.model.precision import length_multiple
 from determined_ner.model.probe import check_behaviour
 from determined_ner.settings.data import DataSettings
@@ -111,6 +112,7 @@ class Training:
         source = Pretrained.of_setting(hparams, "config_name")
         config = load_config(source)
         check_architecture(hparams, config.model_type, device)
+        check_parts(config, source, hparams)
         tokenizer_source = Pretrained.of_setting(hparams, "tokenizer_name")
         self.tokenizer = load_tokenizer(tokenizer_source)
         check_vocabulary(config, self.tokenizer, tokenizer_source)
@@ -123,6 +125,7 @@ class Training:
         self.model = build_model(config, hparams, self.labels.names, seed)
         check_behaviour(self.model, self.tokenizer, self.max_seq_length, source)
         self.parameters = sum(p.numel() for p in self.model.parameters())
+        freeze(self.model, hparams)
         if hparams.weight_decay == 0:  # which would move rows without a gradient, too
             train_only_rows(self.model, self._training_pieces())
         self.padding = Padding(
@@ -328,6 +331,8 @@ class Training:
             f"model: {hparams.pretrained_model_name_or_path}, {self.parameters / 1e6:.1f} M parameters, "
             f"{self.engine.description} on {slots} × {self.device.type}"
         )
+        if groups := describe_groups(self.model, hparams):
+            logger.info(groups)
         split_up = f" ({slots} slots × {self.accumulation_steps} accumulation steps)"
         logger.info(
             f"training: {loop.length} = {self.optimizer_steps:,} optimizer steps of "
