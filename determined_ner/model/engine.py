@@ -25,7 +25,7 @@ from determined_ner.errors import UserError
 from determined_ner.model import ort
 from determined_ner.model.cpu.dropout import fast_dropout
 from determined_ner.model.cpu.memory import keep_memory
-from determined_ner.model.loss import word_loss
+from determined_ner.model.loss import WordLoss
 from determined_ner.model.onnx_export import export_onnx
 from determined_ner.model.onnx_session import OnnxSession, open_session, without_cuda_warning
 from determined_ner.model.optimizer import build_optimizer, clipping_divisor
@@ -88,6 +88,7 @@ class Engine:
         hparams: Hyperparameters,
         fused: bool | None = None,
         scaler: Any = None,
+        loss: WordLoss | None = None,
     ) -> None:
         """
         Args:
@@ -95,8 +96,10 @@ class Engine:
             bare: the Transformers model, in fp32.
             fused: whether the optimizer's update is one kernel; None: where there is one.
             scaler: of the loss under fp16; None: `make_scaler`.
+            loss: what is trained on; None: the cross entropy.
         """
         self._context, self._bare, self._hparams = context, bare, hparams
+        self._loss = loss or WordLoss()
         self._device: torch.device = context.device
         if self._device.type == "cpu":
             keep_memory()
@@ -143,7 +146,7 @@ class Engine:
         with self._refusing():
             with autocast(self._hparams, self._device), fast_dropout(seed, self._device, self._hparams.backend):
                 logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-            loss = word_loss(logits, batch["labels"])
+            loss = self._loss(logits, batch["labels"])
             weighted = loss * batch["loss_weight"]
             self._context.backward(self._scaler.scale(weighted) if self._scaler else weighted)
         self._context.step_optimizer(self.optimizer, clip_grads=self._clip, scaler=self._scaler)

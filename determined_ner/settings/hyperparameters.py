@@ -56,6 +56,14 @@ class Hyperparameters(Section):
     """Length of the training in epochs, unless max_steps or the searcher gives one."""
     max_steps: int = -1
     """Length of the training in optimizer steps; -1: use num_train_epochs."""
+    early_stopping_patience: Positive | None = None
+    """End the run after so many validations in a row without a gain in searcher.metric (not set: it trains to its
+    end)."""
+    early_stopping_threshold: Annotated[float, Field(ge=0)] = 0.0
+    """What is a gain: more than this above the best validation before."""
+    time_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """End the run, with the model so far, after so many seconds of training, earlier tasks and resumes included; the
+    last validation and the end come on top."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Peak learning rate of AdamW."""
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
@@ -65,6 +73,11 @@ class Hyperparameters(Section):
     times that of the lowest; the uppermost at learning_rate."""
     freeze: Literal["embeddings", "encoder"] | Positive | None = None
     """What is not trained: ``embeddings``; these and the lowest so many layers; or ``encoder``, all but the head."""
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
+    """By how much a word counts in the loss of training: ``{PER: 2, O: 0.5}`` by type or label, 1 for the others, or
+    ``balanced`` by the inverse of its label's share; scaled to a mean of 1 over the training words."""
+    label_smoothing: Fraction = 0.0
+    """Share of a word's probability that the loss of training spreads over all labels."""
     optim: Literal["adamw_torch", "adamw_ort_fused"] = "adamw_torch"
     """What computes AdamW: PyTorch, or the fused kernel of ONNX Runtime training (with ``backend: ort``, on a GPU)."""
     adam_beta1: Fraction = 0.9
@@ -126,6 +139,15 @@ class Hyperparameters(Section):
             raise ValueError(
                 f"freeze: encoder leaves no layer to train, and layerwise_lr_decay: {self.layerwise_lr_decay} is of "
                 f"layers; drop one"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _threshold_of_a_patience(self) -> Hyperparameters:
+        if self.early_stopping_threshold and self.early_stopping_patience is None:
+            raise ValueError(
+                f"early_stopping_threshold: {self.early_stopping_threshold:g} says what is a gain, and nothing waits "
+                f"for one; write early_stopping_patience too, or drop it"
             )
         return self
 

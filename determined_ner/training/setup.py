@@ -21,6 +21,7 @@ from determined_ner.data.corpus import Corpus, load_corpus
 from determined_ner.data.padding import Padding
 from determined_ner.data.remote import fetch_files, named_by_url
 from determined_ner.data.sources import check_files
+from determined_ner.data.split import IGNORED
 from determined_ner.data.tokenizer import load_tokenizer
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.files.atomic import write_json
@@ -31,6 +32,7 @@ from determined_ner.model.conditions import check_architecture, check_conditions
 from determined_ner.model.cpu.embedding import train_only_rows
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.engine import Engine, LoopContext
+from determined_ner.model.loss import WordLoss, describe_loss, weights_of_labels
 from determined_ner.model.optimizer import build_schedule
 from determined_ner.model.parameter_groups import check_parts, describe_groups, freeze
 from determined_ner.model.precision import length_multiple
@@ -41,6 +43,7 @@ from determined_ner.settings.parsing import Settings
 from determined_ner.tags.schemes import Scheme
 from determined_ner.training.metrics import EvaluationMetrics, KeptLogits
 from determined_ner.training.slots import Slots
+from determined_ner.training.stopping import Stopping, check_patience
 
 logger = logging.getLogger("determined_ner")
 T = TypeVar("T")
@@ -67,9 +70,11 @@ class Training:
         model: of Transformers, in fp32; `engine` wraps it.
         parameters: numbers in it.
         padding: to which lengths training pads.
+        loss: what is trained on.
         train_batches: the batch plan, epoch after epoch.
         epoch_batches: calls of `train_step` of an epoch, on each slot.
         optimizer_steps: of the whole training.
+        stopping: what may end it before.
         engine: does the steps; from `begin` on.
         schedule: of the learning rate, to be stepped by the loop after each optimizer step; from `begin` on.
     """
@@ -101,6 +106,9 @@ class Training:
             UserError: anything else that the user can fix.
         """
         hparams = settings.hparams
+        self.stopping = Stopping(hparams, loop)
+        if loop.length.unit == loop.validation_period.unit:  # else it takes the data to tell
+            check_patience(hparams.early_stopping_patience, loop.length.value, loop.validation_period.value)
         self.settings, self.loop, self.seed = settings, loop, seed
         self.device, self.slots, self.accumulation_steps = device, slots, accumulation_steps
         self._cache_dir = Path(settings.data.cache_dir or cache_dir or DEFAULT_CACHE).expanduser()
@@ -142,7 +150,10 @@ class Training:
             hparams.group_by_length,
         )
         self.epoch_batches = len(self.train_batches) // slots.size
-        self.optimizer_steps = self.in_batches(loop.length) // accumulation_steps
+        self.loss = self._build_loss()
+        batches = self.in_batches(loop.length)
+        check_patience(hparams.early_stopping_patience, batches, self.in_batches(loop.validation_period))
+        self.optimizer_steps = batches // accumulation_steps
 
     # -- Building --------------------------------------------------------------------------------------------------
 
@@ -172,6 +183,21 @@ class Training:
                     raise other
         assert result is not None
         return result
+
+    def _build_loss(self) -> WordLoss:
+        """
+        Raises:
+            HyperparameterError: class weights of what is no label.
+        """
+        hparams, names = self.settings.hparams, self.labels.names
+        if hparams.class_weights is None:
+            return WordLoss(smoothing=hparams.label_smoothing)
+        labels, counts = self.corpus.splits["train"].labels, np.zeros(len(names), np.int64)
+        for begin in range(0, len(labels), 1 << 20):
+            some = np.asarray(labels[begin : begin + (1 << 20)], np.int64)
+            counts += np.bincount(some[some != IGNORED], minlength=len(names))
+        weights = weights_of_labels(hparams.class_weights, names, self.labels.scheme, counts)
+        return WordLoss(torch.tensor(weights, dtype=torch.float32, device=self.device), hparams.label_smoothing)
 
     def _training_pieces(self) -> NDArray[np.int64]:
         """(N,) all that a training batch may hold."""
@@ -214,7 +240,7 @@ class Training:
             HyperparameterError: warm-up longer than the training.
         """
         hparams = self.settings.hparams
-        self.engine = Engine(context, self.model, hparams)
+        self.engine = Engine(context, self.model, hparams, loss=self.loss)
         self.schedule = build_schedule(self.engine.optimizer, hparams, max(1, self.optimizer_steps))
 
     def dataset(self, split: str) -> BatchDataset:
@@ -339,6 +365,15 @@ class Training:
             f"{hparams.global_batch_size} windows"
             f"{split_up if slots * self.accumulation_steps > 1 else ''}, seed {self.seed}"
         )
+        if of_training := describe_loss(self.loss, self.labels.names):
+            logger.info(of_training)
+        if ends_early := self.stopping.describe():
+            logger.info(ends_early)
+
+    def describe_end(self, batches: int) -> str:
+        """How the run ended before its length, after so many batches."""
+        unit = self.epoch_batches if self.loop.length.unit == "epochs" else 1
+        return self.stopping.describe_end(batches, unit, self.schedule.get_last_lr()[0])
 
     def _describe_splitting(self) -> str | None:
         """How raw text will be cut, where that is worth a line: at white space, or many words come out otherwise."""
