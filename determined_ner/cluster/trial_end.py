@@ -192,7 +192,7 @@ def describe_run(training: Training, score: float | None, test: dict[str, float]
     """
     described = training.describe()
     data, corpus = described["data"], training.corpus
-    files = data["train_file"] and Path(data["train_file"]).name
+    files = " + ".join(Path(corpus.file).name for corpus in training.settings.data.corpora.values())
     named = [data["dataset_name"], data["dataset_config_name"]]
     splits = {
         name: {

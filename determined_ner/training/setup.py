@@ -32,6 +32,7 @@ from determined_ner.model.conditions import check_architecture, check_conditions
 from determined_ner.model.cpu.embedding import train_only_rows
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.engine import Engine, LoopContext
+from determined_ner.model.head import labels_to_keep
 from determined_ner.model.loss import WordLoss, describe_loss, weights_of_labels
 from determined_ner.model.optimizer import build_schedule
 from determined_ner.model.parameter_groups import check_parts, describe_groups, freeze
@@ -126,6 +127,7 @@ class Training:
         check_vocabulary(config, self.tokenizer, tokenizer_source)
         self.model_limit = longest_window(config, source, self.tokenizer.tokenizer.model_max_length)
         self.max_seq_length = window_size(settings.data.max_seq_length, self.model_limit)
+        self._labels_before = labels_to_keep(config, hparams)
         self.corpus = self._one_slot_first(self._load_corpus)
         self.labels = self.corpus.labels
         self._check_searcher_metric()
@@ -164,7 +166,9 @@ class Training:
         task = self.settings.hparams.finetuning_task
         overwrite = self.data.overwrite_cache and first
         with named_by_url(self.settings.data, self.data):
-            return load_corpus(self.data, task, self.tokenizer, self.max_seq_length, self._cache_dir, overwrite)
+            return load_corpus(
+                self.data, task, self.tokenizer, self.max_seq_length, self._cache_dir, overwrite, self._labels_before
+            )
 
     def _one_slot_first(self, action: Callable[[bool], T]) -> T:
         """Run ``action(True)`` on one slot of each machine, then ``action(False)`` on the others: the cache is there.
@@ -187,11 +191,17 @@ class Training:
     def _build_loss(self) -> WordLoss:
         """
         Raises:
-            HyperparameterError: class weights of what is no label.
+            HyperparameterError: class weights of what is no label, or of words that their corpus weighs already.
         """
         hparams, names = self.settings.hparams, self.labels.names
         if hparams.class_weights is None:
             return WordLoss(smoothing=hparams.label_smoothing)
+        if self.corpus.losses is not None:  # of mean 1 each, and not their products
+            raise HyperparameterError(
+                "hyperparameters.class_weights",
+                "cannot go with corpora that have a loss_weight or annotated_types of their own (data.train_file)",
+                "drop one of them",
+            )
         labels, counts = self.corpus.splits["train"].labels, np.zeros(len(names), np.int64)
         for begin in range(0, len(labels), 1 << 20):
             some = np.asarray(labels[begin : begin + (1 << 20)], np.int64)
@@ -245,7 +255,8 @@ class Training:
 
     def dataset(self, split: str) -> BatchDataset:
         """A split whose items are whole batches; its indices are those of `train_batches` or `evaluation_batches`."""
-        return BatchDataset(self.corpus.splits[split], self.tokenizer, self.padding)
+        losses = self.corpus.losses if split == "train" else None
+        return BatchDataset(self.corpus.splits[split], self.tokenizer, self.padding, losses)
 
     def evaluation_batches(self, split: str, slots: int) -> EvaluationBatches:
         """All windows of a split once, in batches that do not depend on the number of slots."""
@@ -347,6 +358,8 @@ class Training:
                 f"{len(split.windows) - 1:,} windows of at most {self.max_seq_length} pieces"
             )
         logger.info(f"tags: {self.labels.scheme.value}, {len(self.labels.names)} labels: {' '.join(self.labels.names)}")
+        for counts in self.corpus.count_corpora(self.data):
+            logger.info(f"train: {counts.describe()}")
         for name, text in self.corpus.texts.items():
             if line := text.describe_tags(self.labels):
                 logger.info(f"{name}: {line}")
