@@ -229,8 +229,13 @@ def test_chief_zmq_and_worker_zmq(slots: tuple[core.DistributedContext, core.Dis
         assert getattr(holder, name).type == kind
 
 
-def test_the_batch_size_message_is_dropped_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_batch_size_message_is_dropped_and_no_other(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logger = logging.getLogger("determined")
+    for name, value in {"disabled": False, "level": logging.WARNING, "propagate": False, "handlers": []}.items():
+        monkeypatch.setattr(logger, name, value)  # whatever other tests have made of it
+    logger.addHandler(caplog.handler)
     determined_api.drop_batch_size_message()
     try:
         logger.warning("`global_batch_size` changed from 7 to 6 to divide equally across 2 slots.")

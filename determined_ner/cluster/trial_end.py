@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import tempfile
 import time
 from importlib import metadata
@@ -23,8 +24,11 @@ from determined_ner.cluster.registry import Candidate, register
 from determined_ner.cluster.searcher import STOPPED_BY_SEARCHER, trained_batches
 from determined_ner.errors import why_unwritable
 from determined_ner.export.card import CARD_FILE
-from determined_ner.finish.documents import scores_of, write_documents
-from determined_ner.finish.run_end import Chosen, warn_of_choice
+from determined_ner.finish.calibration import calibrate
+from determined_ner.finish.documents import Documents, scores_of
+from determined_ner.finish.run_end import Chosen, warn_of_choice, write_model
+from determined_ner.model.directory import CALIBRATION_FILE
+from determined_ner.report.command import PAGE
 from determined_ner.settings.loop import METRICS
 from determined_ner.training.run_folder import best_first
 from determined_ner.training.setup import Training
@@ -145,16 +149,25 @@ class TrialEnd:
         return next(found, None)
 
     def _add_documents(self, chosen: Chosen, test: dict[str, float] | None) -> str:
-        """Put report and card into the checkpoint.
+        """Put report, card and calibration into the checkpoint.
 
         Returns:
             the card.
         """
         name = str(determined_api.experiment_config(self._info).get("name") or f"trial {self._info.trial.trial_id}")
+        data = self._training.settings.data
         with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "added"
-            folder.mkdir()  # with the usual rights, which go to the checkpoint
-            card = write_documents(folder, self._training, name, chosen, test)
+            model, folder = Path(scratch) / "model", Path(scratch) / "added"
+            for directory in (model, folder):
+                directory.mkdir()  # with the usual rights, which go to the checkpoint
+            write_model(self._training, calibrate(self._training), model)
+            shutil.copyfile(model / CALIBRATION_FILE, folder / CALIBRATION_FILE)
+            summary = {"best": chosen.best, "test": test and scores_of(test), "model_batches": chosen.batches}
+            documents, examples = Documents(self._training, Path(name), chosen, summary), data.report_examples
+            page = documents.report(model, examples, command=f"determined-ner report {chosen.name}")
+            if page is not None:
+                (folder / PAGE).write_text(page, encoding="utf-8")
+            card = documents.card(model)
             (folder / CARD_FILE).write_text(card, encoding="utf-8")
             try:
                 determined_api.add_to_checkpoint(self._core, folder, chosen.name)
@@ -162,7 +175,7 @@ class TrialEnd:
                 reason = why_unwritable(error)
                 if reason is None:
                     raise
-                logger.error(f"checkpoint {chosen.name} is without report and card: {reason}")
+                logger.error(f"checkpoint {chosen.name} is without report, card and calibration: {reason}")
         return card
 
 
@@ -192,7 +205,7 @@ def describe_run(training: Training, score: float | None, test: dict[str, float]
     """
     described = training.describe()
     data, corpus = described["data"], training.corpus
-    files = data["train_file"] and Path(data["train_file"]).name
+    files = " + ".join(Path(corpus.file).name for corpus in training.settings.data.corpora.values())
     named = [data["dataset_name"], data["dataset_config_name"]]
     splits = {
         name: {

@@ -5,7 +5,9 @@ Lafferty et al. 2001, "Conditional Random Fields"; the sums over all sequences b
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from determined_ner.errors import HyperparameterError
+from determined_ner.files.atomic import read_json
+from determined_ner.tags.schemes import Scheme
 
 if TYPE_CHECKING:  # who only tags needs no pydantic
     from determined_ner.settings.data import DataSettings
     from determined_ner.settings.hyperparameters import Hyperparameters
+
+logger = logging.getLogger("determined_ner")
 
 CRF = "crf"
 """Name of the module in the model that it was attached to."""
@@ -78,26 +84,22 @@ class Crf(torch.nn.Module):
         return scores
 
 
-def take_transitions(crf: Crf | None, described: dict[str, Any], labels: Sequence[str]) -> str | None:
+def _take_transitions(crf: Crf | None, described: dict[str, Any], labels: Sequence[str]) -> None:
     """Have a training go on with the transitions of the model that it begins from; those of new labels stay 0.
 
     Args:
-        crf: of the training; None: it has none.
-        described: what its training wrote beside it, ``ner_settings.json``.
-        labels: (K,) of the training.
-
-    Returns:
-        what has become of them, in words; None: there are none.
+        described: what its training wrote beside it.
     """
     before, rows = described.get("labels"), described.get("transitions")
     if rows is None or not isinstance(before, list):
-        return None
+        return
     if crf is None:
-        return "head: linear: the transitions of the CRF are left out"
+        logger.warning("head: linear: the transitions of the CRF that the training begins from are left out")
+        return
     kept = [(i, before.index(name)) for i, name in enumerate(labels) if name in before]
     ours, theirs = (torch.tensor(indices) for indices in zip(*kept, strict=True))
     crf.transitions.data[ours[:, None], ours] = torch.tensor(rows)[theirs[:, None], theirs]
-    return "head: the transitions of the CRF go on"
+    logger.info("head: the transitions of the CRF go on")
 
 
 def crf_of(model: Any) -> Crf | None:
@@ -106,10 +108,22 @@ def crf_of(model: Any) -> Crf | None:
     return found
 
 
-def attach_crf(model: Any) -> Crf:
-    """Give a model transitions, as a part of it that is trained, moved and saved in checkpoints with it."""
-    crf = Crf(model.config.num_labels)
-    setattr(model, CRF, crf)
+def add_crf(model: Any, hparams: Hyperparameters, labels: Sequence[str], settings_file: str) -> Crf | None:
+    """Give a model the transitions that the settings ask for: those of the model that it begins from, else 0.
+
+    They are a part of it that is trained, moved and saved in checkpoints with it.
+
+    Args:
+        labels: (K,) of the training.
+        settings_file: name of the file in a model directory that has its transitions.
+    """
+    crf = None
+    if hparams.head == CRF:
+        crf = Crf(len(labels))
+        setattr(model, CRF, crf)
+    if hparams.use_pretrained_weights and not hparams.ignore_mismatched_sizes:
+        begun_from = Path(hparams.pretrained_model_name_or_path).expanduser()
+        _take_transitions(crf, read_json(begun_from / settings_file, "the model directory") or {}, labels)
     return crf
 
 
@@ -144,3 +158,30 @@ def check_crf(hparams: Hyperparameters, data: DataSettings) -> None:
             raise HyperparameterError(
                 "hyperparameters.head", f"'crf' excludes {setting}: {reason}", f"write {instead}, or head: linear"
             )
+
+
+def check_crf_data(hparams: Hyperparameters, scheme: Scheme, weighs_words: bool) -> None:
+    """Check that a CRF can learn from the training data.
+
+    Args:
+        scheme: of its tags.
+        weighs_words: whether words of some corpora weigh more than others, or are of one of several labels.
+
+    Raises:
+        HyperparameterError: it cannot.
+    """
+    if hparams.head != CRF:
+        return
+    if scheme is Scheme.PLAIN:
+        raise HyperparameterError(
+            "hyperparameters.head",
+            "'crf' is for tags of entities, whose scheme says what may follow what, and these tags are plain",
+            "write head: linear",
+        )
+    if weighs_words:
+        raise HyperparameterError(
+            "hyperparameters.head",
+            "'crf' excludes corpora that have a loss_weight or annotated_types of their own (data.train_file): its "
+            "loss is of sequences, not of words",
+            "drop these, or write head: linear",
+        )

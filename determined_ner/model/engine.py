@@ -148,7 +148,8 @@ class Engine:
         with self._refusing():
             with autocast(self._hparams, self._device), fast_dropout(seed, self._device, self._hparams.backend):
                 logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-            loss = self._loss(logits, batch["labels"])
+            of_windows = {name: batch[name] for name in ("window_weights", "possible") if name in batch}
+            loss = self._loss(logits, batch["labels"], **of_windows)
             weighted = loss * batch["loss_weight"]
             self._context.backward(self._scaler.scale(weighted) if self._scaler else weighted)
         self._context.step_optimizer(self.optimizer, clip_grads=self._clip, scaler=self._scaler)

@@ -28,26 +28,49 @@ class WordLoss:
     smoothing: float = 0.0
     """From 0 to less than 1."""
 
-    def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        window_weights: torch.Tensor | None = None,
+        possible: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """
         Args:
             logits: (B, L, K) of any float type.
-            labels: (B, L) int64, -100 at pieces that have no label.
+            labels: (B, L) int64, -100 at pieces that have no label; K + g: one of the labels that row g of ``possible``
+                allows, whose loss is -log of the sum of their probabilities, by a weight of 1 and not smoothed.
+            window_weights: (B,) factor of the loss of each row; None: 1.
+            possible: (G, K) bool; None: every label is what it says.
 
         Returns:
             () a sum, not a mean: the caller weighs it, so that a step's gradient does not depend on how the step is cut
             into micro-batches.
         """
-        flat, of_words = logits.float().flatten(0, 1), labels.flatten()
-        if self.weights is None:
+        logits = logits.float()
+        if self.weights is None and window_weights is None and possible is None:
             return torch.nn.functional.cross_entropy(
-                flat, of_words, ignore_index=-100, reduction="sum", label_smoothing=self.smoothing
+                logits.flatten(0, 1),
+                labels.flatten(),
+                ignore_index=-100,
+                reduction="sum",
+                label_smoothing=self.smoothing,
             )
-        each = torch.nn.functional.cross_entropy(
-            flat, of_words, ignore_index=-100, reduction="none", label_smoothing=self.smoothing
-        )  # 0 without a label
-        # (torch's own weights would not weigh a word as a whole: its smoothed part by those of the other labels.)
-        return (each * self.weights[of_words.clamp(min=0)]).sum()
+        is_open = labels >= logits.shape[-1]
+        closed = labels.masked_fill(is_open, -100)
+        losses = torch.nn.functional.cross_entropy(
+            logits.transpose(1, 2), closed, ignore_index=-100, reduction="none", label_smoothing=self.smoothing
+        )  # (B, L), 0 without a label
+        if self.weights is not None:
+            # (torch's own weights would not weigh a word as a whole: its smoothed part by those of the other labels.)
+            losses = losses * self.weights[closed.clamp(min=0)]
+        if possible is not None:
+            allowed = possible[(labels - logits.shape[-1]).clamp(min=0)]
+            of_open = logits.logsumexp(-1) - logits.masked_fill(~allowed, -torch.inf).logsumexp(-1)
+            losses = torch.where(is_open, of_open, losses)
+        if window_weights is not None:
+            losses = losses * window_weights[:, None]
+        return losses.sum()
 
 
 def weights_of_labels(

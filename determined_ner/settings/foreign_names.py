@@ -210,11 +210,10 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         ),
         **_none("loss_type loss_args", _LOSS),
         **_none(
-            "custom_layer_parameters custom_parameter_groups train_custom_parameters_only "
-            "classifier_learning_rate head_learning_rate encoder_learning_rate layerwise_lr_decay",
-            "one learning rate holds for all layers",
+            "custom_layer_parameters custom_parameter_groups train_custom_parameters_only",
+            "parts have rates by layerwise_lr_decay and head_learning_rate, and freeze says which are not trained",
         ),
-        **_none("freeze freeze_encoder freeze_layers frozen_components frozen", "all layers are trained"),
+        **_all("classifier_learning_rate", "hyperparameters.head_learning_rate"),
         **_none("use_lora lora_r lora_alpha lora_dropout peft use_peft", "all weights are trained"),
         **_none("classification_report", "determined-ner report writes one"),
         **_none(
@@ -269,12 +268,13 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
             _CLASS,
         ),
         **_all("use_crf crf", "hyperparameters.head", "crf"),
+        **_all("decoder_lr_factor", "hyperparameters.head_learning_rate", note="learning_rate times that factor"),
         **_none("dropout word_dropout locked_dropout hidden_dropout_prob drop", _DROPOUT),
         **_none("save_final_model use_final_model_for_eval", "model/ is always the best one"),
         **_all("column_format", "data.text_column_name", note="and data.label_column_name, by number or name"),
         **_all("tag_type label_type", "data.label_column_name"),
         **_none(
-            "tag_dictionary label_dictionary label_map label2id id2label tag_format",
+            "tag_dictionary label_dictionary label2id id2label tag_format",
             "labels and their scheme are found in the training data",
         ),
         **_none("num_workers", "batches are read from tokenized files; data.preprocessing_num_workers tokenize"),
@@ -288,6 +288,7 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         **_all("eval_frequency", "min_validation_period.batches", note=_FROM_EPOCH),
         **_all("accumulate_gradient", "optimizations.aggregation_frequency"),
         **_none("gpu_allocator use_gpu", _DEVICE),
+        **_all("frozen_components", "hyperparameters.freeze", note="embeddings, encoder, or a number of layers"),
         **_none("score_weights", "searcher.metric names the one that the best model is chosen by"),
         **_none("nlp pipeline components lang vectors init_tok2vec", _CLASS),
         **_all("training trainer train_args training_args", "hyperparameters", note="what stands in it, each by name"),
@@ -303,6 +304,20 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         **_all("max_time time_budget max_train_time max_seconds", "hyperparameters.time_limit", note="in seconds"),
         **_all("dataset", "data.dataset_name"),
         **_all("adam_eps eps epsilon", "hyperparameters.adam_epsilon"),
+        **_none("correct_bias bias_correction", "AdamW always corrects its bias"),
+        **_all("encoder_learning_rate encoder_lr", "hyperparameters.learning_rate"),
+        **_all("classifier_lr head_lr decoder_learning_rate decoder_lr", "hyperparameters.head_learning_rate"),
+        **_all(
+            "llrd layer_lr_decay layer_decay layerwise_learning_rate_decay layerwise_decay lr_layer_decay",
+            "hyperparameters.layerwise_lr_decay",
+        ),
+        **_all("freeze_encoder freeze_bert freeze_base_model", "hyperparameters.freeze", "encoder"),
+        **_all("freeze_embeddings", "hyperparameters.freeze", "embeddings"),
+        **_all(
+            "freeze_layers frozen_layers num_frozen_layers num_freeze_layers frozen",
+            "hyperparameters.freeze",
+            note="how many of the lowest layers",
+        ),
         **_all(
             "validation_split val_split valid_size test_size", "data.validation_split_percentage", note="in per cent"
         ),

