@@ -40,6 +40,11 @@ class StopWithSearcher(pytorch.PyTorchCallback):
         core_context = determined_api.core_context(self._context)
         if isinstance(core_context.train, core.DummyTrainContext):
             return  # no cluster
+        if self.last_word and self._context.distributed.rank == 0:
+            logger.warning(
+                "entrypoint: ner_trial:NERTrial ends without test score, metadata, report and registered model; with "
+                "them where it says: entrypoint: python3 ner_trial.py"
+            )
         self._sending = determined_api.Sending(core_context.train)
         preempted = core_context.preempt.should_preempt
 
