@@ -3,7 +3,8 @@
     python3 ner_trial.py [CONFIG] [--config KEY=VALUE ...] [--output-dir DIR] [--resume]
 
 As the entrypoint of an experiment the same command takes everything from the cluster; ``ner_trial:NERTrial``, the
-older form of an entrypoint, gives the same results. All else is in the package ``determined_ner``.
+older form of an entrypoint, trains the same, but ends without test score and report. All else is in the package
+``determined_ner``.
 """
 
 from __future__ import annotations

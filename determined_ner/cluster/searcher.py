@@ -54,6 +54,11 @@ class StopBeforeLength(pytorch.PyTorchCallback):
         core_context = determined_api.core_context(self._context)
         self._on_cluster = not isinstance(core_context.train, core.DummyTrainContext)
         if self._on_cluster:
+            if self.last_word and self._context.distributed.rank == 0:
+                logger.warning(
+                    "entrypoint: ner_trial:NERTrial ends without test score, metadata, report and registered model; "
+                    "with them where it says: entrypoint: python3 ner_trial.py"
+                )
             self._sending = determined_api.Sending(core_context.train)
         elif not self._training.stopping.asked:
             return

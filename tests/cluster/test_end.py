@@ -19,7 +19,7 @@ from determined_ner.report.command import PAGE
 from determined_ner.training.trained import find_trained
 from tests.cluster import chain
 from tests.cluster.master import TRIAL_SEED
-from tests.cluster.trials import DISTRIBUTED, SCRIPT, STEPS, TOTAL, WITNESS, Cluster, Trial
+from tests.cluster.trials import DISTRIBUTED, LEGACY, SCRIPT, STEPS, TOTAL, WITNESS, Cluster, Trial
 from tests.conftest import ROOT, make_sentences, write_conll
 
 MODEL = "company entities"
@@ -119,6 +119,13 @@ def test_an_export_of_the_best_checkpoint_gives_calibrated_scores(ended: Trial, 
     kept = (tmp_path / "export" / CALIBRATION_FILE).read_text(encoding="utf-8")
     assert json.loads(kept) == json.loads((checkpoint / CALIBRATION_FILE).read_text(encoding="utf-8"))
     assert "Scores of entities" in (tmp_path / "export" / CARD_FILE).read_text(encoding="utf-8")
+
+
+def test_an_entrypoint_of_the_older_form_says_that_it_ends_without_this(cluster: Cluster, ended: Trial) -> None:
+    task = cluster.run("older", entrypoint=LEGACY, searcher={"max_length": {"batches": 2}}).tasks[-1]
+    line = "ner_trial:NERTrial ends without test score, metadata, report and registered model"
+    assert task.log.count(line) == 1 and "entrypoint: python3 ner_trial.py" in task.log
+    assert line not in ended.tasks[-1].log
 
 
 def test_no_checkpoint_is_made_for_the_end(ended: Trial) -> None:
