@@ -25,6 +25,7 @@ from determined_ner.errors import UserError
 from determined_ner.model import ort
 from determined_ner.model.cpu.dropout import fast_dropout
 from determined_ner.model.cpu.memory import keep_memory
+from determined_ner.model.flat import Flat
 from determined_ner.model.loss import word_loss
 from determined_ner.model.onnx_export import export_onnx
 from determined_ner.model.onnx_session import OnnxSession, open_session, without_cuda_warning
@@ -88,6 +89,7 @@ class Engine:
         hparams: Hyperparameters,
         fused: bool | None = None,
         scaler: Any = None,
+        flat: Flat | None = None,
     ) -> None:
         """
         Args:
@@ -95,8 +97,9 @@ class Engine:
             bare: the Transformers model, in fp32.
             fused: whether the optimizer's update is one kernel; None: where there is one.
             scaler: of the loss under fp16; None: `make_scaler`.
+            flat: how it is trained without padding; None: it is trained on padded batches.
         """
-        self._context, self._bare, self._hparams = context, bare, hparams
+        self._context, self._bare, self._hparams, self._flat = context, bare, hparams, flat
         self._device: torch.device = context.device
         if self._device.type == "cpu":
             keep_memory()
@@ -142,7 +145,10 @@ class Engine:
         torch.manual_seed(seed)
         with self._refusing():
             with autocast(self._hparams, self._device), fast_dropout(seed, self._device, self._hparams.backend):
-                logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+                if self._flat:
+                    logits = self._flat.logits(self.model, batch["input_ids"], batch["attention_mask"])
+                else:
+                    logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
             loss = word_loss(logits, batch["labels"])
             weighted = loss * batch["loss_weight"]
             self._context.backward(self._scaler.scale(weighted) if self._scaler else weighted)

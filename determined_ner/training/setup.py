@@ -31,6 +31,7 @@ from determined_ner.model.conditions import check_architecture, check_conditions
 from determined_ner.model.cpu.embedding import train_only_rows
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.engine import Engine, LoopContext
+from determined_ner.model.flat import find_flat
 from determined_ner.model.optimizer import build_schedule
 from determined_ner.model.precision import length_multiple
 from determined_ner.model.probe import check_behaviour
@@ -65,6 +66,7 @@ class Training:
         labels: what the model predicts.
         model: of Transformers, in fp32; `engine` wraps it.
         parameters: numbers in it.
+        flat: how the model is trained without padding; None: on padded batches.
         padding: to which lengths training pads.
         train_batches: the batch plan, epoch after epoch.
         epoch_batches: calls of `train_step` of an epoch, on each slot.
@@ -122,6 +124,7 @@ class Training:
 
         self.model = build_model(config, hparams, self.labels.names, seed)
         check_behaviour(self.model, self.tokenizer, self.max_seq_length, source)
+        self.flat = find_flat(self.model, self.tokenizer, self.max_seq_length) if self._may_be_flat() else None
         self.parameters = sum(p.numel() for p in self.model.parameters())
         if hparams.weight_decay == 0:  # which would move rows without a gradient, too
             train_only_rows(self.model, self._training_pieces())
@@ -137,6 +140,7 @@ class Training:
             slots.size * accumulation_steps,
             seed,
             hparams.group_by_length,
+            padded=self.flat is None,
         )
         self.epoch_batches = len(self.train_batches) // slots.size
         self.optimizer_steps = self.in_batches(loop.length) // accumulation_steps
@@ -169,6 +173,12 @@ class Training:
                     raise other
         assert result is not None
         return result
+
+    def _may_be_flat(self) -> bool:
+        """Whether padding would cost anything, and all that computes the model here can do without."""
+        hparams, data = self.settings.hparams, self.settings.data
+        padded = hparams.group_by_length or data.pad_to_max_length
+        return not padded and hparams.backend == "eager" and self.device.type == "cpu"
 
     def _training_pieces(self) -> NDArray[np.int64]:
         """(N,) all that a training batch may hold."""
@@ -211,7 +221,7 @@ class Training:
             HyperparameterError: warm-up longer than the training.
         """
         hparams = self.settings.hparams
-        self.engine = Engine(context, self.model, hparams)
+        self.engine = Engine(context, self.model, hparams, flat=self.flat)
         self.schedule = build_schedule(self.engine.optimizer, hparams, max(1, self.optimizer_steps))
 
     def dataset(self, split: str) -> BatchDataset:
@@ -329,6 +339,8 @@ class Training:
             f"{self.engine.description} on {slots} × {self.device.type}"
         )
         split_up = f" ({slots} slots × {self.accumulation_steps} accumulation steps)"
+        if not hparams.group_by_length:
+            logger.info(f"batches: sentences in random order, {'without padding' if self.flat else 'padded'}")
         logger.info(
             f"training: {loop.length} = {self.optimizer_steps:,} optimizer steps of "
             f"{hparams.global_batch_size} windows"
