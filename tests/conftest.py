@@ -74,7 +74,7 @@ def tiny_encoder_without_dropout(tmp_path_factory: pytest.TempPathFactory) -> Pa
     return make_encoder(tmp_path_factory.mktemp("encoder"), dropout=0.0)
 
 
-def make_encoder(path: Path, dropout: float = 0.1, positions: int = 64) -> Path:
+def make_encoder(path: Path, dropout: float = 0.1, positions: int = 64, layers: int = 1) -> Path:
     """A BERT with a character-level WordPiece vocabulary and random weights."""
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
@@ -85,7 +85,7 @@ def make_encoder(path: Path, dropout: float = 0.1, positions: int = 64) -> Path:
     config = BertConfig(
         vocab_size=len(pieces),
         hidden_size=16,
-        num_hidden_layers=1,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         intermediate_size=32,
         max_position_embeddings=positions,

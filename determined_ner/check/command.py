@@ -105,6 +105,7 @@ def check(config_file: Path | None, overrides: list[str], timing: bool) -> Repor
             pad_to_max_length=settings.data.pad_to_max_length,
             word_splitting=training.corpus.word_splitting,
             splits=splits,
+            corpora=training.corpus.count_corpora(settings.data),
             ambiguous_words=ambiguous,
             cost=find_cost(training, slots, load, bar if timing else None, begin_batch),
             warnings=[Remark(note) for note in (*settings.warnings, *loop.warnings)],

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from determined_ner.data.corpora import CorpusCounts
+
 LONG_ENTITY = 10
 """Words from which on an entity is worth a look."""
 
@@ -205,6 +207,8 @@ class Report:
     """How the model will cut raw text into words: rules or whitespace."""
     splits: dict[str, SplitFacts]
     """train, validation and, where given, test."""
+    corpora: list[CorpusCounts]
+    """Of train, where it is several."""
     ambiguous_words: list[AmbiguousWord]
     """The ten most ambiguous words of train that occur five times or more."""
     cost: Cost

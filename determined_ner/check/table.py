@@ -30,6 +30,8 @@ def format_report(report: Report) -> str:
     lines = [f"Data check of {report.config}", "", *_files(report)]
     for section in (_sizes, _lengths, _windows, _checks):
         lines += ["", *section(report)]
+    if report.corpora:
+        lines += ["", *_corpora(report)]
     lines += ["", *_ambiguous(report), "", *_cost(report.cost), "", *_to_look_at(report)]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -97,6 +99,14 @@ def _documents(facts: SplitFacts) -> str:
     if facts.documents == 1:
         return "not marked"
     return f"{facts.documents:,}" if facts.documents < facts.sentences else "one a sentence"
+
+
+def _corpora(report: Report) -> Iterator[str]:
+    yield "Corpora of train"
+    for corpus in report.corpora:
+        yield from _wrapped("  ", corpus.describe())
+        entities = ", ".join(f"{printable(name)} {count:,}" for name, count in corpus.entities.items())
+        yield from _wrapped(f"  {'':<12}", f"entities: {entities or 'none'}")
 
 
 def _lengths(report: Report) -> Iterator[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import tempfile
 import time
 from importlib import metadata
@@ -20,11 +21,14 @@ from determined.experimental import client
 import determined_ner
 from determined_ner import determined_api
 from determined_ner.cluster.registry import Candidate, register
-from determined_ner.cluster.searcher import STOPPED_BY_SEARCHER
+from determined_ner.cluster.searcher import STOPPED_BY_SEARCHER, trained_batches
 from determined_ner.errors import why_unwritable
 from determined_ner.export.card import CARD_FILE
-from determined_ner.finish.documents import scores_of, write_documents
-from determined_ner.finish.run_end import Chosen, warn_of_choice
+from determined_ner.finish.calibration import calibrate
+from determined_ner.finish.documents import Documents, scores_of
+from determined_ner.finish.run_end import Chosen, warn_of_choice, write_model
+from determined_ner.model.directory import CALIBRATION_FILE
+from determined_ner.report.command import PAGE
 from determined_ner.settings.loop import METRICS
 from determined_ner.training.run_folder import best_first
 from determined_ner.training.setup import Training
@@ -36,14 +40,6 @@ PATIENCE = 60.0
 """Seconds in which a report that was made is known to the master."""
 LONGEST_VALUE = 4000
 """Characters of a value of a run's metadata, of which the master takes 5,000."""
-
-
-def trained_batches(context: pytorch.PyTorchTrialContext) -> int:
-    """How many batches a trial has trained, those of its earlier tasks included."""
-    try:
-        return int(context.current_train_batch()) + 1
-    except det.errors.InternalException:  # none in this task
-        return int(context.get_initial_batch())
 
 
 class TrialEnd:
@@ -60,10 +56,34 @@ class TrialEnd:
         Every slot asks.
         """
         training = self._training
-        if self._batches >= training.in_batches(training.loop.length):
+        if self._is_complete:
             return True
         state = determined_api.trial_state(self._core.train) if training.slots.rank == 0 else ""
         return bool(training.slots.allgather(state)[0] == STOPPED_BY_SEARCHER)
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether it has come to its end by itself: trained its length, or ended as its settings say."""
+        training = self._training
+        return training.stopping.ended is not None or self._batches >= training.in_batches(training.loop.length)
+
+    def validate_if_due(self) -> None:
+        """Score the last weights where time was over between two validations; every slot calls it."""
+        training = self._training
+        if training.stopping.ended is None:
+            return
+        trial = client.get_trial(self._info.trial.trial_id) if training.slots.rank == 0 else None
+        if training.slots.broadcast(trial is not None and self._is_scored(trial)):
+            return
+        metrics = training.score("validation")
+        if training.slots.rank == 0:
+            epochs = self._batches // training.epoch_batches
+            report = {**metrics, "batches": self._batches, "epochs": epochs}
+            self._core.train.report_validation_metrics(self._batches, report)
+
+    def _is_scored(self, trial: client.Trial) -> bool:
+        """Whether the master knows a validation of the last weights."""
+        return any(report["batches"] == self._batches for report in _reports(trial, "validation"))
 
     def choose(self) -> Chosen:
         loop = self._training.loop
@@ -88,7 +108,7 @@ class TrialEnd:
 
     def _validations(self, trial: client.Trial) -> list[dict[str, Any]]:
         """All validations; the last one's report is on its way for a moment."""
-        complete = self._batches >= self._training.in_batches(self._training.loop.length)
+        complete = self._is_complete
         deadline = time.monotonic() + PATIENCE
         while True:
             found = _reports(trial, "validation")
@@ -129,16 +149,25 @@ class TrialEnd:
         return next(found, None)
 
     def _add_documents(self, chosen: Chosen, test: dict[str, float] | None) -> str:
-        """Put report and card into the checkpoint.
+        """Put report, card and calibration into the checkpoint.
 
         Returns:
             the card.
         """
         name = str(determined_api.experiment_config(self._info).get("name") or f"trial {self._info.trial.trial_id}")
+        data = self._training.settings.data
         with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "added"
-            folder.mkdir()  # with the usual rights, which go to the checkpoint
-            card = write_documents(folder, self._training, name, chosen, test)
+            model, folder = Path(scratch) / "model", Path(scratch) / "added"
+            for directory in (model, folder):
+                directory.mkdir()  # with the usual rights, which go to the checkpoint
+            write_model(self._training, calibrate(self._training), model)
+            shutil.copyfile(model / CALIBRATION_FILE, folder / CALIBRATION_FILE)
+            summary = {"best": chosen.best, "test": test and scores_of(test), "model_batches": chosen.batches}
+            documents, examples = Documents(self._training, Path(name), chosen, summary), data.report_examples
+            page = documents.report(model, examples, command=f"determined-ner report {chosen.name}")
+            if page is not None:
+                (folder / PAGE).write_text(page, encoding="utf-8")
+            card = documents.card(model)
             (folder / CARD_FILE).write_text(card, encoding="utf-8")
             try:
                 determined_api.add_to_checkpoint(self._core, folder, chosen.name)
@@ -146,7 +175,7 @@ class TrialEnd:
                 reason = why_unwritable(error)
                 if reason is None:
                     raise
-                logger.error(f"checkpoint {chosen.name} is without report and card: {reason}")
+                logger.error(f"checkpoint {chosen.name} is without report, card and calibration: {reason}")
         return card
 
 
@@ -176,7 +205,7 @@ def describe_run(training: Training, score: float | None, test: dict[str, float]
     """
     described = training.describe()
     data, corpus = described["data"], training.corpus
-    files = data["train_file"] and Path(data["train_file"]).name
+    files = " + ".join(Path(corpus.file).name for corpus in training.settings.data.corpora.values())
     named = [data["dataset_name"], data["dataset_config_name"]]
     splits = {
         name: {

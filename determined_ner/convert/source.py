@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from determined_ner.data.encode import BadTag
 from determined_ner.data.readers.messages import empty_file_error
 from determined_ner.data.readers.open import read_annotated
 from determined_ner.data.readers.sentences import Repair
-from determined_ner.data.repairs import RepairCounts, RepairsOfAKind
+from determined_ner.data.repairs import BadTag, RepairCounts, RepairsOfAKind
 from determined_ner.data.sources import find_labelled, first_file_choice
 from determined_ner.data.text_store import store_text
 from determined_ner.data.words import word_offsets
@@ -39,7 +38,7 @@ class LabelledFiles:
             UserError: the text cannot be read; or, while it is, a tag that its scheme does not allow where
                 data.on_bad_tags is error.
         """
-        assert settings.train_file is not None
+        assert isinstance(settings.train_file, str)
         self._source, self._settings = find_labelled(settings, "ner", settings.train_file)
         layouts = self._source.layouts()
         self.formats = list(dict.fromkeys(layout.format for layout in layouts))

@@ -11,13 +11,25 @@ from determined_ner.data.batches import MicroBatch
 from determined_ner.data.padding import Padding
 from determined_ner.data.split import IGNORED, Split
 from determined_ner.data.tokenizer import WordTokenizer
+from determined_ner.data.window_losses import WindowLosses
 
 
 class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     """A split whose items are whole batches, collated: its index is a `MicroBatch`."""
 
-    def __init__(self, split: Split, tokenizer: WordTokenizer, padding: Padding | None = None) -> None:
+    def __init__(
+        self,
+        split: Split,
+        tokenizer: WordTokenizer,
+        padding: Padding | None = None,
+        losses: WindowLosses | None = None,
+    ) -> None:
+        """
+        Args:
+            losses: how its windows count; None: all alike, and labels are what they say.
+        """
         self._split = split
+        self._losses = losses
         self._tokenizer = tokenizer
         self._padding = padding or Padding()
 
@@ -30,7 +42,10 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             - input_ids, attention_mask and labels: (B, L) int64;
             - is_first_piece: (B, L) bool, first pieces of owned words;
             - windows: (B,) int64, empty for an empty micro-batch;
-            - loss_weight: () float32.
+            - loss_weight: () float32;
+            - window_weights, where windows weigh differently: (B,) float32;
+            - possible, where a corpus does not label all types: (G, K) bool; a label of K + g is one of those that row
+              g allows.
         """
         windows = np.array(batch.windows or (0,), np.int64)
         begins, ends = self._split.windows[windows], self._split.windows[windows + 1]
@@ -54,6 +69,16 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             is_first_piece[rows, columns] = self._split.is_first_piece[pieces]
         else:
             windows = windows[:0]
+        counted: dict[str, torch.Tensor] = {}
+        if self._losses is not None:
+            chosen = np.array(batch.windows or (0,), np.int64)
+            if self._losses.weights is not None:
+                counted["window_weights"] = torch.from_numpy(self._losses.weights[chosen])
+            if len(possible := self._losses.possible):
+                row = self._losses.open_labels[chosen][:, None]
+                is_open = (labels == self._losses.outside) & (row > 0)
+                labels = np.where(is_open, possible.shape[1] + row - 1, labels)
+                counted["possible"] = torch.from_numpy(possible)
         mask = np.arange(length) < (ends_at + len(suffix))[:, None]
         return {
             "input_ids": torch.from_numpy(ids),
@@ -62,6 +87,7 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             "is_first_piece": torch.from_numpy(is_first_piece),
             "windows": torch.from_numpy(windows),
             "loss_weight": torch.tensor(batch.loss_weight),
+            **counted,
         }
 
 

@@ -11,15 +11,17 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from determined_ner.data.corpora import CorpusCounts, count_corpora, window_losses
 from determined_ner.data.encode import encode_split
 from determined_ner.data.source import WHOLE
 from determined_ner.data.sources import find_sources
 from determined_ner.data.split import Split
 from determined_ner.data.text_store import StoredText, store_text
 from determined_ner.data.tokenizer import WordTokenizer
+from determined_ner.data.window_losses import WindowLosses
 from determined_ner.data.words import WordSplitting
 from determined_ner.settings.data import DataSettings
-from determined_ner.tags.labels import Labels, with_inside
+from determined_ner.tags.labels import Labels, with_inside, with_kept
 from determined_ner.tags.schemes import Scheme
 
 
@@ -34,6 +36,14 @@ class Corpus:
     splits: dict[str, Split]
     word_splitting: WordSplitting
     """How raw text is cut into such words."""
+    losses: WindowLosses | None = None
+    """How the windows of train count, where not all count alike."""
+
+    def count_corpora(self, settings: DataSettings) -> list[CorpusCounts]:
+        """What each corpus of train has; nothing where it is a single one."""
+        if not self.texts["train"].source.corpora:
+            return []
+        return count_corpora(settings.corpora, self.labels, self.texts["train"], self.splits["train"], self.losses)
 
 
 def load_corpus(
@@ -43,6 +53,7 @@ def load_corpus(
     max_seq_length: int,
     cache_dir: Path,
     overwrite: bool = False,
+    kept: tuple[str, ...] = (),
 ) -> Corpus:
     """Read, check and tokenize all splits, or take them from the cache.
 
@@ -50,6 +61,7 @@ def load_corpus(
         task: prefix of the label column looked for first, ``ner`` for ``ner_tags``.
         max_seq_length: pieces a window holds, special ones included.
         cache_dir: made if need be.
+        kept: labels of the model that goes on, which the training has too where a corpus does not label all types.
         overwrite: read and tokenize again; of processes that share a cache, one asks for it and the others wait.
 
     Raises:
@@ -65,9 +77,13 @@ def load_corpus(
     if labels.scheme is not Scheme.PLAIN:
         for text in texts.values():
             labels = with_inside(labels, text.tags.iob2(text.spelling_under(labels)))
+    if settings.partly_labelled and labels.scheme is not Scheme.PLAIN:
+        labels = with_kept(labels, kept)
     splits = {
         split: encode_split(text, labels, settings, tokenizer, max_seq_length, cache_dir, overwrite)
         for split, text in texts.items()
     }
     chosen = settings.word_splitting
-    return Corpus(labels, texts, splits, texts["train"].better_splitting() if chosen == "auto" else chosen)
+    words = texts["train"].better_splitting() if chosen == "auto" else chosen
+    losses = window_losses(settings.corpora, labels, texts["train"], splits["train"])
+    return Corpus(labels, texts, splits, words, losses)

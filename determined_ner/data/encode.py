@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from determined_ner.data.repairs import BadTag
 from determined_ner.data.source import Source
 from determined_ner.data.split import IGNORED, Split
 from determined_ner.data.text_store import StoredText
@@ -83,38 +84,6 @@ def encode_split(
     found = json.loads((directory / "found.json").read_text(encoding="utf-8"))
     bad_tags = tuple(BadTag(**bad).describe(text.source) for bad in found["bad_tags"])
     return Split(text.source.split, counts=found["counts"], bad_tags=bad_tags, fingerprint=key, **arrays)
-
-
-@dataclass(frozen=True)
-class BadTag:
-    """A tag that was repaired."""
-
-    file: int
-    """A position in the source's list, not a path: the cache outlives a move of the file."""
-    line: int
-    """Where its sentence begins."""
-    word: int
-    """Its 1-based number in the sentence."""
-    text: str
-    tag: str
-    before: str | None
-    """The tag before it; None: it is the first."""
-
-    def place(self, source: Source) -> str:
-        """``file:line`` where its sentence begins."""
-        return f"{source.files[self.file]}:{self.line}"
-
-    def describe(self, source: Source) -> str:
-        """The tag with its place and what stands before it."""
-        return f"{self.place(source)}: {self}"
-
-    def refused(self, source: Source, scheme: Scheme, remedy: str) -> UserError:
-        """The error to raise where it may not be repaired."""
-        return UserError(self.place(source), f"{self}, is not allowed in {scheme.value}", remedy)
-
-    def __str__(self) -> str:
-        before = "nothing" if self.before is None else repr(self.before)
-        return f"tag {self.tag!r} of word {self.word} ({self.text!r}) of the sentence that begins here, after {before}"
 
 
 class _Encoder:

@@ -68,11 +68,18 @@ def fetch_files(settings: DataSettings, cache_dir: Path, ask: bool = True) -> Da
     Raises:
         UserError: a file cannot be fetched.
     """
-    fetched = {}
+    fetched: dict[str, Any] = {}
     for name in FILES:
         file = getattr(settings, name)
-        if file is not None and is_remote(file):
+        if isinstance(file, str) and is_remote(file):
             fetched[name] = str(fetch(file, f"data.{name}", cache_dir, ask))
+        elif isinstance(file, dict) and any(is_remote(corpus.file) for corpus in file.values()):
+            fetched[name] = {
+                corpus: its.model_copy(update={"file": str(fetch(its.file, f"data.{name}.{corpus}", cache_dir, ask))})
+                if is_remote(its.file)
+                else its
+                for corpus, its in file.items()
+            }
     return settings.model_copy(update=fetched) if fetched else settings
 
 
@@ -121,11 +128,16 @@ def named_by_url(given: DataSettings, fetched: DataSettings) -> Iterator[None]:
     Raises:
         UserError: as it was raised, with another place.
     """
-    copies = {getattr(fetched, name): getattr(given, name) for name in FILES if getattr(given, name) is not None}
+    copies = dict(zip(_files_of(fetched), _files_of(given), strict=True))
     try:
         yield
     except UserError as error:
         raise _named_by_url(error, copies) from error
+
+
+def _files_of(settings: DataSettings) -> list[str]:
+    train = [corpus.file for corpus in settings.corpora.values()]
+    return [file for file in (*train, settings.validation_file, settings.test_file) if file is not None]
 
 
 def _named_by_url(error: UserError, copies: dict[str, str]) -> UserError:

@@ -9,7 +9,9 @@ from typing import Any
 from determined_ner.data.readers.sentences import Sentence
 from determined_ner.data.readers.spans.text import AnnotatedText
 from determined_ner.data.source import Source
+from determined_ner.errors import UserError
 from determined_ner.masks import printable
+from determined_ner.tags.schemes import Scheme
 
 
 @dataclass
@@ -50,3 +52,35 @@ class RepairCounts:
     def of_json(value: Iterable[dict[str, Any]]) -> list[RepairsOfAKind]:
         """The counts that `as_json` has written."""
         return [RepairsOfAKind(**kind) for kind in value]
+
+
+@dataclass(frozen=True)
+class BadTag:
+    """A tag that was repaired."""
+
+    file: int
+    """A position in the source's list, not a path: the cache outlives a move of the file."""
+    line: int
+    """Where its sentence begins."""
+    word: int
+    """Its 1-based number in the sentence."""
+    text: str
+    tag: str
+    before: str | None
+    """The tag before it; None: it is the first."""
+
+    def place(self, source: Source) -> str:
+        """``file:line`` where its sentence begins."""
+        return f"{source.files[self.file]}:{self.line}"
+
+    def describe(self, source: Source) -> str:
+        """The tag with its place and what stands before it."""
+        return f"{self.place(source)}: {self}"
+
+    def refused(self, source: Source, scheme: Scheme, remedy: str) -> UserError:
+        """The error to raise where it may not be repaired."""
+        return UserError(self.place(source), f"{self}, is not allowed in {scheme.value}", remedy)
+
+    def __str__(self) -> str:
+        before = "nothing" if self.before is None else repr(self.before)
+        return f"tag {self.tag!r} of word {self.word} ({self.text!r}) of the sentence that begins here, after {before}"

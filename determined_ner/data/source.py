@@ -34,6 +34,8 @@ class Source:
     """Label names in their own order, where the data set or the user declares them."""
     layouts: Callable[[], list[Layout]] = list
     """Finds how each of ``files`` is read; nothing for a data set, which has no files."""
+    corpora: tuple[int, ...] = ()
+    """Number of the corpus of each of ``files``, where train is several."""
 
     @property
     def title(self) -> str:

@@ -8,7 +8,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from determined_ner.data.corpora import Corpora, NamedCorpus
 from determined_ner.data.hub_datasets import dataset_sources
+from determined_ner.data.label_maps import MappedText, Survey, check_map
 from determined_ner.data.readers.open import describe, find_files, format_of, read_file
 from determined_ner.data.readers.pairs import document_files, one_a_document
 from determined_ner.data.readers.sentences import DETECTED, Choice, Layout
@@ -42,16 +44,17 @@ def check_files(settings: DataSettings) -> None:
     Raises:
         UserError: one is not.
     """
-    for pattern in (settings.train_file, settings.validation_file, settings.test_file):
+    train = [corpus.file for corpus in settings.corpora.values()]
+    for pattern in (*train, settings.validation_file, settings.test_file):
         if pattern is not None and not is_remote(pattern):
             find_documents(pattern)
 
 
 def content_of(settings: DataSettings) -> list[str]:
     """What names the content of the local training files, or the data set that is read instead."""
-    if settings.train_file is None or is_remote(settings.train_file):
-        return []
-    return [hash_file(part) for path in find_documents(settings.train_file) for part in document_files(path)]
+    patterns = [corpus.file for corpus in settings.corpora.values() if not is_remote(corpus.file)]
+    paths = [path for pattern in patterns for path in find_documents(pattern)]
+    return [hash_file(part) for path in paths for part in document_files(path)]
 
 
 def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
@@ -64,13 +67,13 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
         UserError: no such file or data set, or columns that cannot be found.
     """
     if settings.dataset_name:
-        yield from dataset_sources(settings, task)
+        sources = dataset_sources(settings, task)
+        yield from mapped_dataset(list(sources), settings, task) if settings.label_map else sources
         return
-    limits = {
-        "train": settings.max_train_samples,
-        "validation": settings.max_eval_samples,
-        "test": settings.max_predict_samples,
-    }
+    if settings.label_map or not isinstance(settings.train_file, str):
+        yield from mapped_sources(settings, task)
+        return
+    limits = sentence_limits(settings)
     held_out = HeldOut.of(settings)
     patterns = {"train": settings.train_file, "validation": settings.validation_file, "test": settings.test_file}
     choice = first_file_choice(settings, task)
@@ -81,13 +84,87 @@ def find_sources(settings: DataSettings, task: str) -> Iterator[Source]:
             continue
         files = files_of(pattern)
         held = held_out if split != "test" else None
-        key = hash_parts([FORMAT, files.contents, _named(choice), limit, held and held.key(split)])
+        key = hash_parts([FORMAT, files.contents, named(choice), limit, held and held.key(split)])
         paths = tuple(str(path) for path in files.paths)
         sentences = hold_out(files.sentences, files.marked, split, held, ", ".join(paths)) if held else files.sentences
         yield Source(split, key, take_first(sentences, limit), paths, choice.label_names, files.layouts)
         if held and held.fold and split == "validation":
-            key = hash_parts([FORMAT, files.contents, _named(choice)])
+            key = hash_parts([FORMAT, files.contents, named(choice)])
             yield Source(WHOLE, key, files.sentences, paths, choice.label_names, files.layouts)
+
+
+def mapped_sources(settings: DataSettings, task: str) -> Iterator[Source]:
+    """The same where the training data is several corpora, or types are read as others (``data.label_map``)."""
+    limits, held_out = sentence_limits(settings), HeldOut.of(settings)
+    choices = [choice_for(corpus.file, settings, task) for corpus in settings.corpora.values()]
+    several = len(choices) > 1
+    how = [settings.label_map, settings.on_bad_tags]
+
+    def mapped(files: Files, label_map: dict[str, str] | None, where: str) -> MappedText:
+        paths = tuple(map(str, files.paths))
+        survey = functools.partial(Survey.of, files.sentences, task, where, several)
+        return MappedText(files.sentences, paths, label_map, settings.on_bad_tags, survey)
+
+    corpora, layouts = [], []
+    for (name, corpus), choice in zip(settings.corpora.items(), choices, strict=True):
+        files = Files(find_documents(corpus.file), choice)
+        text = mapped(files, corpus.label_map or settings.label_map, ", ".join(map(str, files.paths)))
+        contents = [files.contents, named(choice)]
+        corpora.append(NamedCorpus(name, corpus, text, files.marked, tuple(map(str, files.paths)), contents))
+        layouts.append(files.layouts)
+    others: dict[str, tuple[Files, MappedText]] = {}
+    for split, pattern in (("validation", settings.validation_file), ("test", settings.test_file)):
+        if pattern is not None:
+            files = Files(find_documents(pattern), choices[0])
+            others[split] = files, mapped(files, settings.label_map, ", ".join(map(str, files.paths)))
+    train = Corpora(corpora, settings.label_map, [text for _, text in others.values()])
+
+    def all_layouts() -> list[Layout]:
+        return [layout for of_corpus in layouts for layout in of_corpus()]
+
+    def of_train(split: str, held: HeldOut | None, limit: int | None) -> Source:
+        key = hash_parts([FORMAT, "corpora", train.contents, how, limit, held and held.key(split)])
+        sentences = take_first(train.chosen(split, held), limit)
+        return Source(split, key, sentences, train.paths, None, all_layouts, train.of_files)
+
+    for split, limit in limits.items():
+        if split in others:
+            files, text = others[split]
+            key = hash_parts([FORMAT, "mapped", files.contents, named(choices[0]), how, limit])
+            yield Source(
+                split, key, take_first(text.sentences, limit), tuple(map(str, files.paths)), None, files.layouts
+            )
+        elif split != "test":
+            yield of_train(split, held_out, limit)
+            if held_out and held_out.fold and split == "validation":
+                yield of_train(WHOLE, None, None)
+
+
+def mapped_dataset(sources: list[Source], settings: DataSettings, task: str) -> Iterator[Source]:
+    """Splits of a data set of the datasets library, with types read as others (``data.label_map``)."""
+    assert settings.label_map is not None
+    texts = []
+    for source in sources:
+        survey = functools.partial(Survey.of, source.sentences, task, source.title, False)
+        texts.append(MappedText(source.sentences, source.files, settings.label_map, settings.on_bad_tags, survey))
+    check = functools.cache(functools.partial(check_map, "data.label_map", settings.label_map, texts))
+
+    def checked(text: MappedText) -> Iterator[Numbered]:
+        check()
+        return text.sentences()
+
+    for source, text in zip(sources, texts, strict=True):
+        key = hash_parts([source.key, "mapped", settings.label_map, settings.on_bad_tags])
+        yield replace(source, key=key, sentences=functools.partial(checked, text), names=None)
+
+
+def sentence_limits(settings: DataSettings) -> dict[str, int | None]:
+    """How many sentences of each split are taken; None: all."""
+    return {
+        "train": settings.max_train_samples,
+        "validation": settings.max_eval_samples,
+        "test": settings.max_predict_samples,
+    }
 
 
 class Files:
@@ -117,7 +194,7 @@ class Files:
         return [describe(path, self._choice) for path in self.paths]
 
 
-def _named(choice: Choice) -> dict[str, Any]:
+def named(choice: Choice) -> dict[str, Any]:
     """What names how files are read. What came later counts where it is said alone: other text keeps its name."""
     first = ("text_column", "label_column", "document_column", "task", "like")
     said = {name: value for name, value in asdict(choice).items() if name in first or value != getattr(DETECTED, name)}
@@ -150,6 +227,10 @@ def first_file_choice(settings: DataSettings, task: str) -> Choice:
 
     One file alone may not tell its columns: where the entity column is all O, the chunk column looks like the tags.
     """
-    assert settings.train_file is not None
+    return choice_for(next(iter(settings.corpora.values())).file, settings, task)
+
+
+def choice_for(pattern: str, settings: DataSettings, task: str) -> Choice:
+    """The same for the files of a corpus, by its first one."""
     choice = choice_of(settings, task)
-    return replace(choice, like=describe(find_documents(settings.train_file)[0], choice))
+    return replace(choice, like=describe(find_documents(pattern)[0], choice))

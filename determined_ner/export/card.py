@@ -119,7 +119,7 @@ def card_text(
     assert trained.settings is not None
     directory, data = trained.directory, trained.settings.data
     named = [
-        ("training", data.train_file),
+        *(("training", corpus.file) for corpus in data.corpora.values()),
         ("test", data.test_file),
         ("data set", data.dataset_name),
         ("data set's configuration", data.dataset_config_name),

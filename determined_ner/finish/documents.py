@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from determined_ner.export.card import make_card
-from determined_ner.finish.run_end import Chosen, write_model
+from determined_ner.finish.run_end import Chosen
 from determined_ner.report.command import PAGE, write_page
 from determined_ner.report.text import tag_text, take_labelled
 from determined_ner.settings.loop import METRICS
@@ -23,42 +23,50 @@ COUNTERS = ("kind", "batches", "epochs")
 """What a report says besides scores."""
 
 
-def write_documents(folder: Path, training: Training, name: str, chosen: Chosen, test: dict[str, float] | None) -> str:
-    """Write the report; its page shows words of the text only where ``data.report_examples`` says so.
+class Documents:
+    """Writes them, of a model that a training has just left in a directory."""
 
-    Args:
-        folder: gets ``report.html``, unless memory is short.
-        training: whose model is that of the checkpoint.
-        name: of the run.
-        test: scores of the test data; None: there is none.
+    def __init__(self, training: Training, name: Path, chosen: Chosen, summary: dict[str, Any]) -> None:
+        """
+        Args:
+            name: that they give the model, by its last part.
+            summary: as a run's folder has it, or ``best``, ``test`` and ``model_batches`` of it.
+        """
+        self._training, self._name, self._chosen, self._summary = training, name, chosen, summary
 
-    Returns:
-        the card.
-    """
-    with tempfile.TemporaryDirectory() as scratch:
-        model, unused = Path(scratch) / "model", Path(scratch) / "unused"
-        model.mkdir()
-        write_model(training, model)
-        summary = {"test": test and scores_of(test), "best": chosen.best, "model_batches": chosen.batches}
-        found = find_trained(str(model), unused, training.settings.hparams.trust_remote_code)
-        trained = replace(found, path=Path(name), summary=summary)
+    def card(self, model: Path) -> str:
+        """The card of the model in a directory; no word of a text is in it."""
+        files = self._training.corpus.texts["validation"].source.files
+        return make_card(self._trained(model), self._training.parameters, files, scores_of(self._chosen.best))
+
+    def report(self, model: Path, examples: bool, command: str) -> str | None:
+        """The report, one page with its pictures inside.
+
+        Args:
+            model: directory of the model.
+            examples: whether words of the text may stand on the page.
+            command: makes the report anew, for a log that says that memory is short.
+
+        Returns:
+            the page; None: the GPU's memory is too full for it.
+        """
         try:
-            _write_report(folder, training, name, trained, chosen)
+            return self._page(self._trained(model), examples)
         except torch.cuda.OutOfMemoryError:
-            logger.warning(f"no {PAGE}: the GPU's memory is full; determined-ner report UUID makes one elsewhere")
-    files = training.corpus.texts["validation"].source.files
-    return make_card(trained, training.parameters, files, scores_of(chosen.best))
+            logger.warning(f"no {PAGE}: the GPU's memory is full; {command} makes one elsewhere")
+            return None
 
+    def _trained(self, model: Path) -> Trained:
+        found = find_trained(str(model), model, self._training.settings.hparams.trust_remote_code)
+        return replace(found, path=self._name, summary=self._summary)
 
-def _write_report(folder: Path, training: Training, name: str, trained: Trained, chosen: Chosen) -> None:
-    corpus = training.corpus
-    text = take_labelled(trained, corpus.texts["validation"], corpus.splits["validation"])
-    tagged, speed = tag_text(trained, name, text, trained.directory.labels)
-    examples = training.settings.data.report_examples
-    with tempfile.TemporaryDirectory() as figures:
-        speeds, reports = [(name, speed)], chosen.reports
-        page = write_page(Path(figures), trained, text, tagged, speeds, reports, examples=examples, summary=False)
-    (folder / PAGE).write_text(page, encoding="utf-8")
+    def _page(self, trained: Trained, examples: bool) -> str:
+        corpus, name = self._training.corpus, trained.name
+        text = take_labelled(trained, corpus.texts["validation"], corpus.splits["validation"])
+        tagged, speed = tag_text(trained, name, text, trained.directory.labels)
+        speeds, reports = [(name, speed)], self._chosen.reports
+        with tempfile.TemporaryDirectory() as figures:
+            return write_page(Path(figures), trained, text, tagged, speeds, reports, examples=examples, summary=False)
 
 
 def scores_of(report: dict[str, Any] | None) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a run without a cluster leaves in its folder: the best checkpoint as a model directory, a summary, curves."""
+"""What a run without a cluster leaves in its folder: the best checkpoint as a model, a summary, curves, a report."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from determined_ner.errors import write_errors_explained
+from determined_ner.export.card import CARD_FILE
 from determined_ner.files.atomic import replacing_directory, write_json
 from determined_ner.files.checksums import write_checksums
 from determined_ner.finish.calibration import calibrate
+from determined_ner.finish.documents import Documents
 from determined_ner.finish.run_end import Chosen, warn_of_choice, write_model
-from determined_ner.model.directory import CALIBRATION_FILE
+from determined_ner.report.command import PAGE, check_free
 from determined_ner.report.curves import plot_curves
 from determined_ner.training.run_folder import SUMMARY_FILE, RunFolder
 from determined_ner.training.setup import Training
 
 logger = logging.getLogger("determined_ner")
+REMEDY = "make room or rights, then go on with --resume"
 
 
 class FolderEnd:
@@ -48,16 +51,41 @@ class FolderEnd:
         if training.settings.data.registry_model:
             logger.warning("data.registry_model: has no meaning here: it is a cluster that has a registry of models")
         calibrated = calibrate(training)
-        remedy = "make room or rights, then go on with --resume"
-        with write_errors_explained(folder.model, remedy), replacing_directory(folder.model) as partial:
-            write_model(training, partial)
-            write_json(partial / CALIBRATION_FILE, calibrated.as_json())
-            write_checksums(partial)
         summary = _summary(training, chosen, test, self._seconds)
         summary["calibration"] = calibrated.as_json()
+        documents = Documents(training, folder.path, chosen, summary)
+        with write_errors_explained(folder.model, REMEDY), replacing_directory(folder.model) as partial:
+            write_model(training, calibrated, partial)
+            write_checksums(partial)  # not of the card, which is there to be edited
+            (partial / CARD_FILE).write_text(documents.card(partial), encoding="utf-8")
         write_json(folder.path / SUMMARY_FILE, summary)
         figures = plot_curves(chosen.reports, folder.path / "figures")
-        _log_results(folder, summary, figures)
+        _log_results(folder, summary, figures, self._write_report(documents))
+
+    def _write_report(self, documents: Documents) -> Path | None:
+        """
+        Returns:
+            path of the page; None: memory was short.
+        """
+        folder = self._folder
+        page = documents.report(folder.model, examples=True, command=f"determined-ner report {folder.path}")
+        if page is None:
+            return None
+        with (
+            write_errors_explained(folder.report, REMEDY),
+            replacing_directory(folder.report, lambda: check_report(folder)) as partial,
+        ):
+            (partial / PAGE).write_text(page, encoding="utf-8")
+        return folder.report / PAGE
+
+
+def check_report(folder: RunFolder) -> None:
+    """Check that nothing else lies where a run's report goes.
+
+    Raises:
+        UserError: it does.
+    """
+    check_free(folder.report, folder.report, "move it elsewhere, then go on with --resume")
 
 
 def _summary(training: Training, chosen: Chosen, test: dict[str, float] | None, seconds: float) -> dict[str, Any]:
@@ -94,7 +122,7 @@ def _samples_per_second(lines: list[dict[str, Any]]) -> float | None:
     return round(batches / seconds, 2) if seconds else None
 
 
-def _log_results(folder: RunFolder, summary: dict[str, Any], figures: list[Path]) -> None:
+def _log_results(folder: RunFolder, summary: dict[str, Any], figures: list[Path], report: Path | None) -> None:
     rows = [(split, summary[split]) for split in ("best", "test") if summary[split]]
     names = [n for n in rows[0][1] if n not in ("kind", "batches", "epochs", "loss")] if rows else []
     names = [n for n in names if all(scores.get(n) is not None for _, scores in rows)]
@@ -108,5 +136,6 @@ def _log_results(folder: RunFolder, summary: dict[str, Any], figures: list[Path]
         f"scores   {folder.path / SUMMARY_FILE}, {folder.metrics.path.name}",
         f"curves   {', '.join(str(figure) for figure in figures)}",
     ]
+    lines += [f"report   {report}"] if report else []
     for line in lines:
         logger.info(line)

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from determined_ner.files.atomic import write_json
+from determined_ner.finish.calibration import Calibrated
 from determined_ner.hub import quiet_transformers
+from determined_ner.model.directory import CALIBRATION_FILE
 from determined_ner.model.weights import load_weights
 from determined_ner.settings.loop import LoopSettings
 from determined_ner.training.setup import Training
@@ -83,8 +86,9 @@ def warn_of_choice(chosen: Chosen, loop: LoopSettings, model: str) -> None:
         )
 
 
-def write_model(training: Training, folder: Path) -> None:
+def write_model(training: Training, calibrated: Calibrated, folder: Path) -> None:
     """Write the model as a Hugging Face directory, with what a reader of it needs."""
     with quiet_transformers():
         training.model.save_pretrained(folder)
     training.write_description(folder)
+    write_json(folder / CALIBRATION_FILE, calibrated.as_json())

@@ -5,6 +5,7 @@ runs/NAME/  metrics.jsonl   every report, one JSON object a line
             checkpoints/    the best and the newest, each written atomically
             model/          the best one as a Hugging Face directory
             figures/        curves
+            report/         how good the best one is, and where not
             tensorboard/    events
             cache/          tokenized data
             config.json     the experiment config, for --resume
@@ -22,7 +23,7 @@ from typing import Any
 
 from determined_ner.errors import UserError, write_errors_explained
 from determined_ner.files.atomic import read_json
-from determined_ner.finish.folder_end import FolderEnd
+from determined_ner.finish.folder_end import FolderEnd, check_report
 from determined_ner.finish.run_end import finish
 from determined_ner.interrupts import stop_signals_heard
 from determined_ner.local.checkpoints import Checkpoints
@@ -70,6 +71,7 @@ def _train(folder: RunFolder, opened: OpenedFolder, resume: bool, slots: Slots) 
     _check_beginning(config)
     if loop.profiling and chief:
         logger.warning("profiling.enabled: has no meaning here: the profiler reports to a cluster's master")
+    on_chief(slots, lambda: check_report(folder))  # at once, not after hours of training
     resumed = on_chief(slots, lambda: folder.begin(resume))
 
     seed_generators(loop.seed)

@@ -47,8 +47,12 @@ def _building(source: Pretrained) -> contextlib.AbstractContextManager[None]:
     return source.loading("no model can be built from its config", remedy)
 
 
-def _skeleton(config: Any, source: Pretrained) -> Any:
-    """The encoder of a config with its shapes alone."""
+def skeleton(config: Any, source: Pretrained) -> Any:
+    """The encoder of a config with its shapes alone.
+
+    Raises:
+        UserError: none can be built from it.
+    """
     with _building(source), torch.device("meta"):
         return transformers.AutoModel.from_config(config, trust_remote_code=source.trust_remote_code)
 
@@ -64,7 +68,7 @@ def check_size(config: Any, source: Pretrained) -> None:
     stored = stored_bytes(Path(source.location()))
     if not stored:
         return
-    numbers = sum(parameter.numel() for parameter in _skeleton(config, source).parameters())
+    numbers = sum(parameter.numel() for parameter in skeleton(config, source).parameters())
     if numbers > max(stored, 1 << 20):
         raise source.refused(
             f"its config.json describes {numbers:,} weights, where its files have {stored:,} bytes",
@@ -89,15 +93,15 @@ def longest_window(config: Any, source: Pretrained, tokenizer_limit: int) -> int
         raise source.refused(problem, "correct it in its tokenizer_config.json, or copy it again")
     limits = [int(min(tokenizer_limit, 1_000_000))]
     stated = getattr(config, "max_position_embeddings", None)
-    skeleton = _skeleton(config, source)
-    for name, module in skeleton.named_modules():
+    shapes = skeleton(config, source)
+    for name, module in shapes.named_modules():
         table = getattr(module, "weight", None)  # of torch's embedding, or of a class like it (I-BERT's)
         if name.endswith("position_embeddings") and isinstance(table, torch.Tensor):
             padding: int | None = getattr(module, "padding_idx", None)
             limits.append(len(table) - (padding + 1 if padding is not None else 0))
             stated = None  # the table itself knows better
     # Where positions begin further on (YOSO's at 2), the table has rows that none of them reaches.
-    limits.extend(buffer.shape[-1] for name, buffer in skeleton.named_buffers() if name.endswith("position_ids"))
+    limits.extend(buffer.shape[-1] for name, buffer in shapes.named_buffers() if name.endswith("position_ids"))
     if stated and stated > 0:  # XLNet writes -1 for "no limit"
         limits.append(stated)
     return min(limits)

@@ -26,7 +26,7 @@ from determined_ner.model import ort
 from determined_ner.model.cpu.dropout import fast_dropout
 from determined_ner.model.cpu.memory import keep_memory
 from determined_ner.model.flat import Flat
-from determined_ner.model.loss import word_loss
+from determined_ner.model.loss import WordLoss
 from determined_ner.model.onnx_export import export_onnx
 from determined_ner.model.onnx_session import OnnxSession, open_session, without_cuda_warning
 from determined_ner.model.optimizer import build_optimizer, clipping_divisor
@@ -89,6 +89,7 @@ class Engine:
         hparams: Hyperparameters,
         fused: bool | None = None,
         scaler: Any = None,
+        loss: WordLoss | None = None,
         flat: Flat | None = None,
     ) -> None:
         """
@@ -97,9 +98,11 @@ class Engine:
             bare: the Transformers model, in fp32.
             fused: whether the optimizer's update is one kernel; None: where there is one.
             scaler: of the loss under fp16; None: `make_scaler`.
+            loss: what is trained on; None: the cross entropy.
             flat: how it is trained without padding; None: it is trained on padded batches.
         """
         self._context, self._bare, self._hparams, self._flat = context, bare, hparams, flat
+        self._loss = loss or WordLoss()
         self._device: torch.device = context.device
         if self._device.type == "cpu":
             keep_memory()
@@ -149,7 +152,8 @@ class Engine:
                     logits = self._flat.logits(self.model, batch["input_ids"], batch["attention_mask"])
                 else:
                     logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-            loss = word_loss(logits, batch["labels"])
+            of_windows = {name: batch[name] for name in ("window_weights", "possible") if name in batch}
+            loss = self._loss(logits, batch["labels"], **of_windows)
             weighted = loss * batch["loss_weight"]
             self._context.backward(self._scaler.scale(weighted) if self._scaler else weighted)
         self._context.step_optimizer(self.optimizer, clip_grads=self._clip, scaler=self._scaler)

@@ -32,7 +32,7 @@ TOLERANCE = 1e-4
 """Of the largest logit: another order of summing in fp32 differs by less; the sight of another window by far more."""
 
 LONGEST = 160
-"""Pieces of the longest text that a model is asked for: more than those that local attention sees (ModernBERT's 128)."""
+"""Pieces of the longest text that a model is asked for: more than local attention sees (ModernBERT's: 128)."""
 PARTS = (5, 9, 1, 7, 3, 8, 2, 5, 4)
 """Sixteenths of it that the other texts have."""
 
@@ -127,13 +127,16 @@ class FlatAttention(TorchFunctionMode):
         results, at = [], 0
         for (windows, length), mask in zip(layout.groups, layout.masks, strict=True):
             end = at + windows * length
-            parts = (x[at:end].unflatten(0, (windows, length)).transpose(1, 2) for x in padded)
+            q, k, v = (x[at:end].unflatten(0, (windows, length)).transpose(1, 2) for x in padded)
             if attn_mask is not None:
                 mask = self._of_group(attn_mask, at, windows, length, mask)
-            result = functional.scaled_dot_product_attention(*parts, mask, dropout_p, is_causal, scale=scale, **options)
+            result = functional.scaled_dot_product_attention(
+                q, k, v, mask, dropout_p, is_causal, scale=scale, **options
+            )
             results.append(result.transpose(1, 2).flatten(0, 1))  # (windows · length, H, D)
             at = end
-        return _Unpad.apply(torch.cat(results), layout).transpose(0, 1)[None]
+        attended: torch.Tensor = _Unpad.apply(torch.cat(results), layout)
+        return attended.transpose(0, 1)[None]
 
     def _of_group(
         self, mask: torch.Tensor, at: int, windows: int, length: int, keys: torch.Tensor | None

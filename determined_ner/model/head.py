@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from determined_ner.errors import HyperparameterError
 from determined_ner.hub import Pretrained
+
+if TYPE_CHECKING:  # who only tags needs no pydantic
+    from determined_ner.settings.hyperparameters import Hyperparameters
 
 logger = logging.getLogger("determined_ner")
 
@@ -47,6 +50,13 @@ def check_labels(
         logger.info(f"head: goes on, with new rows for the labels {' '.join(added)}")
     elif not unused:
         logger.info("head: goes on, its labels in the order of this training")
+
+
+def labels_to_keep(config: Any, hparams: Hyperparameters) -> tuple[str, ...]:
+    """The labels that a model which tags already may go on with; () where it is to get a new head."""
+    if not hparams.use_pretrained_weights or hparams.ignore_mismatched_sizes or hparams.drop_unused_labels:
+        return ()
+    return tuple(str(name) for _, name in sorted((config.id2label or {}).items()))
 
 
 def take_rows(trained: Any, new: Any, before: tuple[str, ...], labels: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ from packaging.version import Version
 
 from determined_ner.errors import HyperparameterError
 from determined_ner.model.fused_adam import build_fused_adam
+from determined_ner.model.parameter_groups import group_by_rate
 from determined_ner.settings.hyperparameters import Hyperparameters
 
 
@@ -19,20 +20,25 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter, "Decoupled Weight Decay Regularization") without decay of biases and norms.
 
+    Each part of the model has its own learning rate (`parameter_groups`); what is frozen is in no group.
+
     Args:
         fused: of PyTorch's, compute the whole update in one kernel; None: where the device and this torch have one.
     """
-    decayed: list[torch.nn.Parameter] = []
-    plain: list[torch.nn.Parameter] = []
     layers = [m for m in model.modules() if type(m).__name__.endswith("Norm")]  # LayerNorm, RMSNorm, T5LayerNorm …
     norms = {id(p) for layer in layers for p in layer.parameters()}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
+    groups: list[dict[str, Any]] = []
+    for rate, named in group_by_rate(model, hparams):
+        decayed: list[torch.nn.Parameter] = []
+        plain: list[torch.nn.Parameter] = []
+        for name, parameter in named:
             (plain if id(parameter) in norms or name.endswith("bias") else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": hparams.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        for parameters, decay in ((decayed, hparams.weight_decay), (plain, 0.0)):
+            if parameters:
+                groups.append({"params": parameters, "lr": rate, "weight_decay": decay})
     betas, eps = (hparams.adam_beta1, hparams.adam_beta2), hparams.adam_epsilon
     if fused is None:
-        fused = has_fused_kernel(decayed[0].device)
+        fused = has_fused_kernel(groups[0]["params"][0].device)
     if hparams.optim == "adamw_ort_fused":
         return build_fused_adam(groups, fused, lr=hparams.learning_rate, betas=betas, eps=eps)
     return torch.optim.AdamW(groups, lr=hparams.learning_rate, betas=betas, eps=eps, fused=fused, foreach=not fused)

@@ -146,24 +146,31 @@ def _find(source: str, downloads: Path, trust_remote_code: bool) -> Trained:
 
 def _default_output(trained: Trained) -> Path:
     if trained.run is not None:
-        return trained.run.path / "report"
+        return trained.run.report
     path = trained.path if trained.path.name else trained.path.resolve()
     return path.with_name(f"{path.name}-report")
 
 
 def _check_output(output: Path) -> None:
+    remedy = "name a directory that does not exist, or an earlier report with --output DIR"
+    check_free(output, f"--output {output}", remedy)
+
+
+def check_free(output: Path, where: object, remedy: str) -> None:
     """
+    Args:
+        where: what the user named it by, for the message.
+
     Raises:
         UserError: it exists and is no earlier report, or holds other files beside one.
     """
     if not (output.exists() or output.is_symlink()):
         return
-    remedy = "name a directory that does not exist, or an earlier report with --output DIR"
     if output.is_symlink() or not output.is_dir() or not is_page(output / PAGE):
-        raise UserError(f"--output {output}", "exists already and is no earlier report", remedy)
+        raise UserError(where, "exists already and is no earlier report", remedy)
     foreign = sorted(path.name for path in output.iterdir() if path.name not in (PAGE, FIGURES))
     if (output / FIGURES).is_dir():
         foreign += sorted(f"{FIGURES}/{p.name}" for p in (output / FIGURES).iterdir() if p.suffix != ".png")
     if foreign:
         problem = f"holds {foreign[0]} beside an earlier report, which would be lost"
-        raise UserError(f"--output {output}", problem, f"move it, or {remedy}")
+        raise UserError(where, problem, f"move it, or {remedy}")

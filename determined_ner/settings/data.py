@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
+from determined_ner.settings.corpora import CorpusSettings, LabelMap, read_train_file
 from determined_ner.settings.hyperparameters import Positive
 from determined_ner.settings.sections import Directory, Section
 
@@ -39,9 +40,12 @@ class DataSettings(Section):
     """Configuration (subset) of a hub dataset that has several."""
     dataset_revision: str | None = None
     """Branch, tag or commit of a hub dataset; ``refs/convert/parquet`` for datasets that were scripts."""
-    train_file: str | None = None
+    train_file: Annotated[str | dict[str, CorpusSettings] | None, pydantic.BeforeValidator(read_train_file)] = None
     """CoNLL columns, CSV, TSV, JSON, JSON Lines or Parquet, or what annotation tools write (brat, WebAnno, PubTator …);
-    a glob takes several files."""
+    a glob takes several files. Several corpora: a list of files, or a mapping NAME: {file, label_map, loss_weight,
+    annotated_types}."""
+    label_map: LabelMap | None = None
+    """What the entity types of all files are read as: {person: PER, misc: O}; O drops one. Others stay as they are."""
     validation_file: str | None = None
     """Scored once an epoch, unless min_validation_period says otherwise; read by the columns of train_file."""
     validation_split_percentage: Annotated[float, Field(gt=0, lt=100)] | None = None
@@ -103,6 +107,27 @@ class DataSettings(Section):
     registry_model: ModelName | None = None
     """On a cluster: a model of the registry, made if need be. The best checkpoint of a trial becomes a version of it
     where it beats those of its experiment."""
+
+    @property
+    def corpora(self) -> dict[str, CorpusSettings]:
+        """The corpora of the training files by name; that of a single file has none."""
+        if self.train_file is None:
+            return {}
+        return {"": CorpusSettings(file=self.train_file)} if isinstance(self.train_file, str) else self.train_file
+
+    @property
+    def partly_labelled(self) -> bool:
+        """Whether a corpus labels some of the types alone."""
+        return any(corpus.annotated_types for corpus in self.corpora.values())
+
+    @pydantic.model_validator(mode="after")
+    def _whole_validation(self) -> DataSettings:
+        if self.partly_labelled and not self.validation_file:
+            raise ValueError(
+                "a corpus with annotated_types cannot be validated on, since an entity of another type that is found "
+                "in it would count as wrong: give a validation_file that labels all types"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> DataSettings:

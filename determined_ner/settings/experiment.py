@@ -88,9 +88,12 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def _without_nulls(config: dict[Any, Any]) -> dict[Any, Any]:
-    """A null means "not set", as the master treats it; the override syntax would stumble over it."""
+    """A null means "not set", as the master treats it; the override syntax would stumble over it.
+
+    Except in a label map, where it is read as O.
+    """
     return {
-        key: _without_nulls(value) if isinstance(value, dict) else value
+        key: _without_nulls(value) if isinstance(value, dict) and key != "label_map" else value
         for key, value in config.items()
         if value is not None
     }

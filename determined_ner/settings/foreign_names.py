@@ -53,8 +53,8 @@ _TOKEN = "set HF_TOKEN in the environment for private models"
 _DEVICE = "the device is what the machine has; CUDA_VISIBLE_DEVICES chooses"
 _PROGRESS = "progress is a bar on a terminal, and lines elsewhere"
 _REPORTS = "reports go to metrics.jsonl, TensorBoard and, on a cluster, the web UI"
-_EARLY = "training has a fixed length, and the best model of it is kept"
-_WEIGHTS = "all labels weigh the same in the loss, which is the cross entropy"
+_PATIENCE = "hyperparameters.early_stopping_patience"
+_LOSS = "the loss is the cross entropy, with class_weights and label_smoothing where they are set"
 _DROPOUT = "dropout is what the encoder's own config says"
 _FAST = "word boundaries need the tokenizer's own fast form"
 _BATCH = "hyperparameters.global_batch_size"
@@ -91,7 +91,7 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         **_all("warmup_steps", "hyperparameters.num_warmup_steps", note="a share of the training: warmup_ratio"),
         **_none("lr_scheduler_kwargs", "a schedule has its usual parameters"),
         **_none("optim_args optim_target_modules adafactor", _ADAMW),
-        **_none("label_smoothing_factor", _WEIGHTS),
+        **_all("label_smoothing_factor", "hyperparameters.label_smoothing"),
         **_all("bf16", "hyperparameters.precision", "bf16"),
         **_all("fp16", "hyperparameters.precision", "fp16"),
         **_none("bf16_full_eval fp16_full_eval", "validation has the precision of training"),
@@ -200,17 +200,21 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         ),
         **_none("best_model_dir cache_directory tensorboard_dir", _FOLDER),
         **_none(
-            "use_early_stopping early_stopping early_stopping_patience early_stopping_delta "
-            "early_stopping_metric early_stopping_metric_minimize early_stopping_consider_epochs",
-            _EARLY,
+            "early_stopping_consider_epochs",
+            "patience counts validations, which come every min_validation_period",
         ),
-        **_none("weight class_weights class_weight loss_type loss_args loss_weights", _WEIGHTS),
+        **_all("use_early_stopping early_stopping", _PATIENCE, note="it is on where that is set"),
+        **_all("early_stopping_delta", "hyperparameters.early_stopping_threshold"),
+        **_all("early_stopping_metric early_stopping_metric_minimize", "searcher.metric"),
+        **_all(
+            "weight class_weight loss_weights", "hyperparameters.class_weights", note="by label or type, or balanced"
+        ),
+        **_none("loss_type loss_args", _LOSS),
         **_none(
-            "custom_layer_parameters custom_parameter_groups train_custom_parameters_only "
-            "classifier_learning_rate head_learning_rate encoder_learning_rate layerwise_lr_decay",
-            "one learning rate holds for all layers",
+            "custom_layer_parameters custom_parameter_groups train_custom_parameters_only",
+            "parts have rates by layerwise_lr_decay and head_learning_rate, and freeze says which are not trained",
         ),
-        **_none("freeze freeze_encoder freeze_layers frozen_components frozen", "all layers are trained"),
+        **_all("classifier_learning_rate", "hyperparameters.head_learning_rate"),
         **_none("use_lora lora_r lora_alpha lora_dropout peft use_peft", "all weights are trained"),
         **_none("classification_report", "determined-ner report writes one"),
         **_none(
@@ -247,8 +251,9 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         **_all("max_epochs epochs num_epochs n_epochs n_iter", "hyperparameters.num_train_epochs"),
         **_all("lr", "hyperparameters.learning_rate"),
         **_all("warmup_fraction warmup_proportion", "hyperparameters.warmup_ratio"),
+        **_all("patience", _PATIENCE, note="it ends the run, and leaves the learning rate to its schedule"),
         **_none(
-            "patience initial_extra_patience anneal_factor anneal_with_restarts min_learning_rate",
+            "initial_extra_patience anneal_factor anneal_with_restarts min_learning_rate",
             "the learning rate follows lr_scheduler_type, whatever the scores are",
         ),
         **_none("train_with_dev train_with_test", "a pattern such as '*.conll' in data.train_file takes several files"),
@@ -264,6 +269,7 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
             _CLASS,
         ),
         **_none("use_crf crf", _CRF),
+        **_all("decoder_lr_factor", "hyperparameters.head_learning_rate", note="learning_rate times that factor"),
         **_none("dropout word_dropout locked_dropout hidden_dropout_prob drop", _DROPOUT),
         **_none("save_final_model use_final_model_for_eval", "model/ is always the best one"),
         **_all("column_format", "data.text_column_name", note="and data.label_column_name, by number or name"),
@@ -283,6 +289,7 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         **_all("eval_frequency", "min_validation_period.batches", note=_FROM_EPOCH),
         **_all("accumulate_gradient", "optimizations.aggregation_frequency"),
         **_none("gpu_allocator use_gpu", _DEVICE),
+        **_all("frozen_components", "hyperparameters.freeze", note="embeddings, encoder, or a number of layers"),
         **_none("score_weights", "searcher.metric names the one that the best model is chosen by"),
         **_none("nlp pipeline components lang vectors init_tok2vec", _CLASS),
         **_all("training trainer train_args training_args", "hyperparameters", note="what stands in it, each by name"),
@@ -295,8 +302,23 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         **_all("tokenizer", "hyperparameters.tokenizer_name"),
         **_all("max_len max_sequence_length maxlen model_max_length seq_length", "data.max_seq_length"),
         **_all("doc_stride", "data.stride"),
+        **_all("max_time time_budget max_train_time max_seconds", "hyperparameters.time_limit", note="in seconds"),
         **_all("dataset", "data.dataset_name"),
         **_all("adam_eps eps epsilon", "hyperparameters.adam_epsilon"),
+        **_none("correct_bias bias_correction", "AdamW always corrects its bias"),
+        **_all("encoder_learning_rate encoder_lr", "hyperparameters.learning_rate"),
+        **_all("classifier_lr head_lr decoder_learning_rate decoder_lr", "hyperparameters.head_learning_rate"),
+        **_all(
+            "llrd layer_lr_decay layer_decay layerwise_learning_rate_decay layerwise_decay lr_layer_decay",
+            "hyperparameters.layerwise_lr_decay",
+        ),
+        **_all("freeze_encoder freeze_bert freeze_base_model", "hyperparameters.freeze", "encoder"),
+        **_all("freeze_embeddings", "hyperparameters.freeze", "embeddings"),
+        **_all(
+            "freeze_layers frozen_layers num_frozen_layers num_freeze_layers frozen",
+            "hyperparameters.freeze",
+            note="how many of the lowest layers",
+        ),
         **_all(
             "validation_split val_split valid_size test_size", "data.validation_split_percentage", note="in per cent"
         ),

@@ -56,8 +56,28 @@ class Hyperparameters(Section):
     """Length of the training in epochs, unless max_steps or the searcher gives one."""
     max_steps: int = -1
     """Length of the training in optimizer steps; -1: use num_train_epochs."""
+    early_stopping_patience: Positive | None = None
+    """End the run after so many validations in a row without a gain in searcher.metric (not set: it trains to its
+    end)."""
+    early_stopping_threshold: Annotated[float, Field(ge=0)] = 0.0
+    """What is a gain: more than this above the best validation before."""
+    time_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """End the run, with the model so far, after so many seconds of training, earlier tasks and resumes included; the
+    last validation and the end come on top."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Peak learning rate of AdamW."""
+    head_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate of the head, of all that is not the encoder (unset: learning_rate)."""
+    layerwise_lr_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Each layer of the encoder learns at this many times the rate of the one above it, the embeddings at this many
+    times that of the lowest; the uppermost at learning_rate."""
+    freeze: Literal["embeddings", "encoder"] | Positive | None = None
+    """What is not trained: ``embeddings``; these and the lowest so many layers; or ``encoder``, all but the head."""
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
+    """By how much a word counts in the loss of training: ``{PER: 2, O: 0.5}`` by type or label, 1 for the others, or
+    ``balanced`` by the inverse of its label's share; scaled to a mean of 1 over the training words."""
+    label_smoothing: Fraction = 0.0
+    """Share of a word's probability that the loss of training spreads over all labels."""
     optim: Literal["adamw_torch", "adamw_ort_fused"] = "adamw_torch"
     """What computes AdamW: PyTorch, or the fused kernel of ONNX Runtime training (with ``backend: ort``, on a GPU)."""
     adam_beta1: Fraction = 0.9
@@ -77,7 +97,8 @@ class Hyperparameters(Section):
     warmup_ratio: Fraction = 0.0
     """Share of all optimizer steps that warm up."""
     group_by_length: bool = True
-    """Batches of sentences of like length, in shuffled order, every word weighing the same (false: random batches)."""
+    """Batches of sentences of like length, in shuffled order, every word weighing the same (false: random batches, on a
+    CPU without padding where the model allows it)."""
     backend: Literal["eager", "compile", "ort"] = "eager"
     """What computes the model in training: PyTorch as it is, torch.compile, or ONNX Runtime (ORTModule)."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -99,12 +120,37 @@ class Hyperparameters(Section):
             raise ValueError(OPTIMIZERS[value])
         return value
 
+    @pydantic.field_validator("freeze", mode="before")
+    @classmethod
+    def _known_part(cls, value: Any) -> Any:
+        if value not in ("embeddings", "encoder") and not (isinstance(value, int) and value >= 1):
+            raise ValueError("write embeddings, encoder, or how many of the lowest layers, from 1")
+        return value
+
     @pydantic.field_validator("max_steps")
     @classmethod
     def _some_steps(cls, value: int) -> int:
         if value < 1 and value != -1:
             raise ValueError("give at least 1 step, or -1 to train num_train_epochs")
         return value
+
+    @pydantic.model_validator(mode="after")
+    def _layers_to_train(self) -> Hyperparameters:
+        if self.freeze == "encoder" and self.layerwise_lr_decay < 1:
+            raise ValueError(
+                f"freeze: encoder leaves no layer to train, and layerwise_lr_decay: {self.layerwise_lr_decay} is of "
+                f"layers; drop one"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _threshold_of_a_patience(self) -> Hyperparameters:
+        if self.early_stopping_threshold and self.early_stopping_patience is None:
+            raise ValueError(
+                f"early_stopping_threshold: {self.early_stopping_threshold:g} says what is a gain, and nothing waits "
+                f"for one; write early_stopping_patience too, or drop it"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _kernel_of_the_backend(self) -> Hyperparameters:

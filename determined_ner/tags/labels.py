@@ -73,6 +73,14 @@ def with_inside(found: Labels, tags: Iterable[str]) -> Labels:
     return replace(found, names=tuple(label_list({*found.names, *inside}, found.scheme)))
 
 
+def with_kept(found: Labels, kept: Iterable[str]) -> Labels:
+    """The labels, and those of a trained model whose types are to stay; none where these are no labels of entities."""
+    before = tuple(kept)
+    if not before or not all(_is_iob2(name) for name in before):
+        return found
+    return replace(found, names=tuple(label_list({*found.names, *before}, found.scheme)))
+
+
 def with_declared(found: Labels, declared: tuple[str, ...] | None) -> Labels:
     """The labels found in training, after those that a data set declares, in its order.
 

@@ -25,7 +25,7 @@ SUMMARY_FILE = "summary.json"
 FOLDS_FILE = "folds.json"
 """In a folder that holds the runs of several folds: what they have in common."""
 
-DIRECTORIES = ("checkpoints", "model", "figures", "tensorboard", "cache", "cache/downloads")
+DIRECTORIES = ("checkpoints", "model", "figures", "tensorboard", "cache", "cache/downloads", "report")
 """Those of a run's folder that a run itself writes to."""
 RUN_NAMES = (
     *(CONFIG_FILE, SECRETS_FILE, METRICS_FILE, SUMMARY_FILE),
@@ -47,6 +47,8 @@ class RunFolder:
         """The best of them as a Hugging Face directory, once the run has ended."""
         self.metrics = MetricsLog(path / METRICS_FILE)
         """Every report."""
+        self.report = path / "report"
+        """Directory of the report on the model."""
 
     def check_places(self) -> None:
         """Check that what a run fills, replaces and prunes lies in its own folder; nothing is changed.

@@ -21,6 +21,7 @@ from determined_ner.data.corpus import Corpus, load_corpus
 from determined_ner.data.padding import Padding
 from determined_ner.data.remote import fetch_files, named_by_url
 from determined_ner.data.sources import check_files
+from determined_ner.data.split import IGNORED
 from determined_ner.data.tokenizer import load_tokenizer
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.files.atomic import write_json
@@ -32,7 +33,10 @@ from determined_ner.model.cpu.embedding import train_only_rows
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.engine import Engine, LoopContext
 from determined_ner.model.flat import find_flat
+from determined_ner.model.head import labels_to_keep
+from determined_ner.model.loss import WordLoss, describe_loss, weights_of_labels
 from determined_ner.model.optimizer import build_schedule
+from determined_ner.model.parameter_groups import check_parts, describe_groups, freeze
 from determined_ner.model.precision import length_multiple
 from determined_ner.model.probe import check_behaviour
 from determined_ner.settings.data import DataSettings
@@ -41,6 +45,7 @@ from determined_ner.settings.parsing import Settings
 from determined_ner.tags.schemes import Scheme
 from determined_ner.training.metrics import EvaluationMetrics, KeptLogits
 from determined_ner.training.slots import Slots
+from determined_ner.training.stopping import Stopping, check_patience
 
 logger = logging.getLogger("determined_ner")
 T = TypeVar("T")
@@ -68,9 +73,11 @@ class Training:
         parameters: numbers in it.
         flat: how the model is trained without padding; None: on padded batches.
         padding: to which lengths training pads.
+        loss: what is trained on.
         train_batches: the batch plan, epoch after epoch.
         epoch_batches: calls of `train_step` of an epoch, on each slot.
         optimizer_steps: of the whole training.
+        stopping: what may end it before.
         engine: does the steps; from `begin` on.
         schedule: of the learning rate, to be stepped by the loop after each optimizer step; from `begin` on.
     """
@@ -102,6 +109,9 @@ class Training:
             UserError: anything else that the user can fix.
         """
         hparams = settings.hparams
+        self.stopping = Stopping(hparams, loop)
+        if loop.length.unit == loop.validation_period.unit:  # else it takes the data to tell
+            check_patience(hparams.early_stopping_patience, loop.length.value, loop.validation_period.value)
         self.settings, self.loop, self.seed = settings, loop, seed
         self.device, self.slots, self.accumulation_steps = device, slots, accumulation_steps
         self._cache_dir = Path(settings.data.cache_dir or cache_dir or DEFAULT_CACHE).expanduser()
@@ -113,11 +123,13 @@ class Training:
         source = Pretrained.of_setting(hparams, "config_name")
         config = load_config(source)
         check_architecture(hparams, config.model_type, device)
+        check_parts(config, source, hparams)
         tokenizer_source = Pretrained.of_setting(hparams, "tokenizer_name")
         self.tokenizer = load_tokenizer(tokenizer_source)
         check_vocabulary(config, self.tokenizer, tokenizer_source)
         self.model_limit = longest_window(config, source, self.tokenizer.tokenizer.model_max_length)
         self.max_seq_length = window_size(settings.data.max_seq_length, self.model_limit)
+        self._labels_before = labels_to_keep(config, hparams)
         self.corpus = self._one_slot_first(self._load_corpus)
         self.labels = self.corpus.labels
         self._check_searcher_metric()
@@ -126,6 +138,7 @@ class Training:
         check_behaviour(self.model, self.tokenizer, self.max_seq_length, source)
         self.flat = find_flat(self.model, self.tokenizer, self.max_seq_length) if self._may_be_flat() else None
         self.parameters = sum(p.numel() for p in self.model.parameters())
+        freeze(self.model, hparams)
         if hparams.weight_decay == 0:  # which would move rows without a gradient, too
             train_only_rows(self.model, self._training_pieces())
         self.padding = Padding(
@@ -143,7 +156,10 @@ class Training:
             padded=self.flat is None,
         )
         self.epoch_batches = len(self.train_batches) // slots.size
-        self.optimizer_steps = self.in_batches(loop.length) // accumulation_steps
+        self.loss = self._build_loss()
+        batches = self.in_batches(loop.length)
+        check_patience(hparams.early_stopping_patience, batches, self.in_batches(loop.validation_period))
+        self.optimizer_steps = batches // accumulation_steps
 
     # -- Building --------------------------------------------------------------------------------------------------
 
@@ -154,7 +170,9 @@ class Training:
         task = self.settings.hparams.finetuning_task
         overwrite = self.data.overwrite_cache and first
         with named_by_url(self.settings.data, self.data):
-            return load_corpus(self.data, task, self.tokenizer, self.max_seq_length, self._cache_dir, overwrite)
+            return load_corpus(
+                self.data, task, self.tokenizer, self.max_seq_length, self._cache_dir, overwrite, self._labels_before
+            )
 
     def _one_slot_first(self, action: Callable[[bool], T]) -> T:
         """Run ``action(True)`` on one slot of each machine, then ``action(False)`` on the others: the cache is there.
@@ -179,6 +197,27 @@ class Training:
         hparams, data = self.settings.hparams, self.settings.data
         padded = hparams.group_by_length or data.pad_to_max_length
         return not padded and hparams.backend == "eager" and self.device.type == "cpu"
+
+    def _build_loss(self) -> WordLoss:
+        """
+        Raises:
+            HyperparameterError: class weights of what is no label, or of words that their corpus weighs already.
+        """
+        hparams, names = self.settings.hparams, self.labels.names
+        if hparams.class_weights is None:
+            return WordLoss(smoothing=hparams.label_smoothing)
+        if self.corpus.losses is not None:  # of mean 1 each, and not their products
+            raise HyperparameterError(
+                "hyperparameters.class_weights",
+                "cannot go with corpora that have a loss_weight or annotated_types of their own (data.train_file)",
+                "drop one of them",
+            )
+        labels, counts = self.corpus.splits["train"].labels, np.zeros(len(names), np.int64)
+        for begin in range(0, len(labels), 1 << 20):
+            some = np.asarray(labels[begin : begin + (1 << 20)], np.int64)
+            counts += np.bincount(some[some != IGNORED], minlength=len(names))
+        weights = weights_of_labels(hparams.class_weights, names, self.labels.scheme, counts)
+        return WordLoss(torch.tensor(weights, dtype=torch.float32, device=self.device), hparams.label_smoothing)
 
     def _training_pieces(self) -> NDArray[np.int64]:
         """(N,) all that a training batch may hold."""
@@ -221,12 +260,13 @@ class Training:
             HyperparameterError: warm-up longer than the training.
         """
         hparams = self.settings.hparams
-        self.engine = Engine(context, self.model, hparams, flat=self.flat)
+        self.engine = Engine(context, self.model, hparams, loss=self.loss, flat=self.flat)
         self.schedule = build_schedule(self.engine.optimizer, hparams, max(1, self.optimizer_steps))
 
     def dataset(self, split: str) -> BatchDataset:
         """A split whose items are whole batches; its indices are those of `train_batches` or `evaluation_batches`."""
-        return BatchDataset(self.corpus.splits[split], self.tokenizer, self.padding)
+        losses = self.corpus.losses if split == "train" else None
+        return BatchDataset(self.corpus.splits[split], self.tokenizer, self.padding, losses)
 
     def evaluation_batches(self, split: str, slots: int) -> EvaluationBatches:
         """All windows of a split once, in batches that do not depend on the number of slots."""
@@ -328,6 +368,8 @@ class Training:
                 f"{len(split.windows) - 1:,} windows of at most {self.max_seq_length} pieces"
             )
         logger.info(f"tags: {self.labels.scheme.value}, {len(self.labels.names)} labels: {' '.join(self.labels.names)}")
+        for counts in self.corpus.count_corpora(self.data):
+            logger.info(f"train: {counts.describe()}")
         for name, text in self.corpus.texts.items():
             if line := text.describe_tags(self.labels):
                 logger.info(f"{name}: {line}")
@@ -338,6 +380,8 @@ class Training:
             f"model: {hparams.pretrained_model_name_or_path}, {self.parameters / 1e6:.1f} M parameters, "
             f"{self.engine.description} on {slots} × {self.device.type}"
         )
+        if groups := describe_groups(self.model, hparams):
+            logger.info(groups)
         split_up = f" ({slots} slots × {self.accumulation_steps} accumulation steps)"
         if not hparams.group_by_length:
             logger.info(f"batches: sentences in random order, {'without padding' if self.flat else 'padded'}")
@@ -346,6 +390,15 @@ class Training:
             f"{hparams.global_batch_size} windows"
             f"{split_up if slots * self.accumulation_steps > 1 else ''}, seed {self.seed}"
         )
+        if of_training := describe_loss(self.loss, self.labels.names):
+            logger.info(of_training)
+        if ends_early := self.stopping.describe():
+            logger.info(ends_early)
+
+    def describe_end(self, batches: int) -> str:
+        """How the run ended before its length, after so many batches."""
+        unit = self.epoch_batches if self.loop.length.unit == "epochs" else 1
+        return self.stopping.describe_end(batches, unit, self.schedule.get_last_lr()[0])
 
     def _describe_splitting(self) -> str | None:
         """How raw text will be cut, where that is worth a line: at white space, or many words come out otherwise."""

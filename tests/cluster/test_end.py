@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from determined_ner import cli
 from determined_ner.export.card import CARD_FILE
 from determined_ner.model.checkpoint import check_checkpoint
+from determined_ner.model.directory import CALIBRATION_FILE
 from determined_ner.report.command import PAGE
 from determined_ner.training.trained import find_trained
 from tests.cluster import chain
@@ -89,6 +91,8 @@ def test_the_test_score_is_that_of_a_run_without_a_cluster(
     assert scores_of_test(trial) == here["test"]
     assert 0 < here["test"]["f1"] < 1 and here["test"]["support_PER"] > 0
     assert trial.master.records.metadata["score"] == here["best"]["f1"]
+    calibration = (trial.checkpoint(best(trial)) / CALIBRATION_FILE).read_text(encoding="utf-8")
+    assert json.loads(calibration) == here["calibration"]
     page = (trial.checkpoint(best(trial)) / PAGE).read_text(encoding="utf-8")
     assert bool(WORDS & set(re.findall(r"\w+", page))) == (slots > 1)  # where report_examples asks for them
 
@@ -107,6 +111,14 @@ def test_report_and_card_travel_in_the_best_checkpoint_without_a_word_of_the_cor
     )
     others = [i for i in range(len(ended.master.checkpoints)) if i != best(ended)]
     assert others and not any((ended.checkpoint(i) / PAGE).exists() for i in others)
+
+
+def test_an_export_of_the_best_checkpoint_gives_calibrated_scores(ended: Trial, tmp_path: Path) -> None:
+    checkpoint = ended.checkpoint(best(ended))
+    assert cli.main(["export", str(checkpoint), "--output", str(tmp_path / "export")]) == 0
+    kept = (tmp_path / "export" / CALIBRATION_FILE).read_text(encoding="utf-8")
+    assert json.loads(kept) == json.loads((checkpoint / CALIBRATION_FILE).read_text(encoding="utf-8"))
+    assert "Scores of entities" in (tmp_path / "export" / CARD_FILE).read_text(encoding="utf-8")
 
 
 def test_no_checkpoint_is_made_for_the_end(ended: Trial) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
+from determined_ner.export.card import CARD_FILE
 from determined_ner.files.checksums import CHECKSUMS_FILE
 from tests.conftest import ROOT, assert_equal_states, make_sentences
 
@@ -18,7 +19,7 @@ def test_the_model_directory_is_the_best_checkpoint_and_carries_its_labels(train
     folder = train("hyperparameters.num_train_epochs=3")
     model = AutoModelForTokenClassification.from_pretrained(folder / "model")
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
-    written = {path.name for path in (folder / "model").iterdir()} - {CHECKSUMS_FILE}
+    written = {path.name for path in (folder / "model").iterdir()} - {CHECKSUMS_FILE, CARD_FILE}
     assert set(json.loads((folder / "model" / CHECKSUMS_FILE).read_text())) == written
     labels = ["B-LOC", "B-PER", "I-PER", "O"]
     assert [model.config.id2label[i] for i in range(4)] == labels

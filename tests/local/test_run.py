@@ -26,8 +26,9 @@ def test_the_run_folder_holds_what_is_promised(train, tmp_path):
     names = {"kind", "batches", "epochs", "loss", "learning_rate", "samples_per_second", "tokens_per_second"}
     assert all(line.keys() == names for line in training)
     assert {p.name for p in folder.iterdir()} - {".lock"} == {
-        "metrics.jsonl", "summary.json", "checkpoints", "model", "figures", "tensorboard", "cache", "config.json"
-    }  # fmt: skip
+        *("metrics.jsonl", "summary.json", "config.json"),
+        *("checkpoints", "model", "figures", "tensorboard", "cache", "report"),
+    }
     assert {p.name for p in (folder / "figures").iterdir()} == {"loss.png", "f1.png"}
     assert list((folder / "tensorboard").glob("*tfevents*"))
 

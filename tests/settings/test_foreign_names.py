@@ -121,7 +121,7 @@ def test_each_foreign_option_is_refused_with_its_counterpart(verb, capsys):
         ("hyperparameters", "fp16", "write hyperparameters.precision: fp16"),
         ("hyperparameters", "gradient_accumulation_steps", "write optimizations.aggregation_frequency"),
         ("hyperparameters", "eval_steps", "write min_validation_period.batches (once an epoch unless it is set)"),
-        ("hyperparameters", "classifier_learning_rate", "leave it out: one learning rate holds for all layers"),
+        ("hyperparameters", "classifier_learning_rate", "write hyperparameters.head_learning_rate"),
         ("hyperparameters", "max_seq_length", "did you mean data.max_seq_length?"),
         ("data", "learning_rate", "did you mean hyperparameters.learning_rate?"),
         ("hyperparameters", "experiment_seed", "did you mean reproducibility.experiment_seed?"),

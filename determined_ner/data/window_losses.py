@@ -1,0 +1,22 @@
+"""How the windows of a training count in its loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class WindowLosses:
+    """How the words of W windows count in the loss."""
+
+    weights: NDArray[np.float32] | None
+    """(W,) of the words of each window, of mean 1 over the labelled pieces of all; None: each counts 1."""
+    open_labels: NDArray[np.int64]
+    """(W,) 0: a label is what it says; g: what is O there may be any of the labels in row g - 1 of ``possible``."""
+    possible: NDArray[np.bool_]
+    """(G, K)."""
+    outside: int
+    """Id of O; -1 where no corpus is partly labelled."""

@@ -1,0 +1,151 @@
+"""Runs on several corpora with weights and partial labels: resumed, on two slots, going on from a trained tagger."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import ner_trial
+from determined_ner.model.checkpoint import checkpoint_name
+from determined_ner.model.loss import WordLoss
+from tests.conftest import (
+    assert_equal_states,
+    final_state,
+    make_sentences,
+    read_metrics,
+    without_times,
+    write_config,
+    write_conll,
+)
+from tests.forked import together
+
+
+def with_corpora(path: Path, encoder: Path, corpus: dict[str, Path], **hyperparameters) -> Path:
+    """A config whose training data is two corpora, one of persons alone, of unequal weights."""
+    config_file = write_config(path, encoder, corpus, **hyperparameters)
+    config = json.loads(config_file.read_text())
+    persons = [[(word, tag if "PER" in tag else "O") for word, tag in row] for row in make_sentences(20, 300)]
+    files = {"all": {"file": str(corpus["train"]), "loss_weight": 2}}
+    file = write_conll(path.parent / "persons.conll", persons)
+    files["persons"] = {"file": str(file), "annotated_types": ["human"], "label_map": {"PER": "human"}}
+    config["data"] |= {"train_file": files, "label_map": {"PER": "human"}}
+    config_file.write_text(json.dumps(config))
+    return config_file
+
+
+def test_a_run_on_weighted_and_partly_labelled_corpora_resumes_bit_identical(tmp_path, tiny_encoder, corpus):
+    config = with_corpora(tmp_path / "c.yaml", tiny_encoder, corpus)
+    folders = [tmp_path / "whole", tmp_path / "half"]
+    options = ["--config", "scheduling_unit=1", "--config", "checkpoint_policy=all"]
+    options += ["--config", "checkpoint_storage.save_trial_latest=9"]
+    for folder in folders:
+        assert ner_trial.main([str(config), "--output-dir", str(folder), *options]) == 0
+    shutil.rmtree(folders[1] / "checkpoints" / checkpoint_name(16))
+    assert ner_trial.main(["--output-dir", str(folders[1]), "--resume"]) == 0
+    reports = [without_times(read_metrics(folder)) for folder in folders]
+    assert reports[0] == reports[1] and reports[0][-1]["batches"] == 16
+    left, right = map(final_state, folders)
+    for part in ("models_state_dict", "optimizers_state_dict", "lr_schedulers_state_dict"):
+        assert_equal_states(left[part], right[part], part)
+
+
+def test_a_weight_is_another_run_to_resume(tmp_path, tiny_encoder, corpus, capsys):
+    config = with_corpora(tmp_path / "c.yaml", tiny_encoder, corpus, num_train_epochs=1)
+    folder = tmp_path / "run"
+    assert ner_trial.main([str(config), "--output-dir", str(folder)]) == 0
+    change = ("--config", "data.train_file.all.loss_weight=3")
+    assert ner_trial.main(["--output-dir", str(folder), "--resume", *change]) == 2
+    assert "data.train_file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_two_slots_train_what_one_trains_on_weighted_and_partly_labelled_corpora(
+    tmp_path, tiny_encoder_without_dropout, corpus, grouped
+):
+    options = {"global_batch_size": 7, "group_by_length": grouped}
+    config = with_corpora(tmp_path / "c.yaml", tiny_encoder_without_dropout, corpus, **options)
+    found = []
+    for processes in (1, 2):
+        folder = tmp_path / f"p{processes}"
+        arguments = [str(config), "--output-dir", str(folder), "--config", "scheduling_unit=1"]
+        status, output = together(lambda arguments=arguments: ner_trial.main(arguments), processes)
+        assert status == 0, output
+        found.append(without_times(read_metrics(folder)))
+    assert len(found[0]) == len(found[1])
+    for one, two in zip(*found, strict=True):
+        assert one == pytest.approx(two, abs=1e-5)
+
+
+def test_the_log_says_what_each_corpus_has_and_weighs(tmp_path, tiny_encoder, corpus):
+    config = with_corpora(tmp_path / "c.yaml", tiny_encoder, corpus, num_train_epochs=1)
+    arguments = [str(config), "--output-dir", str(tmp_path / "run")]
+    status, output = together(lambda: ner_trial.main(arguments), 1)
+    assert status == 0, output
+    assert "train: corpus all: 44 sentences" in output and "each weighing 1." in output
+    assert "train: corpus persons: 20 sentences" in output and "labelled with human alone" in output
+
+
+def test_a_type_is_added_to_a_trained_tagger_whose_labels_stay(tmp_path, tiny_encoder, corpus):
+    """Of data that labels the new type alone, the head keeps its rows and gets new ones."""
+    first = write_config(tmp_path / "a.yaml", tiny_encoder, corpus)
+    assert ner_trial.main([str(first), "--output-dir", str(tmp_path / "a")]) == 0
+    rows = [[(word, "B-VERB" if word == "went" else "O") for word, _ in row] for row in make_sentences(20)]
+    marked = str(write_conll(tmp_path / "verbs.conll", rows))
+    second = write_config(tmp_path / "b.yaml", tmp_path / "a" / "model", corpus)
+    config = json.loads(second.read_text())
+    config["data"]["train_file"] = {"verbs": {"file": marked, "annotated_types": ["VERB"]}}
+    second.write_text(json.dumps(config))
+    assert ner_trial.main([str(second), "--output-dir", str(tmp_path / "b")]) == 0
+    labels = json.loads((tmp_path / "b" / "summary.json").read_text())["labels"]
+    assert labels == ["B-LOC", "B-PER", "B-VERB", "I-PER", "O"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("data.train_file={a: {file: x.conll, weight: 2}}", "a.weight is no setting of a corpus"),
+        ("data.train_file={a: {file: x.conll, loss_weight: 0}}", "a.loss_weight"),
+        ("data.train_file={a: {loss_weight: 2}}", "names no file"),
+        ("data.train_file=[x.conll, x.conll]", "x.conll stands twice"),
+        ("data.train_file=[]", "a list of corpora has a file each"),
+        ("data.label_map={1: PER, 2: [x]}", "data.label_map"),
+        ("data.label_map={PER: 'a b'}", "no white space"),
+        ("data.label_map=PER", "write the types of the files"),
+        ("data.train_file={a: {file: x.conll, label_map: {PER: 3}}}", "a.label_map"),
+    ],
+)
+def test_mistakes_in_the_settings_of_corpora_are_refused_before_data_is_read(refuse, setting, said):
+    """None of these files is there."""
+    message = refuse(setting, "data.validation_file=nowhere.conll", "data.test_file=null")
+    assert said in message and "nowhere.conll" not in message
+
+
+@pytest.mark.parametrize("held_out", ["data.validation_split_percentage=10", "data.folds=2"])
+def test_partly_labelled_corpora_are_not_validated_on(refuse, held_out):
+    corpora = "data.train_file={a: {file: x.conll, annotated_types: [PER]}}"
+    more = ["data.fold=1"] if "folds" in held_out else []
+    message = refuse(corpora, "data.validation_file=null", held_out, *more)
+    assert "give a validation_file that labels all types" in message
+
+
+def test_class_weights_do_not_go_with_corpora_that_weigh_otherwise(tmp_path, tiny_encoder, corpus, capsys):
+    config = with_corpora(tmp_path / "c.yaml", tiny_encoder, corpus, class_weights="balanced")
+    assert ner_trial.main([str(config), "--output-dir", str(tmp_path / "run")]) == 2
+    assert "hyperparameters.class_weights: cannot go with corpora that have a loss_weight" in capsys.readouterr().err
+
+
+def test_smoothing_leaves_the_loss_of_a_partial_label_as_it_is():
+    torch.manual_seed(2)
+    logits, possible = torch.randn(1, 2, 4), torch.tensor([[True, False, True, False]])
+    labels = torch.tensor([[1, 4]])
+    smoothed, plain = (WordLoss(smoothing=s) for s in (0.1, 0.0))
+    open_alone = torch.tensor([[-100, 4]])
+    torch.testing.assert_close(smoothed(logits, open_alone, None, possible), plain(logits, open_alone, None, possible))
+    closed = smoothed(logits[:, :1], labels[:, :1])
+    torch.testing.assert_close(
+        smoothed(logits, labels, None, possible), closed + plain(logits, open_alone, None, possible)
+    )
