@@ -7,6 +7,7 @@ step learns from; it is cut into as many *micro-batches* as there are slots × a
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -67,6 +68,7 @@ def plan_epoch(
     seed: int,
     epoch: int,
     group_by_length: bool,
+    padded: bool = True,
 ) -> EpochPlan:
     """Plan one epoch.
 
@@ -83,6 +85,7 @@ def plan_epoch(
         seed: with the epoch, decides the order.
         epoch: from 0.
         group_by_length: put windows of like length into one step, to save padding.
+        padded: whether a micro-batch costs its padded size, or its pieces alone (`determined_ner.model.flat`).
     """
     count = len(lengths)
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
@@ -104,23 +107,23 @@ def plan_epoch(
     else:
         behind = np.add.reduceat(words[order], begins).astype(np.float64)
     if micro_batches > 1:
-        order, borders = _cut(order, borders, lengths, micro_batches)
+        order, borders = _cut(order, borders, lengths, micro_batches, padded)
     return EpochPlan(order, borders, micro_batches / behind, micro_batches)
 
 
-def _cut(order: Ints, borders: Ints, lengths: Ints, parts: int) -> tuple[Ints, Ints]:
-    """Cut every global batch into ``parts`` micro-batches of nearly equal padded size, longest windows first."""
+def _cut(order: Ints, borders: Ints, lengths: Ints, parts: int, padded: bool) -> tuple[Ints, Ints]:
+    """Cut every global batch into ``parts`` micro-batches of nearly equal size, longest windows first."""
     new_order, new_borders = [], [0]
     for begin, end in zip(borders[:-1].tolist(), borders[1:].tolist(), strict=True):
         batch = order[begin:end]
         batch = batch[np.argsort(-lengths[batch], kind="stable")]
         new_order.append(batch)
-        new_borders.extend(begin + size for size in _balanced(lengths[batch], parts))
+        new_borders.extend(begin + size for size in _balanced(lengths[batch], parts, padded))
     return np.concatenate(new_order), np.array(new_borders, np.int64)
 
 
-def _balanced(lengths: Ints, parts: int) -> list[int]:
-    """Cut descending lengths into ``parts`` runs so that the largest padded size (count × first length) is least.
+def _balanced(lengths: Ints, parts: int, padded: bool) -> list[int]:
+    """Cut descending lengths into ``parts`` runs so that the largest size (padded: count × first length) is least.
 
     Every run gets a window as long as there are enough; where there are fewer windows than parts, the last runs are
     empty.
@@ -132,12 +135,14 @@ def _balanced(lengths: Ints, parts: int) -> list[int]:
     if count <= parts:
         return [min(i + 1, count) for i in range(parts)]
     sizes = lengths.tolist()
+    totals = [0, *np.cumsum(lengths).tolist()]
 
     def runs(limit: int) -> list[int]:
         ends: list[int] = []
         at = 0
         while at < count and len(ends) <= parts:
-            at += max(1, limit // sizes[at])
+            fit = limit // sizes[at] if padded else bisect.bisect_right(totals, totals[at] + limit) - 1 - at
+            at += max(1, fit)
             ends.append(min(at, count))
         return ends
 
@@ -161,12 +166,19 @@ class TrainingBatches(torch.utils.data.Sampler[list[MicroBatch]]):
     """Micro-batches of one epoch after another; each ``iter()`` is the next epoch, as Determined repeats samplers."""
 
     def __init__(
-        self, split: Split, specials: int, global_batch_size: int, micro_batches: int, seed: int, group_by_length: bool
+        self,
+        split: Split,
+        specials: int,
+        global_batch_size: int,
+        micro_batches: int,
+        seed: int,
+        group_by_length: bool,
+        padded: bool = True,
     ) -> None:
         self._lengths = split.lengths(specials)
         self._words = split.labelled_pieces()
         self._settings = (global_batch_size, micro_batches, seed)
-        self._group_by_length = group_by_length
+        self._order = (group_by_length, padded)
         self._epoch = 0
 
     def __len__(self) -> int:
@@ -181,7 +193,7 @@ class TrainingBatches(torch.utils.data.Sampler[list[MicroBatch]]):
 
     def plan(self, epoch: int) -> EpochPlan:
         """The plan of any epoch, from 0."""
-        return plan_epoch(self._lengths, self._words, *self._settings, epoch, self._group_by_length)
+        return plan_epoch(self._lengths, self._words, *self._settings, epoch, *self._order)
 
 
 def evaluation_batches(windows: Ints, lengths: Ints) -> list[MicroBatch]:

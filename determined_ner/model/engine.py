@@ -25,6 +25,7 @@ from determined_ner.errors import UserError
 from determined_ner.model import ort
 from determined_ner.model.cpu.dropout import fast_dropout
 from determined_ner.model.cpu.memory import keep_memory
+from determined_ner.model.flat import Flat
 from determined_ner.model.loss import WordLoss
 from determined_ner.model.onnx_export import export_onnx
 from determined_ner.model.onnx_session import OnnxSession, open_session, without_cuda_warning
@@ -91,6 +92,7 @@ class Engine:
         fused: bool | None = None,
         scaler: Any = None,
         loss: Loss | None = None,
+        flat: Flat | None = None,
     ) -> None:
         """
         Args:
@@ -99,8 +101,9 @@ class Engine:
             fused: whether the optimizer's update is one kernel; None: where there is one.
             scaler: of the loss under fp16; None: `make_scaler`.
             loss: what is trained on; None: the cross entropy.
+            flat: how it is trained without padding; None: it is trained on padded batches.
         """
-        self._context, self._bare, self._hparams = context, bare, hparams
+        self._context, self._bare, self._hparams, self._flat = context, bare, hparams, flat
         self._loss: Loss = loss or WordLoss()
         self._device: torch.device = context.device
         if self._device.type == "cpu":
@@ -147,7 +150,10 @@ class Engine:
         torch.manual_seed(seed)
         with self._refusing():
             with autocast(self._hparams, self._device), fast_dropout(seed, self._device, self._hparams.backend):
-                logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+                if self._flat:
+                    logits = self._flat.logits(self.model, batch["input_ids"], batch["attention_mask"])
+                else:
+                    logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
             of_windows = {name: batch[name] for name in ("window_weights", "possible") if name in batch}
             loss = self._loss(logits, batch["labels"], **of_windows)
             weighted = loss * batch["loss_weight"]

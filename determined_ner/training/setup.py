@@ -33,6 +33,7 @@ from determined_ner.model.cpu.embedding import train_only_rows
 from determined_ner.model.crf import Crf, add_crf, check_crf, check_crf_data
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.engine import Engine, LoopContext
+from determined_ner.model.flat import find_flat
 from determined_ner.model.head import labels_to_keep
 from determined_ner.model.loss import WordLoss, describe_loss, weights_of_labels
 from determined_ner.model.optimizer import build_schedule
@@ -71,6 +72,7 @@ class Training:
         labels: what the model predicts.
         model: of Transformers, in fp32; `engine` wraps it.
         parameters: numbers in it.
+        flat: how the model is trained without padding; None: on padded batches.
         padding: to which lengths training pads.
         crf: on the model's logits, and a part of it; None: there is none.
         loss: what is trained on, unless it is the CRF's.
@@ -139,6 +141,7 @@ class Training:
 
         self.model = build_model(config, hparams, self.labels.names, seed)
         check_behaviour(self.model, self.tokenizer, self.max_seq_length, source)
+        self.flat = find_flat(self.model, self.tokenizer, self.max_seq_length) if self._may_be_flat() else None
         self.crf = add_crf(self.model, hparams, self.labels.names, SETTINGS_FILE)
         self.parameters = sum(p.numel() for p in self.model.parameters())
         freeze(self.model, hparams)
@@ -156,6 +159,7 @@ class Training:
             slots.size * accumulation_steps,
             seed,
             hparams.group_by_length,
+            padded=self.flat is None,
         )
         self.epoch_batches = len(self.train_batches) // slots.size
         self.loss = self._build_loss()
@@ -193,6 +197,12 @@ class Training:
                     raise other
         assert result is not None
         return result
+
+    def _may_be_flat(self) -> bool:
+        """Whether padding would cost anything, and all that computes the model here can do without."""
+        hparams, data = self.settings.hparams, self.settings.data
+        padded = hparams.group_by_length or data.pad_to_max_length
+        return not padded and hparams.backend == "eager" and self.device.type == "cpu"
 
     def _build_loss(self) -> WordLoss:
         """
@@ -261,7 +271,7 @@ class Training:
             HyperparameterError: warm-up longer than the training.
         """
         hparams = self.settings.hparams
-        self.engine = Engine(context, self.model, hparams, loss=self.crf or self.loss)
+        self.engine = Engine(context, self.model, hparams, loss=self.crf or self.loss, flat=self.flat)
         self.schedule = build_schedule(self.engine.optimizer, hparams, max(1, self.optimizer_steps))
 
     def dataset(self, split: str) -> BatchDataset:
@@ -385,6 +395,8 @@ class Training:
         if groups := describe_groups(self.model, hparams):
             logger.info(groups)
         split_up = f" ({slots} slots × {self.accumulation_steps} accumulation steps)"
+        if not hparams.group_by_length:
+            logger.info(f"batches: sentences in random order, {'without padding' if self.flat else 'padded'}")
         logger.info(
             f"training: {loop.length} = {self.optimizer_steps:,} optimizer steps of "
             f"{hparams.global_batch_size} windows"

@@ -21,7 +21,7 @@ def test_padding_of_the_plan_and_of_random_order(planted):
     train = report.splits["train"]
     assert 0 <= train.padding < train.padding_random < 1
     plain = check(config, ["hyperparameters.group_by_length=false"], timing=False).splits["train"]
-    assert plain.padding == plain.padding_random == train.padding_random
+    assert plain.padding == plain.padding_random == 0  # the windows are computed one after the other
     padded = check(config, ["data.pad_to_max_length=true"], timing=False)
     assert padded.splits["train"].padding > 0.5
     rounded = check(config, ["hyperparameters.precision=bf16"], timing=False).splits["train"]

@@ -21,6 +21,7 @@ plans = st.fixed_dictionaries(
         "seed": st.integers(0, 5),
         "epoch": st.integers(0, 3),
         "group_by_length": st.booleans(),
+        "padded": st.booleans(),
     }
 )
 
@@ -29,7 +30,7 @@ def plan_of(case):
     rng = np.random.default_rng(case["seed_of_lengths"])
     lengths = rng.integers(3, 60, case["count"])
     words = rng.integers(1, 50, case["count"])
-    names = ("global_batch_size", "micro_batches", "seed", "epoch", "group_by_length")
+    names = ("global_batch_size", "micro_batches", "seed", "epoch", "group_by_length", "padded")
     return lengths, words, plan_epoch(lengths, words, **{name: case[name] for name in names})
 
 
@@ -113,9 +114,12 @@ def test_grouped_batches_are_shuffled_and_hold_little_padding():
 
 def test_micro_batches_are_balanced():
     lengths = np.random.default_rng(0).integers(3, 120, 1024)
-    plan = plan_epoch(lengths, lengths, 64, 4, 0, 0, False)
-    padded = np.array([len(m.windows) * lengths[list(m.windows)].max() for m in plan]).reshape(-1, 4)
+    plans = [plan_epoch(lengths, lengths, 64, 4, 0, 0, False, padded) for padded in (True, False)]
+    padded = np.array([len(m.windows) * lengths[list(m.windows)].max() for m in plans[0]]).reshape(-1, 4)
     assert (padded.max(1) / padded.mean(1)).mean() < 1.1
+    pieces = [np.array([lengths[list(m.windows)].sum() for m in plan]).reshape(-1, 4) for plan in plans]
+    skews = [(sizes.max(1) / sizes.mean(1)).mean() for sizes in pieces]
+    assert skews[1] < 1.05 < skews[0]
 
 
 @pytest.mark.parametrize("slots", [1, 2, 5])

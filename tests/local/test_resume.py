@@ -25,11 +25,16 @@ from tests.conftest import (
 from tests.forked import Copy
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
-def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, tiny_encoder, corpus, accumulation):
+@pytest.mark.parametrize(("accumulation", "grouped"), [(1, True), (2, True), (1, False)])
+def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, tiny_encoder, corpus, accumulation, grouped):
     """SIGKILL at random steps of epoch 2 and later, twice; checkpoints at odd places. A new process makes the end."""
     config = write_config(
-        tmp_path / "c.yaml", tiny_encoder, corpus, num_train_epochs=16 // accumulation, warmup_ratio=0.2
+        tmp_path / "c.yaml",
+        tiny_encoder,
+        corpus,
+        num_train_epochs=16 // accumulation,
+        warmup_ratio=0.2,
+        group_by_length=grouped,
     )
     arguments = [str(config), "--config", "scheduling_unit=2", "--config", "min_checkpoint_period.batches=5"]
     arguments += ["--config", f"optimizations.aggregation_frequency={accumulation}"]

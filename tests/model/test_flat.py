@@ -1,0 +1,151 @@
+"""Steps without padding: the same logits and gradients as padded ones, found by asking the model itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from determined_ner.data.tokenizer import load_tokenizer
+from determined_ner.hub import Pretrained
+from determined_ner.model.cpu.dropout import fast_dropout
+from determined_ner.model.flat import Flat, FlatAttention, Layout, find_flat
+from determined_ner.model.probe import made_up_batch
+from tests.model.test_probe import SIZES
+
+WITH_INTERFACE = [
+    "bert",
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "distilbert",
+    "electra",
+    "albert",
+    "ernie",
+    "modernbert",
+]
+OLD = int(transformers.__version__.split(".")[0]) < 5
+FLAT = ["bert", "roberta", "xlm-roberta", "camembert"] if OLD else WITH_INTERFACE
+OPTIONS = {
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 32},
+    "albert": {"embedding_size": 16},
+    "modernbert": {"local_attention": 16, "global_attn_every_n_layers": 2, "cls_token_id": 2, "sep_token_id": 3},
+}
+
+
+def make(kind: str, tokenizer, **options):
+    torch.manual_seed(0)
+    sizes = {**SIZES, "max_position_embeddings": 66, "pad_token_id": tokenizer.pad_id, **OPTIONS.get(kind, {})}
+    config = transformers.CONFIG_MAPPING[kind](**sizes | options, num_labels=3)
+    model = transformers.AutoModelForTokenClassification.from_config(config).eval()
+    with torch.no_grad():  # so that attention, and with it the sight of another text, counts
+        for weights in model.parameters():
+            if weights.dim() > 1:
+                weights.normal_(0, 0.15)
+    return model
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_encoder):
+    return load_tokenizer(Pretrained(str(tiny_encoder)))
+
+
+def alone(model, batch):
+    """Logits of each text by itself."""
+    for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True):
+        size = int(mask.sum())
+        yield size, model(input_ids=ids[None, :size], attention_mask=mask[None, :size]).logits[0]
+
+
+@pytest.mark.parametrize("kind", FLAT)
+def test_a_text_has_the_logits_that_it_has_alone(kind, tokenizer):
+    model = make(kind, tokenizer)
+    flat = find_flat(model, tokenizer, 64)
+    assert flat is not None
+    batch = made_up_batch(tokenizer, SIZES["vocab_size"], [9, 64, 3, 31, 30, 5, 5, 40, 12, 17, 8, 3])
+    with torch.no_grad():
+        logits = flat.logits(model, **batch)
+        for i, (size, expected) in enumerate(alone(model, batch)):
+            torch.testing.assert_close(logits[i, :size], expected, rtol=1e-5, atol=1e-5)
+            assert not logits[i, size:].any()
+
+
+@pytest.mark.parametrize("kind", ["deberta-v2", "mpnet", "convbert", "ibert"])
+def test_a_model_with_attention_of_its_own_is_trained_on_padded_batches(kind, tokenizer):
+    assert find_flat(make(kind, tokenizer), tokenizer, 64) is None
+
+
+def test_attention_that_no_function_shows_is_noticed(tokenizer):
+    """Computed so, texts see each other, and nothing says so but the logits."""
+    model = make("bert", tokenizer)
+    assert find_flat(model, tokenizer, 64) == Flat(0, True)
+    eager = transformers.AutoModelForTokenClassification.from_config(model.config, attn_implementation="eager")
+    eager.load_state_dict(model.state_dict())
+    assert find_flat(eager, tokenizer, 64) is None
+
+
+def test_asking_changes_nothing(tokenizer):
+    model = make("bert", tokenizer).train()
+    state = torch.get_rng_state()
+    find_flat(model, tokenizer, 64)
+    assert model.training and torch.equal(torch.get_rng_state(), state)
+    assert all(weights.grad is None for weights in model.parameters())
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_the_gradient_is_that_of_the_padded_batch(kind, tokenizer):
+    model = make(kind, tokenizer)
+    flat = find_flat(model, tokenizer, 64)
+    batch = made_up_batch(tokenizer, SIZES["vocab_size"], [9, 64, 3, 31, 30, 5, 5, 40, 12, 17])
+    labels = torch.randint(3, batch["input_ids"].shape).masked_fill(batch["attention_mask"] == 0, -100)
+    gradients = []
+    for logits in (flat.logits(model, **batch), model(**batch).logits):
+        model.zero_grad()
+        functional.cross_entropy(logits.flatten(0, 1), labels.flatten()).backward()
+        gradients.append({name: weights.grad.clone() for name, weights in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        scale = float(gradients[1][name].abs().max())
+        torch.testing.assert_close(gradient, gradients[1][name], rtol=0, atol=max(1e-6 * scale, 1e-8), msg=name)
+
+
+def test_masks_of_the_model_such_as_a_sliding_window_hold_within_each_text():
+    torch.manual_seed(0)
+    mask = (torch.arange(7) < torch.tensor([[4], [7], [2]])).long()
+    layout = Layout.of(torch.arange(21).view(3, 7), mask)
+    assert layout.positions.tolist() == [[*range(7), *range(4), *range(2)]]
+    tokens = layout.input_ids.shape[1]
+    query, key, value = (torch.randn(1, 2, tokens, 4) for _ in range(3))
+    near = (torch.arange(tokens)[:, None] - torch.arange(tokens)).abs() <= 1
+    text = torch.repeat_interleave(torch.arange(3), torch.tensor([7, 4, 2]))
+    expected = functional.scaled_dot_product_attention(query, key, value, near & (text[:, None] == text))
+    additive = torch.zeros(tokens, tokens).masked_fill(~near, -torch.inf)
+    for own in (near, additive):
+        with FlatAttention(layout):
+            found = functional.scaled_dot_product_attention(query, key, value, own[None, None])
+        torch.testing.assert_close(found, expected)
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=30))
+@settings(max_examples=50, deadline=None)
+def test_every_token_has_one_place(sizes):
+    longest = max(sizes)
+    mask = (torch.arange(longest) < torch.tensor(sizes)[:, None]).long()
+    ids = torch.arange(mask.numel()).view(mask.shape)
+    layout = Layout.of(ids, mask)
+    assert sorted(layout.place.tolist()) == ids[mask.bool()].tolist() == sorted(layout.input_ids[0].tolist())
+    torch.testing.assert_close(layout.padded(layout.input_ids[..., None].double())[..., 0], (ids * mask).double())
+    assert len(set(layout.grouped.tolist())) == len(layout.grouped)
+    assert sum(windows for windows, _ in layout.groups) == len(sizes)
+
+
+def test_dropout_of_attention_is_drawn_from_the_seed_of_the_step(tokenizer):
+    model = make("bert", tokenizer).train()
+    batch = made_up_batch(tokenizer, SIZES["vocab_size"], [9, 20, 3])
+    found = []
+    for seed in (1, 1, 2):
+        with fast_dropout(seed, torch.device("cpu"), "eager"):
+            found.append(Flat(0, True).logits(model, **batch))
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
