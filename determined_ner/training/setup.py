@@ -31,6 +31,8 @@ from determined_ner.model.conditions import check_architecture, check_conditions
 from determined_ner.model.cpu.embedding import train_only_rows
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.engine import Engine, LoopContext
+from determined_ner.model.gradient_checkpointing import check_supported
+from determined_ner.model.lora import add_adapters, check_lora
 from determined_ner.model.optimizer import build_schedule
 from determined_ner.model.parameter_groups import check_parts, describe_groups, freeze
 from determined_ner.model.precision import length_multiple
@@ -113,6 +115,9 @@ class Training:
         config = load_config(source)
         check_architecture(hparams, config.model_type, device)
         check_parts(config, source, hparams)
+        check_supported(config, source, hparams)
+        if hparams.peft:
+            check_lora(config, source, hparams.peft.model_dump())
         tokenizer_source = Pretrained.of_setting(hparams, "tokenizer_name")
         self.tokenizer = load_tokenizer(tokenizer_source)
         check_vocabulary(config, self.tokenizer, tokenizer_source)
@@ -126,6 +131,8 @@ class Training:
         check_behaviour(self.model, self.tokenizer, self.max_seq_length, source)
         self.parameters = sum(p.numel() for p in self.model.parameters())
         freeze(self.model, hparams)
+        if hparams.peft:
+            add_adapters(self.model, hparams.peft.model_dump(), seed)
         if hparams.weight_decay == 0:  # which would move rows without a gradient, too
             train_only_rows(self.model, self._training_pieces())
         self.padding = Padding(
@@ -331,6 +338,8 @@ class Training:
             f"model: {hparams.pretrained_model_name_or_path}, {self.parameters / 1e6:.1f} M parameters, "
             f"{self.engine.description} on {slots} × {self.device.type}"
         )
+        if lora := hparams.peft:
+            logger.info(f"LoRA: adapters of rank {lora.r}, alpha {lora.alpha:g}, dropout {lora.dropout:g}")
         if groups := describe_groups(self.model, hparams):
             logger.info(groups)
         split_up = f" ({slots} slots × {self.accumulation_steps} accumulation steps)"

@@ -59,6 +59,8 @@ def _values(annotation: Any, metadata: Any = ()) -> str:
         return f"list of {_values(parts[0])}"
     if origin in (Union, types.UnionType):
         return " or ".join(_values(part, metadata) for part in parts if part is not type(None))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
     if annotation is bool:
         return "`true`, `false`"
     kind = {int: "whole number", float: "number", str: "text"}[annotation]
