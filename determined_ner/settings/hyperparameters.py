@@ -106,8 +106,8 @@ class Hyperparameters(Section):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """bf16, fp16: matrix products under autocast, weights and optimizer in fp32; fp16 with a gradient scaler."""
     gradient_checkpointing: bool = False
-    """Compute each layer a second time in place of keeping its activations: less memory, the same weights, and a step
-    that takes about a third longer."""
+    """Compute each layer a second time in place of keeping its activations: less memory, the same weights, and a longer
+    step."""
     use_apex_amp: bool = False
     """Mixed precision by NVIDIA Apex, where the image has it, in place of precision."""
     apex_opt_level: Literal["O0", "O1", "O2", "O3"] = "O1"
