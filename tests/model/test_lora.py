@@ -108,7 +108,7 @@ def logits_of(model: Any) -> torch.Tensor:
 def test_a_run_leaves_a_plain_model_which_is_its_checkpoint_merged(run, tiny_encoder):
     kept = transformers.AutoModelForTokenClassification.from_pretrained(run / "model")
     best = run / json.loads((run / "summary.json").read_text())["checkpoint"]
-    assert logits_of(ModelDirectory(best).load_model()).equal(logits_of(kept))
+    assert (logits_of(ModelDirectory(best).load_model()) - logits_of(kept)).abs().max() < 1e-6
     before = safetensors.torch.load_file(tiny_encoder / "model.safetensors")
     after = safetensors.torch.load_file(run / "model" / "model.safetensors")
     changed = {name for name, weights in before.items() if not after[f"bert.{name}"].equal(weights)}
