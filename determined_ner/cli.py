@@ -146,6 +146,7 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
     half = "also model_fp16.onnx: float16, for GPUs; logits within 0.1, loses at most 0.1 points of F1"
     add("--fp16", action="store_true", help=half)
     add("--quantize", action="store_true", help="also model_quantized.onnx: int8; loses at most 0.5 points of F1")
+    add("--adapters", action="store_true", help="also adapter/: of a run with peft, adapters and head alone, for PEFT")
     add(
         "--data",
         type=local_name,

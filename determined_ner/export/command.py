@@ -21,12 +21,15 @@ from determined_ner.hub import quiet_transformers
 from determined_ner.logs import set_up_logging
 from determined_ner.model.directory import CALIBRATION_FILE, ONNX_FILE, SETTINGS_FILE, ModelDirectory
 from determined_ner.model.inference import find_device
+from determined_ner.model.lora import save_adapters
 from determined_ner.model.onnx_export import export_onnx, fuse, halve_onnx, quantize_onnx
 from determined_ner.model.onnx_session import require
-from determined_ner.training.trained import REMEDY, Trained, find_trained
+from determined_ner.model.weights import load_weights
+from determined_ner.training.trained import REMEDY, Trained, best_checkpoint, find_trained
 
 logger = logging.getLogger("determined_ner")
 
+ADAPTER_FOLDER = "adapter"
 WEIGHTS_FILE = "model.safetensors"
 HALF_FILE = "model_fp16.onnx"
 QUANTIZED_FILE = "model_quantized.onnx"
@@ -50,6 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.quantize,
         arguments.data,
         arguments.trust_remote_code,
+        adapters=arguments.adapters,
     )
 
 
@@ -62,6 +66,7 @@ def export(
     data: str | None = None,
     trust_remote_code: bool = False,
     tolerances: Tolerances | None = None,
+    adapters: bool = False,
 ) -> None:
     """Write the directory ``output``.
 
@@ -73,6 +78,7 @@ def export(
         data: labelled text to check on; None: the run's own validation data.
         trust_remote_code: run Python code that the model contains.
         tolerances: what the files may differ by; None: the usual.
+        adapters: also write the adapters and the head alone, as PEFT does.
 
     Raises:
         UserError: the source holds no model, there is nothing to check on, a check fails, or the directory cannot be
@@ -88,6 +94,7 @@ def export(
         if trained.settings is None:
             problem = f"holds no model of this trial, it has no {SETTINGS_FILE}"
             raise UserError(trained.path, problem, REMEDY)
+        adapted = _find_adapters(trained, trust_remote_code) if adapters else None
         model = trained.directory.load_model()
         check = Check(trained, model, data)
         if check.changed:
@@ -106,6 +113,8 @@ def export(
                 checks[HALF_FILE] = _halve(folder / HALF_FILE, graph, check, tolerances)
             if quantize:
                 checks[QUANTIZED_FILE] = quantize_within(folder / QUANTIZED_FILE, graph, check, tolerances)
+        if adapted is not None:
+            _write_adapters(folder / ADAPTER_FOLDER, adapted)
         write_checksums(folder)  # not of the card, which is there to be edited
         write_card(folder, trained, model, check.files, checks)
         for name, compared in checks.items():
@@ -115,6 +124,32 @@ def export(
 def _check_output(output: Path) -> None:
     if output.exists() or output.is_symlink():
         raise UserError(f"--output {output}", "exists already", "name a directory that does not")
+
+
+def _find_adapters(trained: Trained, trust_remote_code: bool) -> ModelDirectory:
+    """The checkpoint that has them: what is beside a run's is merged.
+
+    Raises:
+        UserError: there is none.
+    """
+    directory = trained.directory
+    if trained.run is not None and not directory.is_checkpoint:
+        directory = ModelDirectory(best_checkpoint(trained.run), REMEDY, trust_remote_code)
+    if directory.lora is None:
+        raise UserError(
+            "--adapters",
+            f"{trained.path} has no adapters: it was trained without hyperparameters.peft, or is merged",
+            "name the folder or a checkpoint of a run with hyperparameters.peft, or leave --adapters out",
+        )
+    return directory
+
+
+def _write_adapters(folder: Path, checkpoint: ModelDirectory) -> None:
+    model = checkpoint.untrained_model()
+    load_weights(model, checkpoint.path)
+    assert checkpoint.lora is not None and checkpoint.described is not None
+    base = checkpoint.described["hyperparameters"]["pretrained_model_name_or_path"]
+    save_adapters(model, checkpoint.lora, base, folder)
 
 
 def _write_directory(folder: Path, trained: Trained, model: Any) -> None:

@@ -13,6 +13,7 @@ from determined_ner.finish.calibration import Calibrated
 from determined_ner.hub import quiet_transformers
 from determined_ner.model.crf import weights_without_crf
 from determined_ner.model.directory import CALIBRATION_FILE
+from determined_ner.model.lora import merge_adapters
 from determined_ner.model.weights import load_weights
 from determined_ner.settings.loop import LoopSettings
 from determined_ner.training.setup import Training
@@ -61,6 +62,8 @@ def finish(training: Training, place: Place) -> None:
     chosen = on_chief(slots, place.choose)
     with place.checkpoint(chosen) as checkpoint:
         load_weights(training.model, checkpoint)
+    if training.settings.hparams.peft:  # what is scored is what is kept
+        merge_adapters(training.model)
     test = chosen.test
     if test is None and "test" in training.corpus.splits:
         test = training.score("test")

@@ -21,6 +21,7 @@ from determined_ner.model.build import check_size, check_vocabulary, longest_win
 from determined_ner.model.checkpoint import STATE_FILE, TRIAL_STATE_FILE, check_checkpoint
 from determined_ner.model.config_file import read_config
 from determined_ner.model.inference import OnnxModel, TorchModel, find_device
+from determined_ner.model.lora import add_adapters, merge_adapters
 from determined_ner.model.onnx_session import read_labels
 from determined_ner.model.probe import check_behaviour
 from determined_ner.model.settings_file import check_described
@@ -110,8 +111,21 @@ class ModelDirectory:
     # -- Weights ---------------------------------------------------------------------------------------------------
 
     def untrained_model(self) -> Any:
-        """The model with random weights."""
-        return untrained_model(self.config, self._source)
+        """The model with random weights; of a checkpoint with adapters, with these.
+
+        Raises:
+            UserError: what makes adapters is not installed.
+        """
+        model = untrained_model(self.config, self._source)
+        if self.lora:
+            add_adapters(model, self.lora, seed=0)
+        return model
+
+    @property
+    def lora(self) -> dict[str, Any] | None:
+        """What a checkpoint's adapters are like; None: there are none, or they have been merged."""
+        found: dict[str, Any] | None = (self.described or {}).get("hyperparameters", {}).get("peft")
+        return found if self.is_checkpoint else None
 
     def load_model(self) -> Any:
         """The model in PyTorch: float32, on the CPU, in evaluation mode.
@@ -124,6 +138,8 @@ class ModelDirectory:
         if self.is_checkpoint:
             model = self.untrained_model()
             load_weights(model, self.path)
+            if self.lora:
+                merge_adapters(model)
         else:
             onnx = "take its ONNX file: --backend onnx" if (self.path / ONNX_FILE).is_file() else None
             model = load_token_classifier(self._source, self.config, onnx or self._remedy)

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import torch
 
 from determined_ner.errors import UserError
-from determined_ner.model import ort
+from determined_ner.model import gradient_checkpointing, ort
 from determined_ner.model.cpu.dropout import fast_dropout
 from determined_ner.model.cpu.memory import keep_memory
 from determined_ner.model.flat import Flat
@@ -110,6 +110,9 @@ class Engine:
             keep_memory()
         # Determined wants its scaler before, Apex its model and optimizer after they are wrapped.
         self._scaler = context.wrap_scaler(scaler or make_scaler()) if hparams.precision == "fp16" else None
+        self._dropout: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if hparams.gradient_checkpointing:
+            gradient_checkpointing.enable(bare, lambda: self._dropout)
         with without_cuda_warning():  # torch.compile and torch's optimizers import the compiler
             if hparams.backend == "compile":
                 compile_model(bare)
@@ -130,7 +133,8 @@ class Engine:
     def description(self) -> str:
         """Backend and precision in words."""
         precision = f"Apex {self._hparams.apex_opt_level}" if self._hparams.use_apex_amp else self._hparams.precision
-        return f"{self._hparams.backend}, {precision}"
+        checkpointed = ", gradient checkpointing" if self._hparams.gradient_checkpointing else ""
+        return f"{self._hparams.backend}, {precision}{checkpointed}"
 
     def train_step(self, batch: Any, seed: int, ends_step: bool) -> torch.Tensor:
         """One micro-batch: forward, backward and, where it ends an optimizer step, the step.
@@ -148,8 +152,9 @@ class Engine:
         """
         self._session = None  # it holds memory of the device
         torch.manual_seed(seed)
+        self._dropout = fast_dropout(seed, self._device, self._hparams.backend)
         with self._refusing():
-            with autocast(self._hparams, self._device), fast_dropout(seed, self._device, self._hparams.backend):
+            with autocast(self._hparams, self._device), self._dropout:
                 if self._flat:
                     logits = self._flat.logits(self.model, batch["input_ids"], batch["attention_mask"])
                 else:

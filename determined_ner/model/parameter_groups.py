@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -12,7 +12,9 @@ from determined_ner.errors import HyperparameterError
 from determined_ner.hub import Pretrained
 from determined_ner.model.build import skeleton
 from determined_ner.model.crf import LEARNING_RATE, crf_of
-from determined_ner.settings.hyperparameters import Hyperparameters
+
+if TYPE_CHECKING:  # who only tags needs no pydantic
+    from determined_ner.settings.hyperparameters import Hyperparameters
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ def check_described(described: dict[str, Any], longest_window: int) -> None:
     for section in ("hyperparameters", "data"):
         settings = described.get(section, {})
         _require(isinstance(settings, dict), section, settings, "is no section")
+    lora = described.get("hyperparameters", {}).get("peft")
+    _require(lora is None or _is_lora(lora), "hyperparameters.peft", lora, "describes no adapters")
     labels, fingerprints = described["labels"], described.get("data_fingerprints", {})
     _require(is_list_of_names(labels), "labels", labels, "are no list of names")
     _require(
@@ -61,3 +63,12 @@ def check_described(described: dict[str, Any], longest_window: int) -> None:
 def _require(holds: bool, name: str, value: Any, problem: str) -> None:
     if not holds:
         raise ValueError(f"{name}: {shorten(value)} {problem}")
+
+
+def _is_lora(value: Any) -> bool:
+    """Whether it describes adapters as a training does."""
+    if not isinstance(value, dict) or value.keys() != {"r", "alpha", "dropout", "target_modules"}:
+        return False
+    numbers = isinstance(value["alpha"], int | float) and isinstance(value["dropout"], int | float)
+    targets = value["target_modules"]
+    return is_count(value["r"], 1, 1 << 20) and numbers and (targets is None or is_list_of_names(targets))

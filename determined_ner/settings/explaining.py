@@ -12,7 +12,7 @@ from determined_ner.errors import UserError
 from determined_ner.masks import shown
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.foreign_names import COUNTERPARTS, Counterpart
-from determined_ner.settings.hyperparameters import Hyperparameters
+from determined_ner.settings.hyperparameters import Hyperparameters, Lora
 from determined_ner.settings.sections import Section
 
 S = TypeVar("S", bound=Section)
@@ -106,6 +106,8 @@ def _counterpart(plain: str) -> str | Counterpart | None:
 def explain(title: str, model: type[Section], detail: Any) -> UserError:
     """One pydantic error as ours: setting, offending value, what would be right."""
     name = ".".join(str(part) for part in detail["loc"][:1])
+    if name == "peft" and len(detail["loc"]) > 1:
+        return explain(f"{title}.peft", Lora, {**detail, "loc": detail["loc"][1:]})
     where = f"{title}.{name}" if name else title
     if detail["type"] == "extra_forbidden":
         problem = f"unknown setting (value {shown(detail['input'], name)})"

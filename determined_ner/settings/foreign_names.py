@@ -60,7 +60,6 @@ _FAST = "word boundaries need the tokenizer's own fast form"
 _BATCH = "hyperparameters.global_batch_size"
 _PER_DEVICE = "times devices and accumulation steps"
 _CLASS = "the model is the encoder with one linear layer"
-_MEMORY = "activations are kept"
 _WHOLE_MODEL = "each slot holds the whole model"
 _COMPILE = "backend: compile compiles as a whole, by PyTorch's defaults"
 
@@ -98,10 +97,10 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         **_all("fp16_opt_level", "hyperparameters.apex_opt_level", note="with use_apex_amp: true"),
         **_none("tf32", "PyTorch's defaults hold; precision: bf16 is faster"),
         **_none("jit_mode_eval use_ipex", "validation is computed as training is"),
+        **_all("activation_checkpointing", "hyperparameters.gradient_checkpointing", "true"),
         **_none(
-            "activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing "
-            "gradient_checkpointing_kwargs",
-            f"{_MEMORY}: lower global_batch_size for its memory, or raise optimizations.aggregation_frequency",
+            "activation_checkpointing_kwargs gradient_checkpointing_kwargs",
+            "gradient_checkpointing: true recomputes every layer",
         ),
         **_all("torch_compile", "hyperparameters.backend", "compile"),
         **_none("torch_compile_backend torch_compile_mode torchdynamo", _COMPILE),
@@ -214,7 +213,9 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
             "parts have rates by layerwise_lr_decay and head_learning_rate, and freeze says which are not trained",
         ),
         **_all("classifier_learning_rate", "hyperparameters.head_learning_rate"),
-        **_none("use_lora lora_r lora_alpha lora_dropout peft use_peft", "all weights are trained"),
+        **_all("use_lora use_peft lora_r lora_rank", "hyperparameters.peft", "{r: 8}"),
+        **_all("lora_alpha", "hyperparameters.peft", "{alpha: 16}"),
+        **_all("lora_dropout", "hyperparameters.peft", "{dropout: 0.1}"),
         **_none("classification_report", "determined-ner report writes one"),
         **_none(
             "lazy_loading lazy_loading_start_line use_multiprocessing use_multiprocessing_for_evaluation "

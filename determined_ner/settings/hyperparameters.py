@@ -26,6 +26,19 @@ Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
+class Lora(Section):
+    """Adapters of low rank, by the library PEFT."""
+
+    r: Positive = 8
+    """Rank of an adapter."""
+    alpha: Annotated[float, Field(gt=0)] = 16.0
+    """What an adapter adds is multiplied by alpha / r."""
+    dropout: Fraction = 0.0
+    """Of the adapters' inputs."""
+    target_modules: Annotated[list[str], Field(min_length=1)] | None = None
+    """Names, or their last parts, of the matrices that get one (unset: all of the encoder's layers)."""
+
+
 class Hyperparameters(Section):
     """What is trained and how; any of these may be searched."""
 
@@ -83,6 +96,9 @@ class Hyperparameters(Section):
     ``balanced`` by the inverse of its label's share; scaled to a mean of 1 over the training words."""
     label_smoothing: Fraction = 0.0
     """Share of a word's probability that the loss of training spreads over all labels."""
+    peft: Lora | None = None
+    """Train adapters (LoRA) in the encoder's layers in place of its weights, and the whole head: ``r``, ``alpha``,
+    ``dropout``, ``target_modules``."""
     optim: Literal["adamw_torch", "adamw_ort_fused"] = "adamw_torch"
     """What computes AdamW: PyTorch, or the fused kernel of ONNX Runtime training (with ``backend: ort``, on a GPU)."""
     adam_beta1: Fraction = 0.9
@@ -108,6 +124,9 @@ class Hyperparameters(Section):
     """What computes the model in training: PyTorch as it is, torch.compile, or ONNX Runtime (ORTModule)."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """bf16, fp16: matrix products under autocast, weights and optimizer in fp32; fp16 with a gradient scaler."""
+    gradient_checkpointing: bool = False
+    """Compute each layer a second time in place of keeping its activations: less memory, the same weights, and a longer
+    step."""
     use_apex_amp: bool = False
     """Mixed precision by NVIDIA Apex, where the image has it, in place of precision."""
     apex_opt_level: Literal["O0", "O1", "O2", "O3"] = "O1"
@@ -172,6 +191,21 @@ class Hyperparameters(Section):
             raise ValueError(
                 f"optim: adamw_ort_fused is part of ONNX Runtime training, and backend is {self.backend}; write "
                 f"optim: adamw_torch, or backend: ort"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _layers_of_pytorch(self) -> Hyperparameters:
+        asked = [n for n, on in (("gradient_checkpointing", self.gradient_checkpointing), ("peft", self.peft)) if on]
+        if asked and (self.backend != "eager" or self.use_apex_amp):
+            other = "use_apex_amp: true" if self.use_apex_amp else f"backend: {self.backend}"
+            raise ValueError(
+                f"{asked[0]} needs layers that PyTorch computes, and {other} computes them by other means; drop one"
+            )
+        if self.peft and self.freeze:
+            raise ValueError(
+                f"peft freezes the encoder and trains adapters in its layers, where freeze: {self.freeze} leaves "
+                f"nothing to choose; drop one"
             )
         return self
 

@@ -34,7 +34,9 @@ from determined_ner.model.crf import Crf, add_crf, check_crf, check_crf_data
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.engine import Engine, LoopContext
 from determined_ner.model.flat import find_flat
+from determined_ner.model.gradient_checkpointing import check_supported
 from determined_ner.model.head import labels_to_keep
+from determined_ner.model.lora import add_adapters, check_lora
 from determined_ner.model.loss import WordLoss, describe_loss, weights_of_labels
 from determined_ner.model.optimizer import build_schedule
 from determined_ner.model.parameter_groups import check_parts, describe_groups, freeze
@@ -127,6 +129,9 @@ class Training:
         config = load_config(source)
         check_architecture(hparams, config.model_type, device)
         check_parts(config, source, hparams)
+        check_supported(config, source, hparams)
+        if hparams.peft:
+            check_lora(config, source, hparams.peft.model_dump())
         tokenizer_source = Pretrained.of_setting(hparams, "tokenizer_name")
         self.tokenizer = load_tokenizer(tokenizer_source)
         check_vocabulary(config, self.tokenizer, tokenizer_source)
@@ -142,9 +147,11 @@ class Training:
         self.model = build_model(config, hparams, self.labels.names, seed)
         check_behaviour(self.model, self.tokenizer, self.max_seq_length, source)
         self.flat = find_flat(self.model, self.tokenizer, self.max_seq_length) if self._may_be_flat() else None
-        self.crf = add_crf(self.model, hparams, self.labels.names, SETTINGS_FILE)
         self.parameters = sum(p.numel() for p in self.model.parameters())
         freeze(self.model, hparams)
+        if hparams.peft:
+            add_adapters(self.model, hparams.peft.model_dump(), seed)
+        self.crf = add_crf(self.model, hparams, self.labels.names, SETTINGS_FILE)
         if hparams.weight_decay == 0:  # which would move rows without a gradient, too
             train_only_rows(self.model, self._training_pieces())
         self.padding = Padding(
@@ -202,6 +209,7 @@ class Training:
         """Whether padding would cost anything, and all that computes the model here can do without."""
         hparams, data = self.settings.hparams, self.settings.data
         padded = hparams.group_by_length or data.pad_to_max_length
+        padded |= hparams.gradient_checkpointing  # which computes attention again after the step's forward pass
         return not padded and hparams.backend == "eager" and self.device.type == "cpu"
 
     def _build_loss(self) -> WordLoss:
@@ -392,6 +400,8 @@ class Training:
             f"model: {hparams.pretrained_model_name_or_path}, {self.parameters / 1e6:.1f} M parameters, "
             f"{self.engine.description} on {slots} × {self.device.type}"
         )
+        if lora := hparams.peft:
+            logger.info(f"LoRA: adapters of rank {lora.r}, alpha {lora.alpha:g}, dropout {lora.dropout:g}")
         if groups := describe_groups(self.model, hparams):
             logger.info(groups)
         split_up = f" ({slots} slots × {self.accumulation_steps} accumulation steps)"

@@ -112,7 +112,7 @@ def find_trained(source: str, downloads: Path, trust_remote_code: bool = False) 
     elif (path / "checkpoints").is_dir() or (path / SUMMARY_FILE).is_file():
         run = RunFolder(path)
         summary = _read_summary(path / SUMMARY_FILE)
-        inside = run.model if run.model.is_dir() else _best_checkpoint(run)
+        inside = run.model if run.model.is_dir() else best_checkpoint(run)
     directory = ModelDirectory(inside, REMEDY, trust_remote_code)
     return Trained(path, directory, _settings(directory), run, summary)
 
@@ -170,8 +170,12 @@ def download_checkpoint(checkpoint: str, folder: Path) -> None:
         ) from error
 
 
-def _best_checkpoint(run: RunFolder) -> Path:
-    """Of a run that was stopped before it wrote its model: the best of its checkpoints, else the newest."""
+def best_checkpoint(run: RunFolder) -> Path:
+    """The best of a run's checkpoints, else the newest.
+
+    Raises:
+        UserError: there is none.
+    """
     if not run.saved_steps():
         again = f"determined-ner train --output-dir {run.path} --resume"
         raise UserError(run.path, "a run without a checkpoint", f"go on with it: {again}")

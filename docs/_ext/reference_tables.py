@@ -61,8 +61,6 @@ def _values(annotation: Any, metadata: Any = ()) -> str:
         return f"{_values(parts[1])} by {_values(parts[0])}"
     if origin in (Union, types.UnionType):
         return " or ".join(_values(part, metadata) for part in parts if part is not type(None))
-    if origin is dict:
-        return f"mapping of name to {_values(parts[1])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "section"
     if annotation is bool:

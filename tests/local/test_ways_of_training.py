@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import safetensors.torch
+import transformers
 
 import ner_trial
 from tests.conftest import assert_equal_states, final_state, make_encoder, newest_checkpoint, read_metrics, write_config
@@ -15,11 +17,16 @@ from tests.determined_loop import train_by_determined
 from tests.forked import together
 from tests.local.test_processes import assert_close, metrics_of
 
+needs_peft = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="PEFT is not installed")
 WAYS = {
     "rates": ("layerwise_lr_decay=0.8", "head_learning_rate=0.01"),
     "frozen": ("freeze=2",),
+    "checkpointing": ("gradient_checkpointing=true",),
     "frozen encoder": ("freeze=encoder", "weight_decay=0.1"),
+    "adapters": ("peft={r: 2, dropout: 0.1}", "head_learning_rate=0.01", "layerwise_lr_decay=0.9", "weight_decay=0.1"),
 }
+PARAMETERS = [pytest.param(w, marks=needs_peft) if w == "adapters" else w for w in WAYS]
+STILL = {way: [s.replace(", dropout: 0.1", "") for s in settings] for way, settings in WAYS.items()}
 
 
 def overrides(way: str) -> list[str]:
@@ -37,7 +44,7 @@ def config(tmp_path: Path, encoder: Path, corpus: dict[str, Path]) -> Path:
     return write_config(tmp_path / "c.yaml", encoder, corpus)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", PARAMETERS)
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path, train, config, way):
     options = [*overrides(way), "scheduling_unit=2", "checkpoint_policy=all", "checkpoint_storage.save_trial_latest=9"]
     whole, half = (train(*options, output=name, config=config) for name in ("whole", "half"))
@@ -50,11 +57,11 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, train, config, way):
     assert models[0] == models[1]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", PARAMETERS)
 def test_two_slots_train_what_one_does(tmp_path, corpus, way):
     (still := tmp_path / "still").mkdir()
     config = write_config(tmp_path / "c.yaml", make_encoder(still, dropout=0.0, layers=3), corpus)
-    options = [word for override in overrides(way) for word in ("--config", override)]
+    options = [word for setting in STILL[way] for word in ("--config", f"hyperparameters.{setting}")]
     for processes in (1, 2):
         arguments = [str(config), "--output-dir", str(tmp_path / f"p{processes}"), "--config", "scheduling_unit=1"]
         status, output = together(lambda a=arguments: ner_trial.main([*a, *options]), processes)
@@ -63,7 +70,7 @@ def test_two_slots_train_what_one_does(tmp_path, corpus, way):
         assert_close(metrics_of(tmp_path / "p1", kind), metrics_of(tmp_path / "p2", kind), 1e-5)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", PARAMETERS)
 def test_determineds_loop_trains_the_same_bits(tmp_path, train, config, way):
     options = (*overrides(way), "scheduling_unit=2")
     ours, theirs = train(*options, config=config, output="ours"), tmp_path / "theirs"
@@ -98,6 +105,12 @@ def test_the_rate_that_is_reported_is_that_of_the_uppermost_layer(train, config)
         (("freeze=layers",), "hyperparameters.freeze: 'layers' is wrong: write embeddings, encoder, or how many"),
         (("freeze=encoder", "layerwise_lr_decay=0.9"), "freeze: encoder leaves no layer to train"),
         (("layerwise_lr_decay=1.1",), "hyperparameters.layerwise_lr_decay: 1.1 is wrong"),
+        (("gradient_checkpointing=true", "backend=compile"), "and backend: compile computes them by other means"),
+        (("gradient_checkpointing=true", "use_apex_amp=true"), "and use_apex_amp: true computes them by other"),
+        (("peft={r: 2}", "freeze=encoder"), "peft freezes the encoder and trains adapters in its layers, where freeze"),
+        (("peft={r: 2}", "backend=compile"), "peft needs layers that PyTorch computes, and backend: compile computes"),
+        (("peft={rank: 2}",), "hyperparameters.peft.rank: unknown setting (value 2)"),
+        (("peft={r: 0}",), "hyperparameters.peft.r: 0 is wrong"),
         (("head_learning_rate=0",), "hyperparameters.head_learning_rate: 0 is wrong"),
     ],
 )
@@ -112,3 +125,29 @@ def test_a_run_goes_on_with_its_own_settings_of_what_is_trained_alone(train, con
     for change in ("freeze=1", "layerwise_lr_decay=0.5", "head_learning_rate=0.5"):
         message = refuse(f"hyperparameters.{change}", options=("--resume", "--output-dir", str(folder)))
         assert "was started with other settings" in message and change.partition("=")[0] in message
+
+
+@pytest.mark.parametrize("others", [(), ("hyperparameters.freeze=1",), ("optimizations.aggregation_frequency=2",)])
+def test_checkpointed_gradients_train_the_same_bits(train, config, others):
+    """With dropout, on one slot; a run may begin without and go on with it."""
+    options = ("scheduling_unit=2", "checkpoint_policy=all", "checkpoint_storage.save_trial_latest=9", *others)
+    plain = train(*options, config=config, output="plain")
+    less = train(*options, "hyperparameters.gradient_checkpointing=true", config=config, output="less")
+    shutil.rmtree(newest_checkpoint(half := train(*options, config=config, output="half")))
+    again = ["--output-dir", str(half), "--resume", "--config", "hyperparameters.gradient_checkpointing=true"]
+    assert ner_trial.main(again) == 0
+    expected = final_state(plain)
+    for found in map(final_state, (less, half)):
+        for part in expected.keys() - {"callbacks"}:
+            assert_equal_states(found[part], expected[part], part)
+
+
+def test_an_architecture_that_cannot_recompute_is_refused_before_data_is_read(tmp_path, refuse, config):
+    (encoder := tmp_path / "encoder").mkdir()
+    transformers.MPNetConfig(vocab_size=85, hidden_size=16, num_hidden_layers=1, num_attention_heads=2).save_pretrained(
+        encoder
+    )
+    said = refuse(
+        "hyperparameters.gradient_checkpointing=true", f"hyperparameters.config_name={encoder}", config=config
+    )
+    assert "gradient_checkpointing: true is not offered by transformers for a model of type 'mpnet'" in said

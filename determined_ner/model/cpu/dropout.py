@@ -47,6 +47,12 @@ class FastDropout(TorchFunctionMode):
             return self._attention(*args, **kwargs)
         return func(*args, **kwargs)
 
+    def repeated(self) -> FastDropout:
+        """A context that draws what this one is about to draw."""
+        other = FastDropout(0)
+        other._bits.state = self._bits.state
+        return other
+
     def factors(self, shape: torch.Size, p: float, dtype: torch.dtype) -> torch.Tensor:
         """Independent factors, 0 with probability p, else 1 / (1 - p), with p rounded to a multiple of 1/65536.
 
