@@ -38,7 +38,7 @@ from determined_ner import determined_api
 from determined_ner.cluster.callbacks import BeginEvaluation, SelfContained, StopWhereDiverged
 from determined_ner.cluster.progress import ProgressLines
 from determined_ner.cluster.reducers import EvaluationReducer, TrainingReducer
-from determined_ner.cluster.searcher import StopWithSearcher
+from determined_ner.cluster.searcher import StopBeforeLength
 from determined_ner.cluster.trial_context import build_training, make_loader
 from determined_ner.cluster.workarounds import UploadLastEvents, prepare_task
 from determined_ner.model.directory import ModelDirectory
@@ -80,7 +80,7 @@ class NERTrial(pytorch.PyTorchTrial):
         self.validation_metrics = context.wrap_reducer(
             self.training.make_metrics("validation", EvaluationReducer), for_training=False
         )
-        self.searcher_stop = StopWithSearcher(self.training, context)
+        self.searcher_stop = StopBeforeLength(self.training, context)
         if context.distributed.rank == 0:
             self.training.log_summary()
 

@@ -37,7 +37,7 @@ import transformers
 from determined_ner.data.batches import plan_epoch
 from determined_ner.data.padding import Padding
 from determined_ner.model.cpu.dropout import fast_dropout
-from determined_ner.model.loss import word_loss
+from determined_ner.model.loss import WordLoss
 from determined_ner.model.optimizer import build_optimizer
 from determined_ner.model.precision import length_multiple
 from determined_ner.settings.hyperparameters import Hyperparameters
@@ -133,7 +133,7 @@ def measure_step(
         cast = torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
         with cast, fast_dropout(i, device, mode):
             logits = forward(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-        loss = word_loss(logits, batch["labels"]) / len(lengths)
+        loss = WordLoss()(logits, batch["labels"]) / len(lengths)
         scaler.scale(loss).backward()
         scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from determined import pytorch
 
 from determined_ner import determined_api
 from determined_ner.cluster.launch import start_a_process_for_each_slot
+from determined_ner.cluster.searcher import EndedBeforeError
 from determined_ner.cluster.trial_context import train_unit
 from determined_ner.cluster.trial_end import TrialEnd
 from determined_ner.cluster.workarounds import wait_for_master
@@ -65,18 +67,20 @@ def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_c
         training: Training = trial.training
         trial.searcher_stop.last_word = False
         reporting = Duration(loop.reporting_batches or REPORTING_BATCHES, "batches")
-        pytorch.Trainer(trial, context).fit(
-            max_length=train_unit(training, loop.length),
-            validation_period=train_unit(training, loop.validation_period),
-            checkpoint_period=train_unit(training, loop.checkpoint_period),
-            reporting_period=train_unit(training, reporting),
-            checkpoint_policy=loop.checkpoint_policy,
-            latest_checkpoint=info.latest_checkpoint,
-            step_zero_validation=loop.perform_initial_validation,
-            profiling_enabled=loop.profiling,
-        )
+        with contextlib.suppress(EndedBeforeError):
+            pytorch.Trainer(trial, context).fit(
+                max_length=train_unit(training, loop.length),
+                validation_period=train_unit(training, loop.validation_period),
+                checkpoint_period=train_unit(training, loop.checkpoint_period),
+                reporting_period=train_unit(training, reporting),
+                checkpoint_policy=loop.checkpoint_policy,
+                latest_checkpoint=info.latest_checkpoint,
+                step_zero_validation=loop.perform_initial_validation,
+                profiling_enabled=loop.profiling,
+            )
         end = TrialEnd(context, training, info)
         if end.is_reached():
+            end.validate_if_due()
             finish(training, end)
         trial.searcher_stop.log_stop()
 

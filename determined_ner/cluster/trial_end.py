@@ -20,7 +20,7 @@ from determined.experimental import client
 import determined_ner
 from determined_ner import determined_api
 from determined_ner.cluster.registry import Candidate, register
-from determined_ner.cluster.searcher import STOPPED_BY_SEARCHER
+from determined_ner.cluster.searcher import STOPPED_BY_SEARCHER, trained_batches
 from determined_ner.errors import why_unwritable
 from determined_ner.export.card import CARD_FILE
 from determined_ner.finish.documents import scores_of, write_documents
@@ -38,14 +38,6 @@ LONGEST_VALUE = 4000
 """Characters of a value of a run's metadata, of which the master takes 5,000."""
 
 
-def trained_batches(context: pytorch.PyTorchTrialContext) -> int:
-    """How many batches a trial has trained, those of its earlier tasks included."""
-    try:
-        return int(context.current_train_batch()) + 1
-    except det.errors.InternalException:  # none in this task
-        return int(context.get_initial_batch())
-
-
 class TrialEnd:
     """Keeps the results of a trial with the master."""
 
@@ -60,10 +52,34 @@ class TrialEnd:
         Every slot asks.
         """
         training = self._training
-        if self._batches >= training.in_batches(training.loop.length):
+        if self._is_complete:
             return True
         state = determined_api.trial_state(self._core.train) if training.slots.rank == 0 else ""
         return bool(training.slots.allgather(state)[0] == STOPPED_BY_SEARCHER)
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether it has come to its end by itself: trained its length, or ended as its settings say."""
+        training = self._training
+        return training.stopping.ended is not None or self._batches >= training.in_batches(training.loop.length)
+
+    def validate_if_due(self) -> None:
+        """Score the last weights where time was over between two validations; every slot calls it."""
+        training = self._training
+        if training.stopping.ended is None:
+            return
+        trial = client.get_trial(self._info.trial.trial_id) if training.slots.rank == 0 else None
+        if training.slots.broadcast(trial is not None and self._is_scored(trial)):
+            return
+        metrics = training.score("validation")
+        if training.slots.rank == 0:
+            epochs = self._batches // training.epoch_batches
+            report = {**metrics, "batches": self._batches, "epochs": epochs}
+            self._core.train.report_validation_metrics(self._batches, report)
+
+    def _is_scored(self, trial: client.Trial) -> bool:
+        """Whether the master knows a validation of the last weights."""
+        return any(report["batches"] == self._batches for report in _reports(trial, "validation"))
 
     def choose(self) -> Chosen:
         loop = self._training.loop
@@ -88,7 +104,7 @@ class TrialEnd:
 
     def _validations(self, trial: client.Trial) -> list[dict[str, Any]]:
         """All validations; the last one's report is on its way for a moment."""
-        complete = self._batches >= self._training.in_batches(self._training.loop.length)
+        complete = self._is_complete
         deadline = time.monotonic() + PATIENCE
         while True:
             found = _reports(trial, "validation")

@@ -131,7 +131,10 @@ def _write_directory(folder: Path, trained: Trained, model: Any) -> None:
 def _write_onnx(graph: Path, trained: Trained, model: Any) -> None:
     """Write a float32 ONNX file whose operators are fused."""
     directory = trained.directory
-    export_onnx(model, graph, directory.labels, directory.scheme.value, directory.max_seq_length)
+    export_onnx(
+        *(model, graph, directory.labels, directory.scheme.value, directory.max_seq_length),
+        transitions=directory.transitions,
+    )
     fuse(graph, graph, directory.config)
 
 

@@ -37,7 +37,9 @@ class Calibrated:
 def calibrate(training: Training) -> Calibrated:
     """Calibrate the model that the training has. No weight is touched, and no random generator of the training."""
     validation = _labelled(training, "validation")
-    temperature = fit_temperature(validation.logits, validation.gold)
+    # A CRF's logits are scores of words in a sequence, whose likelihood by themselves says nothing.
+    plain_logits = validation.transitions is None
+    temperature = fit_temperature(validation.logits, validation.gold) if plain_logits else 1.0
     own, found = validation.evidence(1.0), validation.evidence(temperature)
     calibration = choose_curves(found, temperature)
     errors = {"validation": _errors_of_halves(own, found, temperature)}
@@ -55,7 +57,7 @@ def _labelled(training: Training, split: str) -> Labelled:
     sentences = np.array(data.sentences)
     units = unit_starts(sentences, np.array(documents, np.int64))[1]
     gold, plain = np.asarray(data.tags, np.int64), labels.scheme is Scheme.PLAIN
-    return Labelled(training.word_logits(split), gold, sentences, units, labels.names, plain)
+    return Labelled(training.word_logits(split), gold, sentences, units, labels.names, plain, training.transitions)
 
 
 def _errors_of_halves(own: Evidence, found: Evidence, temperature: float) -> dict[str, float]:

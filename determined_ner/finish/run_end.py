@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from determined_ner.hub import quiet_transformers
+from determined_ner.model.crf import weights_without_crf
 from determined_ner.model.weights import load_weights
 from determined_ner.settings.loop import LoopSettings
 from determined_ner.training.setup import Training
@@ -86,5 +87,5 @@ def warn_of_choice(chosen: Chosen, loop: LoopSettings, model: str) -> None:
 def write_model(training: Training, folder: Path) -> None:
     """Write the model as a Hugging Face directory, with what a reader of it needs."""
     with quiet_transformers():
-        training.model.save_pretrained(folder)
+        training.model.save_pretrained(folder, state_dict=weights_without_crf(training.model))
     training.write_description(folder)

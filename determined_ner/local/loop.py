@@ -7,6 +7,7 @@ each report.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Iterator
 from itertools import chain, islice, repeat
@@ -21,7 +22,7 @@ from determined_ner.interrupts import StopRequestedError, stop_signals_kept
 from determined_ner.local.checkpoints import Checkpoints
 from determined_ner.local.progress import Progress
 from determined_ner.local.reports import RunReports
-from determined_ner.local.stopping import StopAgreement
+from determined_ner.local.stopping import Request, StopAgreement
 from determined_ner.settings.loop import REPORTING_BATCHES
 from determined_ner.training.divergence import DivergenceCheck
 from determined_ner.training.loop_context import TorchContext
@@ -29,6 +30,8 @@ from determined_ner.training.metrics import TrainingMetrics
 from determined_ner.training.setup import Training
 from determined_ner.training.slots import on_chief
 from determined_ner.training.trial_state import TrialState
+
+logger = logging.getLogger("determined_ner")
 
 
 def seed_generators(seed: int) -> None:
@@ -66,7 +69,7 @@ class Loop:
         self._training_metrics = TrainingMetrics()
         self._validation_metrics = training.make_metrics("validation")
         self._divergence = DivergenceCheck(training)
-        self._stop = StopAgreement(self._slots)
+        self._stop = StopAgreement(self._slots, training.stopping)
         self._state = TrialState()
 
     def run(self, resumed: int | None) -> None:
@@ -79,14 +82,16 @@ class Loop:
             StopRequestedError: a signal asked for it; what is trained has a checkpoint.
             UserError: the checkpoint cannot be loaded, one cannot be written, or the training diverged.
         """
-        validated = on_chief(self._slots, self._reports.last_validation)
+        last = on_chief(self._slots, self._reports.last_validation)
+        validated = None if last is None else last["batches"]
         # The batches are begun before the random generators are restored, from which that draws.
         batches = iter(self._loader("train", self._training.train_batches, skip=resumed or 0, again=True))
         if resumed is not None:
             self._state = self._checkpoints.load(resumed)
             self._divergence.good = str(self._checkpoints.path(resumed))
-            if validated == resumed:  # it came after the checkpoint, which does not know of it
+            if last is not None and validated == resumed:  # it came after the checkpoint, which does not know of it
                 self._state.last_val = resumed
+                self._training.stopping.at_validation(resumed, last)
         self._divergence.at_beginning()
         with stop_signals_kept():
             try:
@@ -105,7 +110,9 @@ class Loop:
 
     def _train(self, batches: Iterator[Any]) -> None:
         """Step after step; at each border what is due there, in this order."""
-        while self._state.batches_trained < self._total:
+        stopping = self._training.stopping
+        stopping.end_where_it_did()
+        while self._state.batches_trained < self._total and stopping.ended is None:
             self._train_to_border(batches)
             due: list[tuple[int, Callable[[], None]]] = [
                 (self._total, lambda: None),
@@ -117,10 +124,13 @@ class Loop:
                 if self._state.batches_trained % period == 0:
                     action()
                     self._reports.flush()
+            stopping.end_without_gain()
             self._stop_if(self._stop.at_border())
         self._validate_once()
         self._save_once()
         self._stop_if(self._stop.at_border())
+        if stopping.ended and self._state.batches_trained < self._total and self._chief:
+            logger.info(self._training.describe_end(self._state.batches_trained))
 
     def _train_to_border(self, batches: Iterator[Any]) -> None:
         """Train until something is due, or a stop is asked for, and report on it."""
@@ -145,7 +155,7 @@ class Loop:
             self._progress.advance()
             state.batches_trained = index + 1
             state.epochs_trained = state.batches_trained // training.epoch_batches
-            stop = ends_step and self._stop.at_step()
+            stop = self._stop.at_step() if ends_step else Request.GO_ON
             if stop or any(state.batches_trained % period == 0 for period in periods):
                 self._report_training(rates)
                 self._stop_if(stop)
@@ -188,6 +198,7 @@ class Loop:
         )
         self._divergence.at_validation(metrics)
         state.last_val = state.batches_trained
+        training.stopping.at_validation(state.batches_trained, metrics)
         best = self._chief and self._reports.validation(metrics, state.batches_trained, state.epochs_trained)
         policy = self._settings.checkpoint_policy
         if self._slots.broadcast(policy == "all" or (policy == "best" and best)):
@@ -201,9 +212,11 @@ class Loop:
         state.last_ckpt = state.batches_trained
         self._divergence.good = str(on_chief(self._slots, lambda: self._checkpoints.save(state)))
 
-    def _stop_if(self, asked: bool) -> None:
-        if asked:
+    def _stop_if(self, asked: Request) -> None:
+        if asked is Request.STOP:
             raise StopAskedError
+        if asked is Request.END:  # the clock that says so may be another process's
+            self._training.stopping.end_by_time()
 
     def _save_before_stop(self) -> str:
         """

@@ -50,10 +50,10 @@ class RunReports:
         now = metrics[self._loop.metric]
         return before is None or bool(now < before if self._loop.smaller_is_better else now > before)
 
-    def last_validation(self) -> int | None:
-        """Batches of the last validation; None: there was none."""
-        reports = self._folder.metrics.reports()
-        return max((line["batches"] for line in reports if line["kind"] == "validation"), default=None)
+    def last_validation(self) -> dict[str, Any] | None:
+        """The report of the last validation; None: there was none."""
+        reports = [line for line in self._folder.metrics.reports() if line["kind"] == "validation"]
+        return max(reports, key=lambda line: line["batches"], default=None)
 
     def flush(self) -> None:
         """Have the events written that are held back."""

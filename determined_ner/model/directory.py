@@ -9,6 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
 from determined_ner.data.words import WordSplitting
 from determined_ner.errors import UserError, first_line
@@ -54,6 +57,7 @@ class ModelDirectory:
         whole_documents: whether a window saw the neighbours of a sentence in training.
         word_splitting: how raw text is cut into words like those of training; by the rules where nothing says it.
         described: what the training wrote beside the weights, ``ner_settings.json``; None: another trainer made it.
+        transitions: (K, K) float32 scores of labels by the one before, of a model with a CRF; None: it has none.
         calibration: what makes scores of probabilities, ``calibration.json``; without it, they are the probabilities.
         calibration_errors: by split, what was measured when it was fitted; see `tags.calibration.read_errors`.
     """
@@ -82,6 +86,7 @@ class ModelDirectory:
         self.whole_documents = False
         self.word_splitting: WordSplitting = "rules"
         self.spelling = STANDARD
+        self.transitions: NDArray[np.float32] | None = None
         self.described = self._read_json(SETTINGS_FILE)
         if self.described is None:
             self._take_from_model()
@@ -218,6 +223,8 @@ class ModelDirectory:
             self.word_splitting = described.get("word_splitting", "rules")
             if "spelling" in described:
                 self.spelling = Spelling.of_json(described["spelling"])
+            if "transitions" in described:
+                self.transitions = np.array(described["transitions"], np.float32)
         except (LookupError, TypeError, ValueError) as error:
             raise self._unreadable(SETTINGS_FILE, error) from None
         if labels != self.labels:

@@ -15,7 +15,7 @@ import importlib
 import logging
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ from determined_ner.errors import UserError
 from determined_ner.model import ort
 from determined_ner.model.cpu.dropout import fast_dropout
 from determined_ner.model.cpu.memory import keep_memory
-from determined_ner.model.loss import word_loss
+from determined_ner.model.loss import WordLoss
 from determined_ner.model.onnx_export import export_onnx
 from determined_ner.model.onnx_session import OnnxSession, open_session, without_cuda_warning
 from determined_ner.model.optimizer import build_optimizer, clipping_divisor
@@ -34,6 +34,8 @@ from determined_ner.settings.hyperparameters import Hyperparameters
 
 logger = logging.getLogger("determined_ner")
 
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Of logits (B, L, K) and labels (B, L), the sum over words or windows."""
 MAX_GRAPHS = 8
 """Graphs that torch.compile may make of one model: shapes are symbolic, so one or two are usual."""
 
@@ -88,6 +90,7 @@ class Engine:
         hparams: Hyperparameters,
         fused: bool | None = None,
         scaler: Any = None,
+        loss: Loss | None = None,
     ) -> None:
         """
         Args:
@@ -95,8 +98,10 @@ class Engine:
             bare: the Transformers model, in fp32.
             fused: whether the optimizer's update is one kernel; None: where there is one.
             scaler: of the loss under fp16; None: `make_scaler`.
+            loss: what is trained on; None: the cross entropy.
         """
         self._context, self._bare, self._hparams = context, bare, hparams
+        self._loss: Loss = loss or WordLoss()
         self._device: torch.device = context.device
         if self._device.type == "cpu":
             keep_memory()
@@ -143,7 +148,8 @@ class Engine:
         with self._refusing():
             with autocast(self._hparams, self._device), fast_dropout(seed, self._device, self._hparams.backend):
                 logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-            loss = word_loss(logits, batch["labels"], batch.get("window_weights"), batch.get("possible"))
+            how = {name: batch[name] for name in ("window_weights", "possible") if name in batch}
+            loss = self._loss(logits, batch["labels"], **how)
             weighted = loss * batch["loss_weight"]
             self._context.backward(self._scaler.scale(weighted) if self._scaler else weighted)
         self._context.step_optimizer(self.optimizer, clip_grads=self._clip, scaler=self._scaler)

@@ -18,10 +18,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from determined_ner.errors import UserError, first_line, why_unwritable, write_errors_explained
 from determined_ner.files.workplace import workplace
+from determined_ner.model.crf import weights_without_crf
 from determined_ner.model.onnx_session import INPUTS, OUTPUT, require
 
 OPSET = 17
@@ -51,6 +54,7 @@ def export_onnx(
     scheme: str | None = None,
     max_seq_length: int | None = None,
     file_limit: int = PROTOBUF_LIMIT,
+    transitions: NDArray[np.float32] | None = None,
 ) -> None:
     """Write a token classification model of transformers as an ONNX file.
 
@@ -65,6 +69,7 @@ def export_onnx(
         scheme: of the tags that the labels stand for, for the metadata.
         max_seq_length: pieces of a window, special ones included, for the metadata.
         file_limit: bytes beyond which weights go to a file beside the graph.
+        transitions: (K, K) of a CRF, for the metadata: whoever decodes the logits needs them.
 
     Raises:
         UserError: onnx is not installed, the architecture cannot be exported, or the file cannot be written.
@@ -80,6 +85,7 @@ def export_onnx(
     metadata = {"id2label": json.dumps(dict(enumerate(label_names)), ensure_ascii=False)}
     metadata |= {"scheme": scheme} if scheme is not None else {}
     metadata |= {"max_seq_length": str(max_seq_length)} if max_seq_length is not None else {}
+    metadata |= {"transitions": json.dumps(transitions.tolist())} if transitions is not None else {}
     with _replacing(path) as file:
         try:
             with _without_messages():
@@ -115,7 +121,7 @@ def _twin(model: Any) -> Any:
     config = copy.deepcopy(model.config)
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         twin = type(model)._from_config(config, attn_implementation="eager").float()
-    twin.load_state_dict(model.state_dict())
+    twin.load_state_dict(weights_without_crf(model))
     return twin.eval()
 
 

@@ -10,6 +10,7 @@ import transformers
 from packaging.version import Version
 
 from determined_ner.errors import HyperparameterError
+from determined_ner.model.crf import CRF, LEARNING_RATE, crf_of
 from determined_ner.model.fused_adam import build_fused_adam
 from determined_ner.settings.hyperparameters import Hyperparameters
 
@@ -27,9 +28,15 @@ def build_optimizer(
     layers = [m for m in model.modules() if type(m).__name__.endswith("Norm")]  # LayerNorm, RMSNorm, T5LayerNorm …
     norms = {id(p) for layer in layers for p in layer.parameters()}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad and not name.startswith(f"{CRF}."):
             (plain if id(parameter) in norms or name.endswith("bias") else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": hparams.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": hparams.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    if (crf := crf_of(model)) is not None:
+        rate = hparams.crf_learning_rate or LEARNING_RATE
+        groups.append({"params": list(crf.parameters()), "weight_decay": 0.0, "lr": rate})
     betas, eps = (hparams.adam_beta1, hparams.adam_beta2), hparams.adam_epsilon
     if fused is None:
         fused = has_fused_kernel(decayed[0].device)

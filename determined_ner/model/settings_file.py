@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, get_args
 
 from determined_ner.data.words import WordSplitting
@@ -47,6 +48,11 @@ def check_described(described: dict[str, Any], longest_window: int) -> None:
     )
     context = described["data"]["context"]
     _require(context in ("sentence", "document"), "data.context", context, "is neither sentence nor document")
+    if "transitions" in described:
+        rows = described["transitions"]
+        square = isinstance(rows, list) and all(isinstance(row, list) and len(row) == len(labels) for row in rows)
+        numbers = square and all(isinstance(x, int | float) and math.isfinite(x) for row in rows for x in row)
+        _require(numbers and len(rows) == len(labels), "transitions", rows, "are no finite numbers, a row a label")
     splitting = described.get("word_splitting", "rules")
     kinds = get_args(WordSplitting)
     _require(splitting in kinds, "word_splitting", splitting, f"is neither {' nor '.join(kinds)}")

@@ -53,13 +53,12 @@ _TOKEN = "set HF_TOKEN in the environment for private models"
 _DEVICE = "the device is what the machine has; CUDA_VISIBLE_DEVICES chooses"
 _PROGRESS = "progress is a bar on a terminal, and lines elsewhere"
 _REPORTS = "reports go to metrics.jsonl, TensorBoard and, on a cluster, the web UI"
-_EARLY = "training has a fixed length, and the best model of it is kept"
-_WEIGHTS = "all labels weigh the same in the loss, which is the cross entropy"
+_PATIENCE = "hyperparameters.early_stopping_patience"
+_LOSS = "the loss is the cross entropy, with class_weights and label_smoothing where they are set"
 _DROPOUT = "dropout is what the encoder's own config says"
 _FAST = "word boundaries need the tokenizer's own fast form"
 _BATCH = "hyperparameters.global_batch_size"
 _PER_DEVICE = "times devices and accumulation steps"
-_CRF = "a token classifier has no CRF; decoding keeps to the tag scheme"
 _CLASS = "the model is the encoder with one linear layer"
 _MEMORY = "activations are kept"
 _WHOLE_MODEL = "each slot holds the whole model"
@@ -91,7 +90,7 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         **_all("warmup_steps", "hyperparameters.num_warmup_steps", note="a share of the training: warmup_ratio"),
         **_none("lr_scheduler_kwargs", "a schedule has its usual parameters"),
         **_none("optim_args optim_target_modules adafactor", _ADAMW),
-        **_none("label_smoothing_factor", _WEIGHTS),
+        **_all("label_smoothing_factor", "hyperparameters.label_smoothing"),
         **_all("bf16", "hyperparameters.precision", "bf16"),
         **_all("fp16", "hyperparameters.precision", "fp16"),
         **_none("bf16_full_eval fp16_full_eval", "validation has the precision of training"),
@@ -200,11 +199,16 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         ),
         **_none("best_model_dir cache_directory tensorboard_dir", _FOLDER),
         **_none(
-            "use_early_stopping early_stopping early_stopping_patience early_stopping_delta "
-            "early_stopping_metric early_stopping_metric_minimize early_stopping_consider_epochs",
-            _EARLY,
+            "early_stopping_consider_epochs",
+            "patience counts validations, which come every min_validation_period",
         ),
-        **_none("weight class_weights class_weight loss_type loss_args loss_weights", _WEIGHTS),
+        **_all("use_early_stopping early_stopping", _PATIENCE, note="it is on where that is set"),
+        **_all("early_stopping_delta", "hyperparameters.early_stopping_threshold"),
+        **_all("early_stopping_metric early_stopping_metric_minimize", "searcher.metric"),
+        **_all(
+            "weight class_weight loss_weights", "hyperparameters.class_weights", note="by label or type, or balanced"
+        ),
+        **_none("loss_type loss_args", _LOSS),
         **_none(
             "custom_layer_parameters custom_parameter_groups train_custom_parameters_only "
             "classifier_learning_rate head_learning_rate encoder_learning_rate layerwise_lr_decay",
@@ -247,8 +251,9 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         **_all("max_epochs epochs num_epochs n_epochs n_iter", "hyperparameters.num_train_epochs"),
         **_all("lr", "hyperparameters.learning_rate"),
         **_all("warmup_fraction warmup_proportion", "hyperparameters.warmup_ratio"),
+        **_all("patience", _PATIENCE, note="it ends the run, and leaves the learning rate to its schedule"),
         **_none(
-            "patience initial_extra_patience anneal_factor anneal_with_restarts min_learning_rate",
+            "initial_extra_patience anneal_factor anneal_with_restarts min_learning_rate",
             "the learning rate follows lr_scheduler_type, whatever the scores are",
         ),
         **_none("train_with_dev train_with_test", "a pattern such as '*.conll' in data.train_file takes several files"),
@@ -263,7 +268,7 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
             "reproject_embeddings embeddings word_embeddings",
             _CLASS,
         ),
-        **_none("use_crf crf", _CRF),
+        **_all("use_crf crf", "hyperparameters.head", "crf"),
         **_none("dropout word_dropout locked_dropout hidden_dropout_prob drop", _DROPOUT),
         **_none("save_final_model use_final_model_for_eval", "model/ is always the best one"),
         **_all("column_format", "data.text_column_name", note="and data.label_column_name, by number or name"),
@@ -295,6 +300,7 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         **_all("tokenizer", "hyperparameters.tokenizer_name"),
         **_all("max_len max_sequence_length maxlen model_max_length seq_length", "data.max_seq_length"),
         **_all("doc_stride", "data.stride"),
+        **_all("max_time time_budget max_train_time max_seconds", "hyperparameters.time_limit", note="in seconds"),
         **_all("dataset", "data.dataset_name"),
         **_all("adam_eps eps epsilon", "hyperparameters.adam_epsilon"),
         **_all(

@@ -56,8 +56,26 @@ class Hyperparameters(Section):
     """Length of the training in epochs, unless max_steps or the searcher gives one."""
     max_steps: int = -1
     """Length of the training in optimizer steps; -1: use num_train_epochs."""
+    early_stopping_patience: Positive | None = None
+    """End the run after so many validations in a row without a gain in searcher.metric (not set: it trains to its
+    end)."""
+    early_stopping_threshold: Annotated[float, Field(ge=0)] = 0.0
+    """What is a gain: more than this above the best validation before."""
+    time_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """End the run, with the model so far, after so many seconds of training, earlier tasks and resumes included; the
+    last validation and the end come on top."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Peak learning rate of AdamW."""
+    head: Literal["linear", "crf"] = "linear"
+    """What chooses a word's label: its own scores alone, or a linear-chain CRF on them, which learns what follows
+    what."""
+    crf_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate of the transitions of ``head: crf`` (not set: 0.01); they are not decayed."""
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
+    """By how much a word counts in the loss of training: ``{PER: 2, O: 0.5}`` by type or label, 1 for the others, or
+    ``balanced`` by the inverse of its label's share; scaled to a mean of 1 over the training words."""
+    label_smoothing: Fraction = 0.0
+    """Share of a word's probability that the loss of training spreads over all labels."""
     optim: Literal["adamw_torch", "adamw_ort_fused"] = "adamw_torch"
     """What computes AdamW: PyTorch, or the fused kernel of ONNX Runtime training (with ``backend: ort``, on a GPU)."""
     adam_beta1: Fraction = 0.9
@@ -105,6 +123,24 @@ class Hyperparameters(Section):
         if value < 1 and value != -1:
             raise ValueError("give at least 1 step, or -1 to train num_train_epochs")
         return value
+
+    @pydantic.model_validator(mode="after")
+    def _threshold_of_a_patience(self) -> Hyperparameters:
+        if self.early_stopping_threshold and self.early_stopping_patience is None:
+            raise ValueError(
+                f"early_stopping_threshold: {self.early_stopping_threshold:g} says what is a gain, and nothing waits "
+                f"for one; write early_stopping_patience too, or drop it"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _rate_of_a_crf(self) -> Hyperparameters:
+        if self.crf_learning_rate is not None and self.head != "crf":
+            raise ValueError(
+                f"crf_learning_rate: {self.crf_learning_rate:g} is of a CRF, and head is {self.head}; write head: crf, "
+                f"or drop it"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _kernel_of_the_backend(self) -> Hyperparameters:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from determined_ner.tags.calibration import Calibration
 from determined_ner.tags.entities import Spans, TagTable
-from determined_ner.tags.lattice import entity_probabilities, softmax
+from determined_ner.tags.lattice import entity_probabilities, label_probabilities, softmax
 from determined_ner.tags.schemes import Scheme, from_iob2, iob2_entities, to_iob2
 
 
@@ -54,10 +54,18 @@ class Tagged:
     """Words longer than a window, which were read by their beginning."""
     calibration: Calibration = field(default_factory=Calibration)
     """What makes scores of the logits; by default, they are the model's own probabilities."""
+    transitions: NDArray[np.float32] | None = None
+    """(K, K) of a model with a CRF, by the label before."""
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
-        """(N, K) softmax of the logits, divided by the temperature."""
+        """(N, K) softmax of the logits, divided by the temperature; of a CRF, summed over sequences."""
+        if self.transitions is not None:
+            return label_probabilities(
+                *(self.logits, self.starts, self.labels, self.label_scheme),
+                self.transitions,
+                self.calibration.temperature,
+            )
         return softmax(self.logits.astype(np.float64) / self.calibration.temperature)
 
     @cached_property
@@ -115,7 +123,13 @@ class Tagged:
         """
         temperature = self.calibration.temperature
         return entity_probabilities(
-            self.logits, self.starts, self.labels, self.label_scheme, self.entities, temperature
+            self.logits,
+            self.starts,
+            self.labels,
+            self.label_scheme,
+            self.entities,
+            temperature,
+            transitions=self.transitions,
         )
 
     @cached_property

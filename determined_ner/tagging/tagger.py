@@ -69,6 +69,7 @@ class Tagger:
         constrained: bool = True,
         batch_size: int | None = None,
         calibration: Calibration | None = None,
+        transitions: NDArray[np.float32] | None = None,
     ) -> None:
         """See `from_pretrained`, which finds all this in a model directory.
 
@@ -78,6 +79,7 @@ class Tagger:
             whole_documents: True for a model that was trained with ``data.context: document``.
             word_splitting: how raw text is cut into words like those of the training data.
             calibration: what makes scores of logits; None: they are the model's own probabilities.
+            transitions: (K, K) of a model with a CRF; None: it has none.
 
         Raises:
             HyperparameterError: a stride that leaves no room.
@@ -96,6 +98,7 @@ class Tagger:
         self.batch_size = batch_size
         self.calibration = calibration or Calibration()
         self._allowed = allowed_transitions(self.labels, label_scheme) if constrained else None
+        self._transitions = transitions
 
     @classmethod
     def from_pretrained(
@@ -173,6 +176,7 @@ class Tagger:
             constrained,
             batch_size,
             directory.calibration,
+            directory.transitions,
         )
 
     @property
@@ -231,12 +235,18 @@ class Tagger:
             self._tokenizer, texts, documents if self.whole_documents else None, self._capacity, self._stride
         )
         logits = self._logits(cut, progress)
-        if self._allowed is None:
+        if self._transitions is not None:  # of a CRF no word is tagged by itself
+            anything = np.ones((len(self.labels) + 1,) * 2, np.bool_)
+            allowed = anything if self._allowed is None else self._allowed
+            ids = best_tags(logits, cut.sentences, allowed, transitions=self._transitions)
+        elif self._allowed is None:
             ids = logits.argmax(1).astype(np.int64)
         else:
             ids = best_tags(logits, cut.sentences, self._allowed)
         return Tagged(
-            self.labels, self.label_scheme, self.scheme, logits, ids, cut.sentences, cut.cut_words, self.calibration
+            *(self.labels, self.label_scheme, self.scheme, logits, ids, cut.sentences, cut.cut_words),
+            self.calibration,
+            self._transitions,
         )
 
     def _logits(self, cut: CutTexts, progress: Callable[[int], object] | None) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """The most probable tags that a scheme allows: Viterbi decoding over label transitions.
 
 A tagger scores each word by itself, and its best tags may contradict each other (``I-PER`` after ``O``). Here the best
-*sequence* is found among those that the scheme allows. Nothing is learnt: a transition is allowed or it is not.
+*sequence* is found among those that the scheme allows. A CRF has learnt scores of transitions besides.
 
 Texts lie end to end, as in `entities`: ``starts`` (S + 1,) holds the first word of each, and last the number of words.
 """
@@ -46,7 +46,9 @@ def allowed_transitions(labels: Sequence[str], scheme: Scheme) -> BoolArray:
     return allowed
 
 
-def best_tags(scores: Floats, starts: IntArray, allowed: BoolArray, cells: int = CELLS) -> NDArray[np.int64]:
+def best_tags(
+    scores: Floats, starts: IntArray, allowed: BoolArray, cells: int = CELLS, transitions: Floats | None = None
+) -> NDArray[np.int64]:
     """The allowed label sequence of each text whose scores have the greatest sum.
 
     The arg-max of every word where that is allowed, for then nothing is better; else by Viterbi's algorithm (Forney
@@ -58,6 +60,7 @@ def best_tags(scores: Floats, starts: IntArray, allowed: BoolArray, cells: int =
         starts: (S + 1,).
         allowed: (K + 1, K + 1), of `allowed_transitions`.
         cells: sums of a step that are held at a time.
+        transitions: (K, K) of a CRF, added to the sum; None: 0.
 
     Returns:
         (N,) label ids.
@@ -66,6 +69,9 @@ def best_tags(scores: Floats, starts: IntArray, allowed: BoolArray, cells: int =
     tags = scores.argmax(1).astype(np.int64) if words else np.zeros(0, np.int64)
     starts = np.asarray(starts, np.int64)
     lengths = np.diff(starts)
+    if transitions is not None:  # then the best of each word may be nothing of the best sequence
+        _decode(scores, starts, np.flatnonzero(lengths), allowed, transitions, cells, tags)
+        return tags
     filled = np.flatnonzero(lengths)
     firsts = starts[filled]
     before, after = np.roll(tags, 1), np.roll(tags, -1)
@@ -76,14 +82,31 @@ def best_tags(scores: Floats, starts: IntArray, allowed: BoolArray, cells: int =
         return tags
     # Steps of one text cannot be done at once, those of several can: a long text is cut where that changes nothing.
     starts = np.union1d(starts, _sure_ends(scores, tags, after == labels, allowed) + 1)
-    lengths = np.diff(starts)
     repaired = np.flatnonzero(np.logical_or.reduceat(broken, starts[:-1]))
-    repaired = repaired[np.argsort(-lengths[repaired], kind="stable")]
-    group = max(1, cells // labels**2)
-    for begin in range(0, len(repaired), group):
-        some = repaired[begin : begin + group]
-        _viterbi(scores, starts[some], lengths[some], allowed, tags)
+    _decode(scores, starts, repaired, allowed, None, cells, tags)
     return tags
+
+
+def _decode(
+    scores: Floats,
+    starts: IntArray,
+    texts: IntArray,
+    allowed: BoolArray,
+    transitions: Floats | None,
+    cells: int,
+    tags: NDArray[np.int64],
+) -> None:
+    """Decode some texts; their tags are written to ``tags``."""
+    labels = scores.shape[1]
+    cost = np.where(allowed, 0.0, -np.inf)
+    if transitions is not None:
+        cost[:labels, :labels] += transitions
+    lengths = np.diff(starts)
+    texts = texts[np.argsort(-lengths[texts], kind="stable")]
+    group = max(1, cells // labels**2)
+    for begin in range(0, len(texts), group):
+        some = texts[begin : begin + group]
+        _viterbi(scores, starts[some], lengths[some], cost, tags)
 
 
 def _sure_ends(scores: Floats, tags: NDArray[np.int64], last: BoolArray, allowed: BoolArray) -> IntArray:
@@ -123,10 +146,9 @@ def _sure_ends(scores: Floats, tags: NDArray[np.int64], last: BoolArray, allowed
     return np.flatnonzero(sure)
 
 
-def _viterbi(scores: Floats, begins: IntArray, lengths: IntArray, allowed: BoolArray, tags: NDArray[np.int64]) -> None:
+def _viterbi(scores: Floats, begins: IntArray, lengths: IntArray, cost: Floats, tags: NDArray[np.int64]) -> None:
     """Decode T texts, the longest first, that begin at the words ``begins``; their tags are written to ``tags``."""
     labels = scores.shape[1]
-    cost = np.where(allowed, 0.0, -np.inf)
     inner = cost[:labels, :labels]
     longest = int(lengths[0])
     alive = np.searchsorted(-lengths, -np.arange(longest), side="left")  # texts longer than 0, 1, 2, … words

@@ -72,6 +72,8 @@ class Labelled:
     labels: Sequence[str]
     """(K,) IOB2 or plain."""
     plain: bool
+    transitions: NDArray[np.floating[Any]] | None = None
+    """(K, K) of a CRF."""
 
     def spans(self, tags: IntArray) -> Spans:
         """Entities; of plain tags, the words."""
@@ -83,9 +85,13 @@ class Labelled:
     def evidence(self, temperature: float) -> Evidence:
         """The entities that a tagger finds, at a temperature."""
         scheme = Scheme.PLAIN if self.plain else Scheme.IOB2
-        found = self.spans(best_tags(self.logits, self.starts, allowed_transitions(self.labels, scheme)))
+        found = self.spans(
+            best_tags(self.logits, self.starts, allowed_transitions(self.labels, scheme), transitions=self.transitions)
+        )
         return Evidence(
-            entity_probabilities(self.logits, self.starts, self.labels, scheme, found, temperature),
+            entity_probabilities(
+                self.logits, self.starts, self.labels, scheme, found, temperature, transitions=self.transitions
+            ),
             found.type_id,
             list(self.labels) if self.plain else TagTable(self.labels, plain=False).types,
             same_spans(found, self.spans(self.gold)),

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from determined_ner.tags.decoding import CELLS, allowed_transitions
-from determined_ner.tags.entities import BoolArray, IntArray, Spans, TagTable, boundary_rules
+from determined_ner.tags.entities import IntArray, Spans, TagTable, boundary_rules
 from determined_ner.tags.schemes import Scheme
 
 Floats = NDArray[np.float64]
@@ -42,6 +42,7 @@ def entity_probabilities(
     spans: Spans,
     temperature: float = 1.0,
     cells: int = CELLS,
+    transitions: NDArray[np.floating[Any]] | None = None,
 ) -> Floats:
     """How probable it is that exactly these words are an entity of this type.
 
@@ -54,6 +55,7 @@ def entity_probabilities(
             `TagTable.types`, of plain labels one in ``labels``.
         temperature: by which scores are divided.
         cells: scores that are looked at at a time, or one text's.
+        transitions: (K, K) of a CRF, divided by the temperature too; None: 0.
 
     Returns:
         (M,), from 0 to 1; 0 where the scheme allows no sequence with the entity.
@@ -69,17 +71,17 @@ def entity_probabilities(
     text = np.searchsorted(starts, spans.begin, side="right") - 1
     chosen = np.unique(text)  # most texts have no entity, and need no sums
     lengths = np.diff(starts)[chosen]
-    allowed, table = allowed_transitions(labels, scheme), TagTable(labels, plain=False)
+    follows, table = _factors(labels, scheme, temperature, transitions), TagTable(labels, plain=False)
     group = np.cumsum(lengths) * len(labels) // cells
     for texts in np.split(np.arange(len(chosen)), np.flatnonzero(np.diff(group)) + 1) if len(chosen) else []:
         own_starts = np.concatenate([[0], np.cumsum(lengths[texts])])
         shift = starts[chosen[texts]] - own_starts[:-1]
         own_scores = scores[np.repeat(shift, lengths[texts]) + np.arange(own_starts[-1])].astype(np.float64)
-        lattice = _sums(own_scores / temperature, own_starts, allowed)
+        lattice = _sums(own_scores / temperature, own_starts, follows)
         inside = np.flatnonzero((text >= chosen[texts[0]]) & (text <= chosen[texts[-1]]))
         offset = shift[np.searchsorted(chosen[texts], text[inside])]
         own_spans = Spans(spans.begin[inside] - offset, spans.end[inside] - offset, spans.type_id[inside])
-        found[inside] = _of_spans(lattice, own_starts, allowed, table, scheme, own_spans)
+        found[inside] = _of_spans(lattice, own_starts, follows, table, scheme, own_spans)
     return found
 
 
@@ -96,10 +98,46 @@ class _Lattice(NamedTuple):
     """(S,) over all sequences; 0 where none is allowed."""
 
 
-def _sums(scores: Floats, starts: IntArray, allowed: BoolArray) -> _Lattice:
+def label_probabilities(
+    scores: NDArray[np.floating[Any]],
+    starts: IntArray,
+    labels: Sequence[str],
+    scheme: Scheme,
+    transitions: NDArray[np.floating[Any]],
+    temperature: float = 1.0,
+) -> Floats:
+    """(N, K) how probable each label of each word is by a CRF: the share of the sequences that have it there.
+
+    Args:
+        scores: (N, K).
+        starts: (S + 1,).
+        labels: (K,).
+        scheme: of the labels; all of a text's words get their softmax where it allows no sequence.
+        transitions: (K, K).
+        temperature: by which scores and transitions are divided.
+    """
+    own = scores.astype(np.float64) / temperature
+    if not len(own):
+        return own
+    lattice = _sums(own, np.unique(np.asarray(starts, np.int64)), _factors(labels, scheme, temperature, transitions))
+    shares = lattice.forward * lattice.backward
+    found: Floats = np.where(shares.sum(1, keepdims=True) > 0, shares, softmax(own))
+    return found
+
+
+def _factors(
+    labels: Sequence[str], scheme: Scheme, temperature: float, transitions: NDArray[np.floating[Any]] | None
+) -> Floats:
+    """(K + 1, K + 1) by what a sequence's share is multiplied at each border of words: 0 where it is not allowed."""
+    follows = allowed_transitions(labels, scheme).astype(np.float64)
+    if transitions is not None:
+        follows[: len(labels), : len(labels)] *= np.exp(transitions.astype(np.float64) / temperature)
+    return follows
+
+
+def _sums(scores: Floats, starts: IntArray, follows: Floats) -> _Lattice:
     """Go through all texts at once, word by word, forward and back."""
     labels = scores.shape[1]
-    follows = allowed.astype(np.float64)
     inner, begins, ends = follows[:labels, :labels], follows[labels, :labels], follows[:labels, labels]
     exponentials = np.maximum(np.exp(scores - scores.max(1, keepdims=True)), LEAST)
     forward, backward = np.zeros_like(exponentials), np.zeros_like(exponentials)
@@ -125,14 +163,14 @@ def _sums(scores: Floats, starts: IntArray, allowed: BoolArray) -> _Lattice:
 
 
 def _of_spans(
-    lattice: _Lattice, starts: IntArray, allowed: BoolArray, table: TagTable, scheme: Scheme, spans: Spans
+    lattice: _Lattice, starts: IntArray, follows: Floats, table: TagTable, scheme: Scheme, spans: Spans
 ) -> Floats:
     """The share of the sequences in which an entity begins where a span does, goes on in it, and ends with it."""
     labels = len(table.labels)
     opens, closes, heads = boundary_rules(table, scheme)
-    opening = (allowed & opens & heads).astype(np.float64)
-    going_on = (allowed & ~heads)[:labels, :labels].astype(np.float64)
-    closing = (allowed & closes).astype(np.float64)
+    opening = follows * (opens & heads)
+    going_on = (follows * ~heads)[:labels, :labels]
+    closing = follows * closes
     of_type = (table.type_id[:labels] == np.arange(len(table.types))[:, None]) & (table.prefix[:labels] != "O")
     mask = of_type[spans.type_id]  # (M, K)
     text = np.searchsorted(starts, spans.begin, side="right") - 1

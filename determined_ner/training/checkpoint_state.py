@@ -17,11 +17,19 @@ from determined_ner.training.setup import Training
 
 LABELS_KEY = "self_contained"
 """The callback whose state says what labels a checkpoint is of."""
+STOPPING_KEY = "stopping"
+"""In that state: what may end the run early, where that is asked for."""
 
 
 def label_state(training: Training) -> dict[str, Any]:
     """What is saved under `LABELS_KEY`."""
-    return {"labels": list(training.labels.names)}
+    stopping = training.stopping.state()
+    return {"labels": list(training.labels.names), **({STOPPING_KEY: stopping} if stopping else {})}
+
+
+def restore_stopping(checkpoint: dict[str, Any], training: Training) -> None:
+    """Have a run know how long it has trained, and with what gains; it goes on from the checkpoint."""
+    training.stopping.load(checkpoint["callbacks"][LABELS_KEY].get(STOPPING_KEY, {}))
 
 
 def saved_labels(checkpoint: dict[str, Any]) -> list[str]:

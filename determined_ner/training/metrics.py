@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from determined_ner.data.split import IGNORED, Split
+from determined_ner.model.crf import Crf
+from determined_ner.tags.decoding import allowed_transitions, best_tags
 from determined_ner.tags.entities import TagTable
 from determined_ner.tags.labels import Labels
 from determined_ner.tags.schemes import Scheme
@@ -77,17 +79,25 @@ class EvaluationMetrics:
     """Scores over the words of a split: 2 bytes a word and 4 a window until the report."""
 
     def __init__(
-        self, split: Split, labels: Labels, aliases: dict[str, str] | None = None, per_type: bool = False
+        self,
+        split: Split,
+        labels: Labels,
+        aliases: dict[str, str] | None = None,
+        per_type: bool = False,
+        crf: Crf | None = None,
     ) -> None:
         """
         Args:
             aliases: metrics to report under one more name: that name → ours.
             per_type: report precision, recall and support of each entity type, beside its F1.
+            crf: of the model; then the loss is its, and whole sentences are decoded at the report, as a tagger does:
+                4 bytes a word and label until then.
         """
         self._split = split
         self._table = TagTable(labels.names, plain=labels.scheme is Scheme.PLAIN)
         self._aliases = aliases or {}
         self._per_type = per_type
+        self._crf, self._labels = crf, labels
         self.reset()
 
     def reset(self) -> None:
@@ -106,14 +116,19 @@ class EvaluationMetrics:
             return
         chosen = logits[batch["is_first_piece"]].float()  # (words, K), in reading order of each window
         gold = batch["labels"][batch["is_first_piece"]]
-        self._losses.append(torch.nn.functional.cross_entropy(chosen, gold, reduction="sum").double())
-        self._tags.append(chosen.argmax(-1).to(torch.int16))
+        if self._crf is not None:
+            self._losses.append(self._crf(logits, batch["labels"]).detach().double())
+            self._tags.append(chosen.detach().cpu())
+        else:
+            self._losses.append(torch.nn.functional.cross_entropy(chosen, gold, reduction="sum").double())
+            self._tags.append(chosen.argmax(-1).to(torch.int16))
         self._windows.append(batch["windows"].to(torch.int32))
 
     def per_slot_reduce(self) -> tuple[list[float], Any, Any]:
-        """Loss of each batch; (W,) windows; (N,) label ids of their N words, window by window."""
+        """Loss of each batch; (W,) windows; (N,) label ids of their N words, window by window; of a CRF, (N, K) logits."""
         if not self._losses:
-            return [], np.zeros(0, np.int32), np.zeros(0, np.int16)
+            width = () if self._crf is None else (len(self._labels.names),)
+            return [], np.zeros(0, np.int32), np.zeros((0, *width), np.int16 if self._crf is None else np.float32)
         return (
             torch.stack(self._losses).tolist(),
             torch.cat(self._windows).cpu().numpy(),
@@ -123,14 +138,27 @@ class EvaluationMetrics:
     def cross_slot_reduce(self, per_slot_metrics: Sequence[Any]) -> dict[str, float]:
         """The report, of what each slot's `per_slot_reduce` gave."""
         tags = np.full(len(self._split.tags), -1, np.int16)
+        scores_of_words = None if self._crf is None else np.zeros((len(tags), len(self._labels.names)), np.float32)
         for _, windows, predicted in per_slot_metrics:
-            tags[self._words_of(windows)] = predicted
+            words_of_windows = self._words_of(windows)
+            if scores_of_words is None:
+                tags[words_of_windows] = predicted
+            else:
+                scores_of_words[words_of_windows], tags[words_of_windows] = predicted, 0
+        if scores_of_words is not None:
+            tags = np.where(tags < 0, tags, self._decoded(scores_of_words))
         scores = self._scores(tags)
         words = int((tags >= 0).sum())
         # Rounded once: the sum is the same in whatever order slots dealt out the batches.
         loss = math.fsum(loss for losses, _, _ in per_slot_metrics for loss in losses)
         metrics = {"loss": loss / max(words, 1), **scores}
         return {**metrics, **{name: metrics[ours] for name, ours in self._aliases.items()}}
+
+    def _decoded(self, logits: Any) -> Any:
+        """(N,) label ids of the split's words, as `determined_ner.tagging.Tagger` decodes them."""
+        assert self._crf is not None
+        allowed = allowed_transitions(self._labels.names, Scheme.IOB2)
+        return best_tags(logits, self._split.sentences, allowed, transitions=self._crf.scores()).astype(np.int16)
 
     def _words_of(self, windows: Any) -> Any:
         """Where the words of windows stand in the split, window by window."""

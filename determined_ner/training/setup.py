@@ -21,6 +21,7 @@ from determined_ner.data.corpus import Corpus, load_corpus
 from determined_ner.data.padding import Padding
 from determined_ner.data.remote import fetch_files, named_by_url
 from determined_ner.data.sources import check_files
+from determined_ner.data.split import IGNORED
 from determined_ner.data.tokenizer import load_tokenizer
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.files.atomic import write_json
@@ -29,9 +30,11 @@ from determined_ner.masks import without_secrets
 from determined_ner.model.build import build_model, check_vocabulary, load_config, longest_window, window_size
 from determined_ner.model.conditions import check_architecture, check_conditions
 from determined_ner.model.cpu.embedding import train_only_rows
+from determined_ner.model.crf import Crf, attach_crf, check_crf
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.engine import Engine, LoopContext
 from determined_ner.model.head import labels_to_keep
+from determined_ner.model.loss import WordLoss, describe_loss, weights_of_labels
 from determined_ner.model.optimizer import build_schedule
 from determined_ner.model.precision import length_multiple
 from determined_ner.model.probe import check_behaviour
@@ -41,6 +44,7 @@ from determined_ner.settings.parsing import Settings
 from determined_ner.tags.schemes import Scheme
 from determined_ner.training.metrics import EvaluationMetrics, KeptLogits
 from determined_ner.training.slots import Slots
+from determined_ner.training.stopping import Stopping, check_patience
 
 logger = logging.getLogger("determined_ner")
 T = TypeVar("T")
@@ -67,9 +71,12 @@ class Training:
         model: of Transformers, in fp32; `engine` wraps it.
         parameters: numbers in it.
         padding: to which lengths training pads.
+        crf: on the model's logits, and a part of it; None: there is none.
+        loss: what is trained on, unless it is the CRF's.
         train_batches: the batch plan, epoch after epoch.
         epoch_batches: calls of `train_step` of an epoch, on each slot.
         optimizer_steps: of the whole training.
+        stopping: what may end it before.
         engine: does the steps; from `begin` on.
         schedule: of the learning rate, to be stepped by the loop after each optimizer step; from `begin` on.
     """
@@ -101,11 +108,15 @@ class Training:
             UserError: anything else that the user can fix.
         """
         hparams = settings.hparams
+        self.stopping = Stopping(hparams, loop)
+        if loop.length.unit == loop.validation_period.unit:  # else it takes the data to tell
+            check_patience(hparams.early_stopping_patience, loop.length.value, loop.validation_period.value)
         self.settings, self.loop, self.seed = settings, loop, seed
         self.device, self.slots, self.accumulation_steps = device, slots, accumulation_steps
         self._cache_dir = Path(settings.data.cache_dir or cache_dir or DEFAULT_CACHE).expanduser()
         check_batch_size(hparams.global_batch_size, slots.size)
         check_conditions(hparams, device, slots.size, accumulation_steps)
+        check_crf(hparams, settings.data)
 
         check_files(settings.data)  # a mistyped path is reported before a hub is asked for anything
         self.data = self._one_slot_first(self._fetch_files)
@@ -120,10 +131,14 @@ class Training:
         self._labels_before = labels_to_keep(config, hparams)
         self.corpus = self._one_slot_first(self._load_corpus)
         self.labels = self.corpus.labels
+        self.crf: Crf | None = None
         self._check_searcher_metric()
+        self._check_head()
 
         self.model = build_model(config, hparams, self.labels.names, seed)
         check_behaviour(self.model, self.tokenizer, self.max_seq_length, source)
+        if hparams.head == "crf":
+            self.crf = attach_crf(self.model)
         self.parameters = sum(p.numel() for p in self.model.parameters())
         if hparams.weight_decay == 0:  # which would move rows without a gradient, too
             train_only_rows(self.model, self._training_pieces())
@@ -141,7 +156,10 @@ class Training:
             hparams.group_by_length,
         )
         self.epoch_batches = len(self.train_batches) // slots.size
-        self.optimizer_steps = self.in_batches(loop.length) // accumulation_steps
+        self.loss = self._build_loss()
+        batches = self.in_batches(loop.length)
+        check_patience(hparams.early_stopping_patience, batches, self.in_batches(loop.validation_period))
+        self.optimizer_steps = batches // accumulation_steps
 
     # -- Building --------------------------------------------------------------------------------------------------
 
@@ -174,6 +192,21 @@ class Training:
         assert result is not None
         return result
 
+    def _build_loss(self) -> WordLoss:
+        """
+        Raises:
+            HyperparameterError: class weights of what is no label.
+        """
+        hparams, names = self.settings.hparams, self.labels.names
+        if hparams.class_weights is None:
+            return WordLoss(smoothing=hparams.label_smoothing)
+        labels, counts = self.corpus.splits["train"].labels, np.zeros(len(names), np.int64)
+        for begin in range(0, len(labels), 1 << 20):
+            some = np.asarray(labels[begin : begin + (1 << 20)], np.int64)
+            counts += np.bincount(some[some != IGNORED], minlength=len(names))
+        weights = weights_of_labels(hparams.class_weights, names, self.labels.scheme, counts)
+        return WordLoss(torch.tensor(weights, dtype=torch.float32, device=self.device), hparams.label_smoothing)
+
     def _training_pieces(self) -> NDArray[np.int64]:
         """(N,) all that a training batch may hold."""
         specials = [*self.tokenizer.prefix, *self.tokenizer.suffix, self.tokenizer.pad_id]
@@ -195,6 +228,23 @@ class Training:
                 reason, remedy = f", whose tags are plain, not entities: {said}", f"{advice}; else {remedy}"
             raise UserError("searcher.metric", f"{self.loop.metric!r} is not reported for this data{reason}", remedy)
 
+    def _check_head(self) -> None:
+        """
+        Raises:
+            HyperparameterError: a CRF on plain tags.
+        """
+        if self.settings.hparams.head == "crf" and self.labels.scheme is Scheme.PLAIN:
+            raise HyperparameterError(
+                "hyperparameters.head",
+                "'crf' is for tags of entities, whose scheme says what may follow what, and these tags are plain",
+                "write head: linear",
+            )
+
+    @property
+    def transitions(self) -> NDArray[np.float32] | None:
+        """(K, K) that a CRF has learnt so far; None: there is none."""
+        return None if self.crf is None else self.crf.scores()
+
     # -- Lengths ---------------------------------------------------------------------------------------------------
 
     def in_batches(self, duration: Duration) -> int:
@@ -215,7 +265,7 @@ class Training:
             HyperparameterError: warm-up longer than the training.
         """
         hparams = self.settings.hparams
-        self.engine = Engine(context, self.model, hparams)
+        self.engine = Engine(context, self.model, hparams, loss=self.crf or self.loss)
         self.schedule = build_schedule(self.engine.optimizer, hparams, max(1, self.optimizer_steps))
 
     def dataset(self, split: str) -> BatchDataset:
@@ -252,7 +302,7 @@ class Training:
         metric = self.loop.metric
         aliases = {metric: LEGACY_METRICS[metric]} if metric in LEGACY_METRICS else {}
         per_type = split == "test" or self.settings.hparams.return_entity_level_metrics
-        return kind(self.corpus.splits[split], self.labels, aliases, per_type)
+        return kind(self.corpus.splits[split], self.labels, aliases, per_type, self.crf)
 
     def score_batch(self, batch: Any, metrics: EvaluationMetrics) -> None:
         """Take a batch of `evaluation_batches`, on the device, into the scores."""
@@ -299,6 +349,7 @@ class Training:
             "labels": list(self.labels.names),
             "scheme": self.labels.scheme.value,
             **({} if self.labels.spelling.standard else {"spelling": self.labels.spelling.as_json()}),
+            **({} if self.transitions is None else {"transitions": self.transitions.tolist()}),
             "max_seq_length": self.max_seq_length,
             "word_splitting": self.corpus.word_splitting,
             "seed": self.seed,
@@ -341,6 +392,17 @@ class Training:
             f"{hparams.global_batch_size} windows"
             f"{split_up if slots * self.accumulation_steps > 1 else ''}, seed {self.seed}"
         )
+        if of_training := describe_loss(self.loss, self.labels.names):
+            logger.info(of_training)
+        if self.crf is not None:
+            logger.info("loss: the negative log-likelihood of a CRF, of a window's sequence of words, divided by words")
+        if ends_early := self.stopping.describe():
+            logger.info(ends_early)
+
+    def describe_end(self, batches: int) -> str:
+        """How the run ended before its length, after so many batches."""
+        unit = self.epoch_batches if self.loop.length.unit == "epochs" else 1
+        return self.stopping.describe_end(batches, unit, self.schedule.get_last_lr()[0])
 
     def _describe_splitting(self) -> str | None:
         """How raw text will be cut, where that is worth a line: at white space, or many words come out otherwise."""

@@ -57,6 +57,8 @@ def _values(annotation: Any, metadata: Any = ()) -> str:
         return ", ".join(f"`{value}`" for value in parts)
     if origin is list:
         return f"list of {_values(parts[0])}"
+    if origin is dict:
+        return f"{_values(parts[1])} by {_values(parts[0])}"
     if origin in (Union, types.UnionType):
         return " or ".join(_values(part, metadata) for part in parts if part is not type(None))
     if origin is dict:

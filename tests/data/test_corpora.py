@@ -13,7 +13,7 @@ from determined_ner.data.batches import MicroBatch, plan_epoch
 from determined_ner.data.collate import BatchDataset
 from determined_ner.data.split import IGNORED
 from determined_ner.errors import UserError
-from determined_ner.model.loss import word_loss
+from determined_ner.model.loss import WordLoss
 from tests.conftest import make_sentences, write_conll
 from tests.data.corpora import save_dataset, tags_of
 
@@ -133,8 +133,8 @@ def test_with_weights_every_window_is_still_trained_on_once_and_w_is_the_word_co
 def test_the_loss_of_a_window_is_multiplied_by_its_weight():
     torch.manual_seed(0)
     logits, labels = torch.randn(2, 3, 4), torch.tensor([[0, 1, -100], [3, -100, 2]])
-    rows = [word_loss(logits[i : i + 1], labels[i : i + 1]) for i in range(2)]
-    torch.testing.assert_close(word_loss(logits, labels, torch.tensor([0.5, 2.0])), 0.5 * rows[0] + 2 * rows[1])
+    rows = [WordLoss()(logits[i : i + 1], labels[i : i + 1]) for i in range(2)]
+    torch.testing.assert_close(WordLoss()(logits, labels, torch.tensor([0.5, 2.0])), 0.5 * rows[0] + 2 * rows[1])
 
 
 # -- Partial labels --------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def test_the_loss_of_a_partial_label_is_minus_log_of_the_sum_of_what_is_possible
     torch.manual_seed(1)
     logits = torch.randn(1, 2, 4, dtype=torch.float64).float().requires_grad_()
     possible = torch.tensor([[True, False, True, False]])
-    loss = word_loss(logits, torch.tensor([[1, 4]]), possible=possible)
+    loss = WordLoss()(logits, torch.tensor([[1, 4]]), possible=possible)
     probabilities = logits.softmax(-1)[0]
     torch.testing.assert_close(loss, -(probabilities[0, 1].log() + (probabilities[1, 0] + probabilities[1, 2]).log()))
     (gradient,) = torch.autograd.grad(loss, logits)

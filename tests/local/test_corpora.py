@@ -128,3 +128,10 @@ def test_partly_labelled_corpora_are_not_validated_on(refuse, held_out):
     more = ["data.fold=1"] if "folds" in held_out else []
     message = refuse(corpora, "data.validation_file=null", held_out, *more)
     assert "give a validation_file that labels all types" in message
+
+
+@pytest.mark.parametrize("asked", ["class_weights=balanced", "label_smoothing=0.1", "head=crf"])
+def test_losses_that_do_not_go_with_partial_labels_are_refused_before_data_is_read(refuse, asked):
+    corpora = "data.train_file={a: {file: x.conll, annotated_types: [PER]}}"
+    message = refuse(corpora, "data.validation_file=nowhere.conll", f"hyperparameters.{asked}")
+    assert "annotated_types" in message and asked.partition("=")[0] in message

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -222,7 +223,7 @@ def test_without_a_group_nothing_is_agreed_and_a_program_s_own_handling_stays():
         with interrupts.stop_signals_heard():
             assert signal.getsignal(signal.SIGTERM) is own
             os.kill(os.getpid(), signal.SIGTERM)
-            assert not StopAgreement(OneSlot()).at_border()
+            assert not StopAgreement(OneSlot(), SimpleNamespace(out_of_time=False)).at_border()
         assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGTERM, before)
