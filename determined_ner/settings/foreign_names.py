@@ -274,7 +274,7 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
         **_all("column_format", "data.text_column_name", note="and data.label_column_name, by number or name"),
         **_all("tag_type label_type", "data.label_column_name"),
         **_none(
-            "tag_dictionary label_dictionary label_map label2id id2label tag_format",
+            "tag_dictionary label_dictionary label2id id2label tag_format",
             "labels and their scheme are found in the training data",
         ),
         **_none("num_workers", "batches are read from tokenized files; data.preprocessing_num_workers tokenize"),
