@@ -44,6 +44,7 @@ from determined_ner.cluster.trial_context import build_training, make_loader
 from determined_ner.cluster.workarounds import UploadLastEvents, prepare_task
 from determined_ner.model.directory import ModelDirectory
 from determined_ner.training.setup import Training
+from determined_ner.training.summary import log_summary
 
 __all__ = ["NERTrial", "main", "train"]
 
@@ -83,7 +84,7 @@ class NERTrial(pytorch.PyTorchTrial):
         )
         self.searcher_stop = StopBeforeLength(self.training, context)
         if context.distributed.rank == 0:
-            self.training.log_summary()
+            log_summary(self.training)
 
     def build_training_data_loader(self) -> pytorch.DataLoader:
         return make_loader(self.training, "train", self.training.train_batches)

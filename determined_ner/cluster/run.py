@@ -59,6 +59,8 @@ def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_c
         with pytorch.init():  # tells the searcher, and ends with exit status 0
             raise det.InvalidHP(str(error)) from error
     loop = parse_loop(config, settings)
+    if {"mlflow", "wandb"} & set(settings.data.report_to):
+        logger.warning("data.report_to: has no meaning on a cluster: the master has settings, curves, report and model")
     _keep_code_of_installed_package()
     with pytorch.init(
         hparams=info.trial.hparams, exp_conf=config, aggregation_frequency=loop.aggregation_frequency

@@ -26,7 +26,7 @@ from determined_ner.training.run_folder import FOLDS_FILE, LOCK_FILE, RUN_NAMES,
 RESUMABLE = {
     *("backend", "optim", "precision", "use_apex_amp", "apex_opt_level", "evaluate_with_ort"),
     "gradient_checkpointing",
-    *("cache_dir", "overwrite_cache", "preprocessing_num_workers"),
+    *("cache_dir", "overwrite_cache", "preprocessing_num_workers", "report_to"),
     *("early_stopping_patience", "early_stopping_threshold", "time_limit"),
 }
 """Settings that may differ between a run and its continuation."""

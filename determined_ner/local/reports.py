@@ -7,14 +7,23 @@ from typing import Any
 
 from determined_ner.local.progress import Progress
 from determined_ner.settings.loop import LoopSettings
+from determined_ner.trackers.runs import Trackers
 from determined_ner.training.run_folder import RunFolder
 
 
 class RunReports:
     """What the first of a run's processes reports; the events have the names and places that Determined gives them."""
 
-    def __init__(self, folder: RunFolder, loop: LoopSettings, progress: Progress) -> None:
+    def __init__(
+        self, folder: RunFolder, loop: LoopSettings, progress: Progress, trackers: Trackers, events: bool = True
+    ) -> None:
+        """
+        Args:
+            trackers: what else is told.
+            events: whether TensorBoard events are written.
+        """
         self._folder, self._loop, self._progress = folder, loop, progress
+        self._trackers, self._events = trackers, events
         self._writer: Any = None
 
     def training(self, metrics: dict[str, Any], batches: int, epochs: int, rates: list[float]) -> None:
@@ -34,6 +43,7 @@ class RunReports:
         report = {"batches": batches, "epochs": epochs, **metrics}
         self._folder.metrics.append({"kind": "training", **_as_json(report)})
         self._progress.show_training(report)
+        self._trackers.report("training", metrics, batches)
 
     def validation(self, metrics: dict[str, Any], batches: int, epochs: int) -> bool:
         """Report on a validation; arguments as of `training`.
@@ -46,6 +56,7 @@ class RunReports:
         before = self._best()
         report = {"batches": batches, "epochs": epochs, **metrics}
         self._folder.metrics.append({"kind": "validation", **_as_json(report)})
+        self._trackers.report("validation", metrics, batches)
         self._progress.show_validation(report, self._best() != before)
         now = metrics[self._loop.metric]
         return before is None or bool(now < before if self._loop.smaller_is_better else now > before)
@@ -69,6 +80,8 @@ class RunReports:
         return best[self._loop.metric] if best else None
 
     def _event(self, name: str, value: float, batches: int) -> None:
+        if not self._events:
+            return
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter  # takes a second to import
 

@@ -18,13 +18,15 @@ import contextlib
 import logging
 import os
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
 from determined_ner.errors import UserError, write_errors_explained
-from determined_ner.files.atomic import read_json
+from determined_ner.files.atomic import read_json, write_json
 from determined_ner.finish.folder_end import FolderEnd, check_report
 from determined_ner.finish.run_end import finish
+from determined_ner.finish.uploads import upload_results
 from determined_ner.interrupts import stop_signals_heard
 from determined_ner.local.checkpoints import Checkpoints
 from determined_ner.local.folder import OpenedFolder, open_folder
@@ -37,11 +39,13 @@ from determined_ner.masks import shown
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
+from determined_ner.trackers.runs import Trackers, check_trackers
 from determined_ner.training.loop_context import TorchContext
 from determined_ner.training.run_config import write_config
-from determined_ner.training.run_folder import RunFolder
+from determined_ner.training.run_folder import TRACKERS_FILE, RunFolder
 from determined_ner.training.setup import Training, check_batch_size
 from determined_ner.training.slots import Slots, on_chief
+from determined_ner.training.summary import log_summary
 
 logger = logging.getLogger("determined_ner")
 
@@ -69,6 +73,7 @@ def _train(folder: RunFolder, opened: OpenedFolder, resume: bool, slots: Slots) 
     check_batch_size(settings.hparams.global_batch_size, slots.size)
     loop = parse_loop(config, settings)
     _check_beginning(config)
+    check_trackers(settings.data.report_to)
     if loop.profiling and chief:
         logger.warning("profiling.enabled: has no meaning here: the profiler reports to a cluster's master")
     on_chief(slots, lambda: check_report(folder))  # at once, not after hours of training
@@ -80,20 +85,41 @@ def _train(folder: RunFolder, opened: OpenedFolder, resume: bool, slots: Slots) 
     training = Training(settings, loop, context.device, slots, loop.aggregation_frequency, loop.seed, cache)
     training.begin(context)
     if chief:
-        training.log_summary()
+        log_summary(training)
     if resumed is not None:
         on_chief(slots, lambda: _check_same_data(training, folder.checkpoint(resumed)))
     if resume:  # the run is longer from here on, if that was asked for; a stop leaves it so
         on_chief(slots, lambda: _keep_config(folder, config))
     progress = Progress(training.in_batches(loop.length), resumed or 0, training.epoch_batches, chief)
-    reports = RunReports(folder, loop, progress)
+    trackers, title = Trackers(), str(config.get("name") or folder.path.name)
+    on_chief(slots, lambda: _begin_trackers(trackers, folder, training, title))
+    reports = RunReports(folder, loop, progress, trackers, "tensorboard" in settings.data.report_to)
     checkpoints = Checkpoints(folder, training, context, config)
     try:
         Loop(training, context, checkpoints, reports, progress).run(resumed)
+        progress.close()
+        reports.close()
+        finish(training, FolderEnd(folder, training, time.perf_counter() - started))
+        on_chief(slots, lambda: upload_results(training, folder, title, trackers))
+        trackers.close(finished=True)
     finally:
         progress.close()
         reports.close()
-    finish(training, FolderEnd(folder, training, time.perf_counter() - started))
+        trackers.close(finished=False)
+
+
+def _begin_trackers(trackers: Trackers, folder: RunFolder, training: Training, title: str) -> None:
+    names = [name for name in training.settings.data.report_to if name != "tensorboard"]
+    if not names:
+        return
+    file = folder.path / TRACKERS_FILE
+    known = read_json(file, "the run") or {"key": uuid.uuid4().hex}
+    write_json(file, known)
+    trackers.begin(names, str(known["key"]), title, folder.path)
+    described = training.describe()
+    sections = {name: described[name] for name in ("hyperparameters", "data")}
+    trackers.settings({**sections, "run": {"seed": training.seed}})
+    logger.info(f"trackers: {', '.join(names)}, as {title}")
 
 
 def _check_beginning(config: dict[str, Any]) -> None:

@@ -160,28 +160,15 @@ def check_crf(hparams: Hyperparameters, data: DataSettings) -> None:
             )
 
 
-def check_crf_data(hparams: Hyperparameters, scheme: Scheme, weighs_words: bool) -> None:
-    """Check that a CRF can learn from the training data.
-
-    Args:
-        scheme: of its tags.
-        weighs_words: whether words of some corpora weigh more than others, or are of one of several labels.
+def check_crf_data(hparams: Hyperparameters, scheme: Scheme) -> None:
+    """Check that a CRF can learn from tags of this scheme.
 
     Raises:
         HyperparameterError: it cannot.
     """
-    if hparams.head != CRF:
-        return
-    if scheme is Scheme.PLAIN:
+    if hparams.head == CRF and scheme is Scheme.PLAIN:
         raise HyperparameterError(
             "hyperparameters.head",
             "'crf' is for tags of entities, whose scheme says what may follow what, and these tags are plain",
             "write head: linear",
-        )
-    if weighs_words:
-        raise HyperparameterError(
-            "hyperparameters.head",
-            "'crf' excludes corpora that have a loss_weight or annotated_types of their own (data.train_file): its "
-            "loss is of sequences, not of words",
-            "drop these, or write head: linear",
         )

@@ -39,7 +39,7 @@ class WordLoss:
         Args:
             logits: (B, L, K) of any float type.
             labels: (B, L) int64, -100 at pieces that have no label; K + g: one of the labels that row g of ``possible``
-                allows, whose loss is -log of the sum of their probabilities, by a weight of 1 and not smoothed.
+                allows, whose loss is -log of the sum of their probabilities.
             window_weights: (B,) factor of the loss of each row; None: 1.
             possible: (G, K) bool; None: every label is what it says.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 from pydantic import Field
@@ -29,6 +29,21 @@ def _model_name(value: str) -> str:
 
 
 ModelName = Annotated[str, pydantic.AfterValidator(_model_name)]
+
+
+TrackerName = Literal["tensorboard", "mlflow", "wandb"]
+
+
+def _names_of_trackers(value: Any) -> Any:
+    """``report_to`` as ``run_ner.py`` takes it: a name, a list, none, all."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list):
+        raise ValueError("write none, tensorboard, mlflow, wandb, or a list of them")
+    if names == ["none"]:
+        return []
+    if "none" in names:
+        raise ValueError("none goes with no other")
+    return list(get_args(TrackerName)) if names == ["all"] else list(dict.fromkeys(names))
 
 
 class DataSettings(Section):
@@ -104,6 +119,11 @@ class DataSettings(Section):
     """Read and tokenize again even if the cache holds the same data."""
     report_examples: bool = False
     """On a cluster: show sentences of the validation data in the report that is put into the best checkpoint."""
+    report_to: Annotated[list[TrackerName], pydantic.BeforeValidator(_names_of_trackers)] = Field(
+        default=["tensorboard"]
+    )
+    """Where a run without a cluster tells of itself: tensorboard (events in its folder), mlflow, wandb, several of them
+    in a list, or none. On a cluster Determined has the curves."""
     registry_model: ModelName | None = None
     """On a cluster: a model of the registry, made if need be. The best checkpoint of a trial becomes a version of it
     where it beats those of its experiment."""

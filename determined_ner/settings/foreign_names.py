@@ -118,7 +118,7 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
             _REPORTS,
         ),
         **_none("disable_tqdm", _PROGRESS),
-        **_none("report_to project trackio_space_id trackio_bucket_id trackio_static_space_id", _REPORTS),
+        **_none("project trackio_space_id trackio_bucket_id trackio_static_space_id", _REPORTS),
         **_all("run_name", "name"),
         **_all("eval_steps", "min_validation_period.batches", note=_FROM_EPOCH),
         **_all("eval_strategy evaluation_strategy", "min_validation_period", note=_FROM_EPOCH),

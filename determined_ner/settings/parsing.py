@@ -6,6 +6,7 @@ that means nothing any more is named in a warning, and all mistakes of a config 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,11 +78,30 @@ def parse_settings(hyperparameters: dict[str, Any] | None, data: dict[str, Any] 
     parsed_data = check_section(
         "data", DataSettings, _without_obsolete("data", data_section, problems, warnings), problems
     )
+    if hparams is not None and parsed_data is not None:
+        problems.extend(_check_together(hparams, parsed_data))
     if problems:
         error = HyperparameterError if hparams_only == len(problems) else UserError
         raise error.several(problems)
     assert hparams is not None and parsed_data is not None
     return Settings(hparams, parsed_data, frozenset(hparams_section), tuple(warnings))
+
+
+def _check_together(hparams: Hyperparameters, data: DataSettings) -> Iterator[UserError]:
+    """What does not go together in the loss: weights whose product has no mean of 1, words without one gold tag."""
+    weighted = len({corpus.loss_weight for corpus in data.corpora.values()}) > 1
+    which = [name for name, given in (("annotated_types", data.partly_labelled), ("loss_weight", weighted)) if given]
+    asked = {
+        "class_weights": hparams.class_weights is not None,
+        "label_smoothing": bool(hparams.label_smoothing) and data.partly_labelled,
+        "head: crf": hparams.head == "crf",
+    }
+    for name in (name for name, given in asked.items() if given and which):
+        yield UserError(
+            f"hyperparameters.{name.partition(':')[0]}",
+            f"{name} and {which[0]} of a corpus (data.train_file) count words in ways that do not go together",
+            "drop one of them",
+        )
 
 
 def _plain_values(section: dict[str, Any], problems: list[UserError]) -> dict[str, Any]:

@@ -25,11 +25,17 @@ SUMMARY_FILE = "summary.json"
 FOLDS_FILE = "folds.json"
 """In a folder that holds the runs of several folds: what they have in common."""
 
-DIRECTORIES = ("checkpoints", "model", "figures", "tensorboard", "cache", "cache/downloads", "report")
+TRACKERS_FILE = "trackers.json"
+"""By which key the run is known to its trackers."""
+
+DIRECTORIES = (
+    *("checkpoints", "model", "figures", "tensorboard", "cache", "cache/downloads", "report", "mlruns", "wandb"),
+)
 """Those of a run's folder that a run itself writes to."""
 RUN_NAMES = (
     *(CONFIG_FILE, SECRETS_FILE, METRICS_FILE, SUMMARY_FILE),
     *("checkpoints", "model", "figures", "tensorboard", "cache", "report"),
+    *(TRACKERS_FILE, "mlruns", "wandb"),
 )
 """All that is ever written to a run's folder. Each may be replaced or removed, so none may be there before the run."""
 LOCK_FILE = ".lock"

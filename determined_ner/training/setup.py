@@ -7,7 +7,7 @@ the same methods in the same order trains the same bits.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,9 +37,9 @@ from determined_ner.model.flat import find_flat
 from determined_ner.model.gradient_checkpointing import check_supported
 from determined_ner.model.head import labels_to_keep
 from determined_ner.model.lora import add_adapters, check_lora
-from determined_ner.model.loss import WordLoss, describe_loss, weights_of_labels
+from determined_ner.model.loss import WordLoss, weights_of_labels
 from determined_ner.model.optimizer import build_schedule
-from determined_ner.model.parameter_groups import check_parts, describe_groups, freeze
+from determined_ner.model.parameter_groups import check_parts, freeze
 from determined_ner.model.precision import length_multiple
 from determined_ner.model.probe import check_behaviour
 from determined_ner.settings.data import DataSettings
@@ -53,8 +53,6 @@ from determined_ner.training.stopping import Stopping, check_patience
 logger = logging.getLogger("determined_ner")
 T = TypeVar("T")
 
-MANY_PARTED = 0.1
-"""Share of the tagged words from which on it is worth a word that tagging raw text gives them otherwise."""
 DEFAULT_CACHE = Path("~/.cache/determined_ner")
 """Where tokenized data is kept unless ``data.cache_dir`` says otherwise; a local run keeps it in its folder."""
 
@@ -142,7 +140,7 @@ class Training:
         self.labels = self.corpus.labels
         self.crf: Crf | None = None
         self._check_searcher_metric()
-        check_crf_data(hparams, self.labels.scheme, self.corpus.losses is not None)
+        check_crf_data(hparams, self.labels.scheme)
 
         self.model = build_model(config, hparams, self.labels.names, seed)
         check_behaviour(self.model, self.tokenizer, self.max_seq_length, source)
@@ -215,17 +213,11 @@ class Training:
     def _build_loss(self) -> WordLoss:
         """
         Raises:
-            HyperparameterError: class weights of what is no label, or of words that their corpus weighs already.
+            HyperparameterError: class weights of what is no label.
         """
         hparams, names = self.settings.hparams, self.labels.names
         if hparams.class_weights is None:
             return WordLoss(smoothing=hparams.label_smoothing)
-        if self.corpus.losses is not None:  # of mean 1 each, and not their products
-            raise HyperparameterError(
-                "hyperparameters.class_weights",
-                "cannot go with corpora that have a loss_weight or annotated_types of their own (data.train_file)",
-                "drop one of them",
-            )
         labels, counts = self.corpus.splits["train"].labels, np.zeros(len(names), np.int64)
         for begin in range(0, len(labels), 1 << 20):
             some = np.asarray(labels[begin : begin + (1 << 20)], np.int64)
@@ -376,83 +368,10 @@ class Training:
         self.tokenizer.tokenizer.save_pretrained(folder)
         write_json(folder / SETTINGS_FILE, self.describe())
 
-    def log_summary(self) -> None:
-        """Say what was found and what is going to happen."""
-        for warning in (*self.settings.warnings, *self.loop.warnings):
-            logger.warning(warning)
-        for line in self._data_warnings():
-            logger.warning(line)
-        for split in self.corpus.splits.values():
-            logger.info(
-                f"{split.name}: {len(split.sentences) - 1:,} sentences, {len(split.tags):,} words, "
-                f"{len(split.windows) - 1:,} windows of at most {self.max_seq_length} pieces"
-            )
-        logger.info(f"tags: {self.labels.scheme.value}, {len(self.labels.names)} labels: {' '.join(self.labels.names)}")
-        for counts in self.corpus.count_corpora(self.data):
-            logger.info(f"train: {counts.describe()}")
-        for name, text in self.corpus.texts.items():
-            if line := text.describe_tags(self.labels):
-                logger.info(f"{name}: {line}")
-        if splitting := self._describe_splitting():
-            logger.info(splitting)
-        hparams, slots, loop = self.settings.hparams, self.slots.size, self.loop
-        logger.info(
-            f"model: {hparams.pretrained_model_name_or_path}, {self.parameters / 1e6:.1f} M parameters, "
-            f"{self.engine.description} on {slots} × {self.device.type}"
-        )
-        if lora := hparams.peft:
-            logger.info(f"LoRA: adapters of rank {lora.r}, alpha {lora.alpha:g}, dropout {lora.dropout:g}")
-        if groups := describe_groups(self.model, hparams):
-            logger.info(groups)
-        split_up = f" ({slots} slots × {self.accumulation_steps} accumulation steps)"
-        if not hparams.group_by_length:
-            logger.info(f"batches: sentences in random order, {'without padding' if self.flat else 'padded'}")
-        logger.info(
-            f"training: {loop.length} = {self.optimizer_steps:,} optimizer steps of "
-            f"{hparams.global_batch_size} windows"
-            f"{split_up if slots * self.accumulation_steps > 1 else ''}, seed {self.seed}"
-        )
-        if of_training := describe_loss(self.loss, self.labels.names):
-            logger.info(of_training)
-        if self.crf is not None:
-            logger.info("loss: the negative log-likelihood of a CRF, of a window's sequence of words, divided by words")
-        if ends_early := self.stopping.describe():
-            logger.info(ends_early)
-
     def describe_end(self, batches: int) -> str:
         """How the run ended before its length, after so many batches."""
         unit = self.epoch_batches if self.loop.length.unit == "epochs" else 1
         return self.stopping.describe_end(batches, unit, self.schedule.get_last_lr()[0])
-
-    def _describe_splitting(self) -> str | None:
-        """How raw text will be cut, where that is worth a line: at white space, or many words come out otherwise."""
-        chosen, parted = self.corpus.word_splitting, self.corpus.texts["train"].parted_words()
-        ways = {"rules": "by rules", "whitespace": "at white space alone"}
-        many = parted[chosen] > MANY_PARTED * parted["tagged"]
-        if not many and (chosen == "rules" or self.data.word_splitting != "auto"):
-            return None
-        line = f"words: raw text will be cut {ways[chosen]}"
-        if chosen == "whitespace" and self.data.word_splitting == "auto":
-            line += ", as the words of train were"
-        if many:
-            other = "whitespace" if chosen == "rules" else "rules"
-            line += f"; of {parted['tagged']:,} tagged words that parts {parted[chosen]:,} otherwise where text is "
-            line += f"written as it is printed ({ways[other]}: {parted[other]:,}): determined-ner check shows them"
-        return line
-
-    def _data_warnings(self) -> Iterator[str]:
-        for split in self.corpus.splits.values():
-            text = self.corpus.texts[split.name]
-            yield from (f"{split.name}: {repairs.describe(text.source)}" for repairs in text.repairs())
-            for count, what in (
-                ("unknown_words", f"words without a piece of their own are read as {self.tokenizer.unknown}"),
-                ("cut_words", "words longer than a window are read by their beginning"),
-                ("repaired_tags", f"tags not allowed in {self.labels.scheme.value} were repaired, the first"),
-            ):
-                if split.counts[count]:
-                    yield f"{split.name}: {what}: {split.counts[count]:,}"
-            for described in split.bad_tags[:5]:
-                yield f"  {described}"
 
 
 def check_batch_size(global_batch_size: int, slots: int) -> None:

@@ -40,6 +40,7 @@ FOLDERS = {
     "data/readers": "files to sentences",
     "data/readers/spans": "text annotated by spans of characters",
     "data/writers": "labelled text to files",
+    "trackers": "experiment trackers that a run reports to",
     "settings": "the experiment config as typed settings",
     "files": "files that are written atomically",
     "tags": "the task as pure functions on arrays",

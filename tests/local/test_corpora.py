@@ -7,11 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 import ner_trial
 from determined_ner.model.checkpoint import checkpoint_name
-from determined_ner.model.loss import WordLoss
 from tests.conftest import (
     assert_equal_states,
     final_state,
@@ -132,20 +130,15 @@ def test_partly_labelled_corpora_are_not_validated_on(refuse, held_out):
     assert "give a validation_file that labels all types" in message
 
 
+@pytest.mark.parametrize("asked", ["class_weights=balanced", "label_smoothing=0.1", "head=crf"])
+def test_losses_that_do_not_go_with_partial_labels_are_refused_before_data_is_read(refuse, asked):
+    corpora = "data.train_file={a: {file: x.conll, annotated_types: [PER]}}"
+    message = refuse(corpora, "data.validation_file=nowhere.conll", f"hyperparameters.{asked}")
+    assert "annotated_types" in message and asked.partition("=")[0] in message
+
+
 def test_class_weights_do_not_go_with_corpora_that_weigh_otherwise(tmp_path, tiny_encoder, corpus, capsys):
     config = with_corpora(tmp_path / "c.yaml", tiny_encoder, corpus, class_weights="balanced")
     assert ner_trial.main([str(config), "--output-dir", str(tmp_path / "run")]) == 2
-    assert "hyperparameters.class_weights: cannot go with corpora that have a loss_weight" in capsys.readouterr().err
-
-
-def test_smoothing_leaves_the_loss_of_a_partial_label_as_it_is():
-    torch.manual_seed(2)
-    logits, possible = torch.randn(1, 2, 4), torch.tensor([[True, False, True, False]])
-    labels = torch.tensor([[1, 4]])
-    smoothed, plain = (WordLoss(smoothing=s) for s in (0.1, 0.0))
-    open_alone = torch.tensor([[-100, 4]])
-    torch.testing.assert_close(smoothed(logits, open_alone, None, possible), plain(logits, open_alone, None, possible))
-    closed = smoothed(logits[:, :1], labels[:, :1])
-    torch.testing.assert_close(
-        smoothed(logits, labels, None, possible), closed + plain(logits, open_alone, None, possible)
-    )
+    message = capsys.readouterr().err
+    assert "hyperparameters.class_weights: " in message and "of a corpus (data.train_file) count words" in message

@@ -179,7 +179,7 @@ def test_a_signal_before_the_first_batch_saves_nothing_and_the_run_begins_again(
 
     def action() -> int:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Training, "log_summary", lambda self: os.kill(os.getpid(), signal.SIGTERM))
+            patch.setattr("determined_ner.local.run.log_summary", lambda training: os.kill(os.getpid(), signal.SIGTERM))
             return ner_trial.main(arguments(config_file, folder))
 
     status, output = together(action, 1)

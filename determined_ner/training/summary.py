@@ -1,0 +1,93 @@
+"""What a training says of itself before its first step: what was found, and what is going to happen."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from determined_ner.model.loss import describe_loss
+from determined_ner.model.parameter_groups import describe_groups
+from determined_ner.training.setup import Training
+
+logger = logging.getLogger("determined_ner")
+
+MANY_PARTED = 0.1
+"""Share of the tagged words from which on it is worth a word that tagging raw text gives them otherwise."""
+
+
+def log_summary(training: Training) -> None:
+    """Say what was found and what is going to happen."""
+    for warning in (*training.settings.warnings, *training.loop.warnings):
+        logger.warning(warning)
+    for line in _data_warnings(training):
+        logger.warning(line)
+    for split in training.corpus.splits.values():
+        logger.info(
+            f"{split.name}: {len(split.sentences) - 1:,} sentences, {len(split.tags):,} words, "
+            f"{len(split.windows) - 1:,} windows of at most {training.max_seq_length} pieces"
+        )
+    logger.info(
+        f"tags: {training.labels.scheme.value}, {len(training.labels.names)} labels: {' '.join(training.labels.names)}"
+    )
+    for counts in training.corpus.count_corpora(training.data):
+        logger.info(f"train: {counts.describe()}")
+    for name, text in training.corpus.texts.items():
+        if line := text.describe_tags(training.labels):
+            logger.info(f"{name}: {line}")
+    if splitting := _describe_splitting(training):
+        logger.info(splitting)
+    hparams, slots, loop = training.settings.hparams, training.slots.size, training.loop
+    logger.info(
+        f"model: {hparams.pretrained_model_name_or_path}, {training.parameters / 1e6:.1f} M parameters, "
+        f"{training.engine.description} on {slots} × {training.device.type}"
+    )
+    if lora := hparams.peft:
+        logger.info(f"LoRA: adapters of rank {lora.r}, alpha {lora.alpha:g}, dropout {lora.dropout:g}")
+    if groups := describe_groups(training.model, hparams):
+        logger.info(groups)
+    split_up = f" ({slots} slots × {training.accumulation_steps} accumulation steps)"
+    if not hparams.group_by_length:
+        logger.info(f"batches: sentences in random order, {'without padding' if training.flat else 'padded'}")
+    logger.info(
+        f"training: {loop.length} = {training.optimizer_steps:,} optimizer steps of "
+        f"{hparams.global_batch_size} windows"
+        f"{split_up if slots * training.accumulation_steps > 1 else ''}, seed {training.seed}"
+    )
+    if of_training := describe_loss(training.loss, training.labels.names):
+        logger.info(of_training)
+    if training.crf is not None:
+        logger.info("loss: the negative log-likelihood of a CRF, of a window's sequence of words, divided by words")
+    if ends_early := training.stopping.describe():
+        logger.info(ends_early)
+
+
+def _describe_splitting(training: Training) -> str | None:
+    """How raw text will be cut, where that is worth a line: at white space, or many words come out otherwise."""
+    chosen, parted = training.corpus.word_splitting, training.corpus.texts["train"].parted_words()
+    ways = {"rules": "by rules", "whitespace": "at white space alone"}
+    many = parted[chosen] > MANY_PARTED * parted["tagged"]
+    if not many and (chosen == "rules" or training.data.word_splitting != "auto"):
+        return None
+    line = f"words: raw text will be cut {ways[chosen]}"
+    if chosen == "whitespace" and training.data.word_splitting == "auto":
+        line += ", as the words of train were"
+    if many:
+        other = "whitespace" if chosen == "rules" else "rules"
+        line += f"; of {parted['tagged']:,} tagged words that parts {parted[chosen]:,} otherwise where text is "
+        line += f"written as it is printed ({ways[other]}: {parted[other]:,}): determined-ner check shows them"
+    return line
+
+
+def _data_warnings(training: Training) -> Iterator[str]:
+    for split in training.corpus.splits.values():
+        text = training.corpus.texts[split.name]
+        yield from (f"{split.name}: {repairs.describe(text.source)}" for repairs in text.repairs())
+        for count, what in (
+            ("unknown_words", f"words without a piece of their own are read as {training.tokenizer.unknown}"),
+            ("cut_words", "words longer than a window are read by their beginning"),
+            ("repaired_tags", f"tags not allowed in {training.labels.scheme.value} were repaired, the first"),
+        ):
+            if split.counts[count]:
+                yield f"{split.name}: {what}: {split.counts[count]:,}"
+        for described in split.bad_tags[:5]:
+            yield f"  {described}"
