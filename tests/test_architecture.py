@@ -105,7 +105,7 @@ def test_what_is_imported_is_declared():
     declared = {canonicalize_name(line.partition("[")[0].partition(">")[0].partition("=")[0]) for line in lines}
     # Looked for where somebody has them: other tables, NVIDIA's Apex, and ONNX Runtime training.
     optional = {"apex", "torch-ort"}
-    named = {"ruamel": "ruamel-yaml", "zmq": "pyzmq"}
+    named = {"mlflow": "mlflow-skinny", "ruamel": "ruamel-yaml", "zmq": "pyzmq"}
     tops = {name.partition(".")[0] for names in IMPORTS.values() for name in names} - set(sys.stdlib_module_names)
     other = tops - {"determined_ner", "ner_trial", "ner_utils"}
     assert {canonicalize_name(named.get(top, top)) for top in other} - declared - optional == set()
