@@ -18,6 +18,8 @@ THIS_CHECKOUT := --no-deps --no-build-isolation --editable .
 
 # A file's tests share what they trained.
 SIDE_BY_SIDE := -n 2 --dist loadfile
+# What `make test` does, and the other stack does not need again: commands of the pages, odd input, a benchmark's dry run.
+ON_ONE_STACK := tests/test_docs.py tests/fuzz tests/test_gpu_benchmark.py
 
 .PHONY: help venv venv-ort quickstart test test-slow test-ort lint docs bench clean
 
@@ -64,7 +66,7 @@ test-slow: $(READY)
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m slow
 
 test-ort: $(READY_ORT)
-	$(PYTHON_ORT) -m pytest $(SIDE_BY_SIDE) -m "not slow or backend"
+	$(PYTHON_ORT) -m pytest $(SIDE_BY_SIDE) -m "not slow or backend" $(ON_ONE_STACK:%=--ignore=%)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

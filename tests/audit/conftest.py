@@ -1,0 +1,14 @@
+"""Runs here end without the pictures of their report, which take longer than they do: tests/finish looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _no_pictures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("determined_ner.finish.documents.write_page", lambda *facts, **options: "<html></html>\n")
+        yield
