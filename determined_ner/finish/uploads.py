@@ -51,12 +51,12 @@ def upload_results(training: Training, folder: RunFolder, title: str, trackers: 
 
 
 def public_copy(model: Path, target: Path) -> None:
-    """Copy a model directory without what it says of this machine: paths of data and encoder.
+    """Copy a model directory, less its card, without what it says of this machine: paths of data and encoder.
 
     Raises:
         UserError: a file of it is damaged.
     """
-    shutil.copytree(model, target)
+    shutil.copytree(model, target, ignore=shutil.ignore_patterns(CARD_FILE))
     described = read_json(target / SETTINGS_FILE, "the model directory")
     if described is not None:
         shown: dict[str, Any] = {name: public_settings(described[name]) for name in ("hyperparameters", "data")}
