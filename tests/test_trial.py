@@ -17,6 +17,7 @@ import torch
 from transformers import AutoTokenizer, BertConfig, PreTrainedModel
 
 from determined_ner.errors import HyperparameterError
+from determined_ner.finish.documents import Documents
 from determined_ner.local.run import run_locally
 from determined_ner.settings.arguments import parse_train_arguments
 from determined_ner.training.checkpoint_code import copy_code
@@ -75,6 +76,8 @@ def test_one_layer_follows_its_closed_form(tmp_path, tiny_encoder, train, monkey
         return OneLayer(config)
 
     monkeypatch.setattr("determined_ner.training.setup.build_model", one_layer)
+    monkeypatch.setattr(Documents, "card", lambda documents, model: "")  # which are of token classifiers
+    monkeypatch.setattr(Documents, "report", lambda documents, model, examples, command: None)
     data = {s: write_conll(tmp_path / f"{s}.conll", [[("a", "B-X"), ("b", "O")]] * 16) for s in ("train", "validation")}
     config = write_config(tmp_path / "closed.yaml", tiny_encoder, data, num_train_epochs=5, learning_rate=0.5)
     folder = train(

@@ -6,9 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from determined_ner.report.page import GENERATORS
+
+PAGE = f'<!doctype html>\n<meta name="generator" content="{next(iter(GENERATORS))}">\n'
+
 
 @pytest.fixture(scope="package", autouse=True)
 def _no_pictures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("determined_ner.finish.documents.write_page", lambda *facts, **options: "<html></html>\n")
+        patch.setattr("determined_ner.finish.documents.write_page", lambda *facts, **options: PAGE)
         yield
