@@ -95,7 +95,8 @@ def scores(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("chains", [1, pytest.param(5, marks=pytest.mark.slow)])
 def test_a_run_that_was_killed_anywhere_ends_the_same(run, tmp_path, chains):
     for seed in range(chains):
-        run_killed(run, tmp_path / f"run-{seed}", kills=4 if chains == 1 else 8, seed=seed)
+        # (By the name of the other, which stands in the model's card.)
+        run_killed(run, tmp_path / str(seed) / run.name, kills=4 if chains == 1 else 8, seed=seed)
 
 
 def run_killed(run: Path, folder: Path, kills: int, seed: int) -> None:
