@@ -7,6 +7,7 @@ import datetime
 import os
 import pickle
 import socket
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,10 @@ from determined_ner.training.slots import OneSlot, Slots
 
 PATIENCE = datetime.timedelta(days=7)
 """How long one process waits for what another does alone, such as reading the data."""
+
+LAST_WAIT = 0.2
+"""Seconds, without Python's lock, in which gloo's threads let go of what was exchanged last, gradients among it: torch
+2.3 waits for them at the end of a group, for ever if they need that lock."""
 
 
 @contextlib.contextmanager
@@ -35,6 +40,7 @@ def joined_processes() -> Iterator[Slots]:
     try:
         yield ProcessGroupSlots()
     finally:
+        time.sleep(LAST_WAIT)
         torch.distributed.destroy_process_group()
 
 
