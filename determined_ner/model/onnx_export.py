@@ -176,6 +176,7 @@ def halve_onnx(source: Path, target: Path, file_limit: int = PROTOBUF_LIMIT) -> 
     onnx = require("onnx")
     convert = require("onnxruntime.transformers.float16").convert_float_to_float16
     graph = onnx.load(str(source))
+    _leave_out_means(graph)
     # (Shapes cannot be inferred of a graph that one file cannot hold.)
     with _without_messages():
         halved = convert(graph, keep_io_types=True, disable_shape_infer=graph.ByteSize() > file_limit)
@@ -183,6 +184,18 @@ def halve_onnx(source: Path, target: Path, file_limit: int = PROTOBUF_LIMIT) -> 
     onnx.helper.set_model_props(halved, {**metadata, "precision": "float16"})
     with _replacing(target) as file:
         _save(halved, file, file_limit)
+
+
+def _leave_out_means(graph: Any) -> None:
+    """Leave out the means and deviations of layer norms that nobody reads, whose float32 the cast would not know.
+
+    Where ORTModule has been imported, torch's exporter names them in every graph.
+    """
+    read = {name for node in graph.graph.node for name in node.input} | {output.name for output in graph.graph.output}
+    for node in graph.graph.node:
+        if node.op_type == "LayerNormalization":
+            while len(node.output) > 1 and node.output[-1] not in read:
+                del node.output[-1]
 
 
 def quantize_onnx(source: Path, target: Path, word_vectors: bool = True, file_limit: int = PROTOBUF_LIMIT) -> None:

@@ -104,6 +104,20 @@ def test_int8_is_close_and_smaller_and_keeps_the_labels(tmp_path):
     assert "QAttention" in kinds and "MatMul" not in kinds
 
 
+def test_float16_of_a_graph_that_also_gives_means_of_layer_norms(tmp_path):
+    """As torch exports it in a process that has imported ORTModule."""
+    model = make_model("bert", vocab_size=2000)
+    export_onnx(model, tmp_path / "plain.onnx", NAMES, "IOB2", 70)
+    graph = onnx.load(str(tmp_path / "plain.onnx"))
+    norms = [node for node in graph.graph.node if node.op_type == "LayerNormalization"]
+    for i, node in enumerate(norms):
+        node.output.extend([f"mean_{i}", f"deviation_{i}"][: 3 - len(node.output)])
+    assert norms
+    onnx.save(graph, str(tmp_path / "more.onnx"))
+    halve_onnx(tmp_path / "more.onnx", tmp_path / "half.onnx")
+    assert 0 < largest_difference(model, open_session(tmp_path / "half.onnx", threads=1)) < 2e-3
+
+
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])
 def test_float16_is_nearer_and_half_as_large_and_keeps_the_labels(kind, tmp_path):
     model = make_model(kind, vocab_size=2000)
