@@ -31,12 +31,15 @@ def count_padding(training: Training, splits: dict[str, SplitFacts], slots: int)
         if name != "train":
             facts.padding = evaluation_padding(split, specials, training.padding)
             continue
+        if training.flat is not None:
+            facts.padding = facts.padding_random = 0.0
+            continue
         words = split.labelled_pieces()
         shares = []
         for grouped in (hparams.group_by_length, False):
             plan = plan_epoch(lengths, words, hparams.global_batch_size, micro_batches, training.seed, 0, grouped)
             shares.append(padding_share(lengths[plan.order], plan.borders, training.padding))
-        facts.padding, facts.padding_random = shares if training.flat is None else (0.0, 0.0)
+        facts.padding, facts.padding_random = shares
 
 
 def find_cost(

@@ -47,7 +47,7 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             - possible, where a corpus does not label all types: (G, K) bool; a label of K + g is one of those that row
               g allows.
         """
-        windows = np.array(batch.windows or (0,), np.int64)
+        windows = chosen = np.array(batch.windows or (0,), np.int64)
         begins, ends = self._split.windows[windows], self._split.windows[windows + 1]
         sizes = ends - begins
         prefix, suffix = self._tokenizer.prefix, self._tokenizer.suffix
@@ -71,7 +71,6 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             windows = windows[:0]
         counted: dict[str, torch.Tensor] = {}
         if self._losses is not None:
-            chosen = np.array(batch.windows or (0,), np.int64)
             if self._losses.weights is not None:
                 counted["window_weights"] = torch.from_numpy(self._losses.weights[chosen])
             if len(possible := self._losses.possible):

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from determined_ner.files.atomic import write_json
 from determined_ner.finish.calibration import Calibrated
 from determined_ner.hub import quiet_transformers
-from determined_ner.model.crf import weights_without_crf
+from determined_ner.model.crf import without_crf
 from determined_ner.model.directory import CALIBRATION_FILE
 from determined_ner.model.lora import merge_adapters
 from determined_ner.model.weights import load_weights
@@ -93,6 +93,6 @@ def warn_of_choice(chosen: Chosen, loop: LoopSettings, model: str) -> None:
 def write_model(training: Training, calibrated: Calibrated, folder: Path) -> None:
     """Write the model as a Hugging Face directory, with what a reader of it needs."""
     with quiet_transformers():
-        training.model.save_pretrained(folder, state_dict=weights_without_crf(training.model))
+        training.model.save_pretrained(folder, state_dict=without_crf(training.model.state_dict()))
     training.write_description(folder)
     write_json(folder / CALIBRATION_FILE, calibrated.as_json())

@@ -14,7 +14,7 @@ from determined_ner.data.tokenizer import WordTokenizer
 from determined_ner.errors import HyperparameterError
 from determined_ner.hub import Pretrained, quiet_transformers
 from determined_ner.model.config_file import read_config
-from determined_ner.model.head import check_labels, take_rows
+from determined_ner.model.head import check_labels, labels_of, take_rows
 from determined_ner.model.weights import check_finite, check_model_files, stored_bytes
 
 if TYPE_CHECKING:  # who only tags needs no pydantic
@@ -167,7 +167,7 @@ def build_model(config: Any, hparams: Hyperparameters, label_names: tuple[str, .
         UserError: no weights.
         HyperparameterError: weights of another architecture, or a head that cannot go on with these labels.
     """
-    labels_before = tuple(str(name) for _, name in sorted((config.id2label or {}).items()))
+    labels_before = labels_of(config)
     set_labels(config, label_names)
     torch.manual_seed(seed)
     source = Pretrained.of_setting(hparams, "config_name")

@@ -6,7 +6,7 @@ Lafferty et al. 2001, "Conditional Random Fields"; the sums over all sequences b
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,9 +127,9 @@ def add_crf(model: Any, hparams: Hyperparameters, labels: Sequence[str], setting
     return crf
 
 
-def weights_without_crf(model: Any) -> dict[str, torch.Tensor]:
-    """The weights that a token classifier of transformers has; transitions are kept beside them."""
-    return {name: weights for name, weights in model.state_dict().items() if not name.startswith(f"{CRF}.")}
+def without_crf(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Of a model's weights by name those that a token classifier of transformers has; transitions are kept beside."""
+    return {name: tensor for name, tensor in weights.items() if not name.startswith(f"{CRF}.")}
 
 
 def check_crf(hparams: Hyperparameters, data: DataSettings) -> None:

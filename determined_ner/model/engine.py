@@ -35,8 +35,8 @@ from determined_ner.settings.hyperparameters import Hyperparameters
 
 logger = logging.getLogger("determined_ner")
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Of logits (B, L, K) and labels (B, L), the sum over words or windows."""
+Loss = Callable[..., torch.Tensor]
+"""Of logits (B, L, K), labels (B, L) and what else a batch says of its words, the sum over words or windows."""
 MAX_GRAPHS = 8
 """Graphs that torch.compile may make of one model: shapes are symbolic, so one or two are usual."""
 

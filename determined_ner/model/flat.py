@@ -12,6 +12,7 @@ by its logits.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -88,6 +89,16 @@ class Layout:
             (count, length),
         )
 
+    @functools.cached_property
+    def rows(self) -> int:
+        """P."""
+        return sum(windows * length for windows, length in self.groups)
+
+    @functools.cached_property
+    def tokens(self) -> torch.Tensor:
+        """(P,) int64, the token of each row of the groups; 0 where it is padding."""
+        return torch.zeros(self.rows, dtype=torch.int64).index_copy_(0, self.grouped, torch.arange(len(self.grouped)))
+
     def padded(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits as if the batch had been padded: (1, T, K) to (B, L, K), 0 where no token is."""
         count, length = self.shape
@@ -101,7 +112,6 @@ class FlatAttention(TorchFunctionMode):
     def __init__(self, layout: Layout) -> None:
         super().__init__()
         self._layout = layout
-        self._tokens = layout.input_ids.shape[1]
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -116,9 +126,7 @@ class FlatAttention(TorchFunctionMode):
         key: torch.Tensor,
         value: torch.Tensor,
         attn_mask: torch.Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
+        *more: Any,
         **options: Any,
     ) -> torch.Tensor:
         """(1, H, T, D) each, and a mask that can be broadcast to (1, H, T, T), such as a sliding window's."""
@@ -130,9 +138,7 @@ class FlatAttention(TorchFunctionMode):
             q, k, v = (x[at:end].unflatten(0, (windows, length)).transpose(1, 2) for x in padded)
             if attn_mask is not None:
                 mask = self._of_group(attn_mask, at, windows, length, mask)
-            result = functional.scaled_dot_product_attention(
-                q, k, v, mask, dropout_p, is_causal, scale=scale, **options
-            )
+            result = functional.scaled_dot_product_attention(q, k, v, mask, *more, **options)
             results.append(result.transpose(1, 2).flatten(0, 1))  # (windows · length, H, D)
             at = end
         attended: torch.Tensor = _Unpad.apply(torch.cat(results), layout)
@@ -142,10 +148,9 @@ class FlatAttention(TorchFunctionMode):
         self, mask: torch.Tensor, at: int, windows: int, length: int, keys: torch.Tensor | None
     ) -> torch.Tensor | None:
         """(windows, heads, length, length): the model's own mask, of the tokens of each window of a group."""
-        mask = mask.expand(1, mask.shape[1], self._tokens, self._tokens)[0]
-        rows = torch.full((sum(n * size for n, size in self._layout.groups),), 0)
-        rows[self._layout.grouped] = torch.arange(self._tokens)
-        rows = rows[at : at + windows * length].view(windows, length)
+        tokens = len(self._layout.grouped)
+        mask = mask.expand(1, mask.shape[1], tokens, tokens)[0]
+        rows = self._layout.tokens[at : at + windows * length].view(windows, length)
         own = mask[:, rows[:, :, None], rows[:, None, :]].transpose(0, 1)
         if keys is None:
             return own
@@ -181,8 +186,7 @@ class _Unpad(torch.autograd.Function):
 
 
 def _pad(flat: torch.Tensor, layout: Layout) -> torch.Tensor:
-    rows = sum(windows * length for windows, length in layout.groups)
-    return flat.new_zeros(rows, *flat.shape[1:]).index_copy_(0, layout.grouped, flat)
+    return flat.new_zeros(layout.rows, *flat.shape[1:]).index_copy_(0, layout.grouped, flat)
 
 
 @dataclass(frozen=True)

@@ -52,11 +52,16 @@ def check_labels(
         logger.info("head: goes on, its labels in the order of this training")
 
 
+def labels_of(config: Any) -> tuple[str, ...]:
+    """The labels that a config has, in the order of the head's rows."""
+    return tuple(str(name) for _, name in sorted((config.id2label or {}).items()))
+
+
 def labels_to_keep(config: Any, hparams: Hyperparameters) -> tuple[str, ...]:
     """The labels that a model which tags already may go on with; () where it is to get a new head."""
     if not hparams.use_pretrained_weights or hparams.ignore_mismatched_sizes or hparams.drop_unused_labels:
         return ()
-    return tuple(str(name) for _, name in sorted((config.id2label or {}).items()))
+    return labels_of(config)
 
 
 def take_rows(trained: Any, new: Any, before: tuple[str, ...], labels: tuple[str, ...]) -> None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from determined_ner.errors import UserError, first_line, why_unwritable, write_errors_explained
 from determined_ner.files.workplace import workplace
-from determined_ner.model.crf import weights_without_crf
+from determined_ner.model.crf import without_crf
 from determined_ner.model.onnx_session import INPUTS, OUTPUT, require
 
 OPSET = 17
@@ -121,7 +121,7 @@ def _twin(model: Any) -> Any:
     config = copy.deepcopy(model.config)
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         twin = type(model)._from_config(config, attn_implementation="eager").float()
-    twin.load_state_dict(weights_without_crf(model))
+    twin.load_state_dict(without_crf(model.state_dict()))
     return twin.eval()
 
 

@@ -14,7 +14,7 @@ from determined_ner.errors import UserError, first_line
 from determined_ner.files.checksums import CHECKSUMS_FILE, check_files
 from determined_ner.hub import Pretrained, quiet_transformers
 from determined_ner.model.checkpoint import STATE_FILE
-from determined_ner.model.crf import CRF, crf_of
+from determined_ner.model.crf import crf_of, without_crf
 
 
 def count_stored_tensors(folder: Path) -> int:
@@ -124,7 +124,7 @@ def load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
         weights = state["models_state_dict"][0]
         torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(weights, "module.")
         if crf_of(model) is None:  # whoever only reads has the transitions from ner_settings.json
-            weights = {name: tensor for name, tensor in weights.items() if not name.startswith(f"{CRF}.")}
+            weights = without_crf(weights)
         model.load_state_dict(weights)
     except Exception as error:  # of zip files, of pickles, of tensors that do not fit
         raise unloadable(file, error) from error
