@@ -245,6 +245,13 @@ def final_state(folder: Path) -> dict[str, Any]:
     return torch.load(newest_checkpoint(folder) / "state_dict.pth", map_location="cpu", weights_only=True)
 
 
+def assert_same_training(left: Path, right: Path) -> None:
+    """Two runs ended with the same weights, optimizer and schedule, to the bit."""
+    one, two = final_state(left), final_state(right)
+    for part in ("models_state_dict", "optimizers_state_dict", "lr_schedulers_state_dict"):
+        assert_equal_states(one[part], two[part], part)
+
+
 def assert_equal_states(left: Any, right: Any, where: str = "state") -> None:
     """Bit for bit, tensors and all that holds them."""
     assert type(left) is type(right), where

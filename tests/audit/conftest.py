@@ -1,18 +1,5 @@
-"""Runs here end without the pictures of their report, which take longer than they do: tests/finish looks at them."""
+"""Runs here end without the pictures of their report."""
 
-from __future__ import annotations
+from tests.no_pictures import no_pictures
 
-from collections.abc import Iterator
-
-import pytest
-
-from determined_ner.report.page import GENERATORS
-
-PAGE = f'<!doctype html>\n<meta name="generator" content="{next(iter(GENERATORS))}">\n'
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _no_pictures() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("determined_ner.finish.documents.write_page", lambda *facts, **options: PAGE)
-        yield
+__all__ = ["no_pictures"]

@@ -13,8 +13,7 @@ import ner_trial
 from determined_ner.training import stopping
 from determined_ner.training.setup import Training
 from tests.conftest import (
-    assert_equal_states,
-    final_state,
+    assert_same_training,
     newest_checkpoint,
     read_metrics,
     without_times,
@@ -50,9 +49,7 @@ def assert_done(folder: Path, batches: int) -> None:
 
 
 def assert_same_end(left: Path, right: Path) -> None:
-    one, two = final_state(left), final_state(right)
-    for part in ("models_state_dict", "optimizers_state_dict", "lr_schedulers_state_dict"):
-        assert_equal_states(one[part], two[part], part)
+    assert_same_training(left, right)
     assert without_times(read_metrics(left)) == without_times(read_metrics(right))
 
 
@@ -190,8 +187,7 @@ def test_time_counts_across_resumes_and_a_longer_one_goes_on(config_file, tmp_pa
     assert validated(folder) == [6, 8]
     run(config_file, folder, f"{LIMIT}=20", resume=True)
     assert_done(folder, 20)
-    for part in ("models_state_dict", "optimizers_state_dict", "lr_schedulers_state_dict"):
-        assert_equal_states(final_state(folder)[part], final_state(whole)[part], part)
+    assert_same_training(folder, whole)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", ".inf", "soon"])

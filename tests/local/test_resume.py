@@ -16,6 +16,7 @@ from determined_ner.training.run_folder import RunFolder
 from determined_ner.training.setup import Training
 from tests.conftest import (
     assert_equal_states,
+    assert_same_training,
     final_state,
     read_metrics,
     run_command,
@@ -55,9 +56,7 @@ def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, tiny_encoder, cor
     assert "resuming" in done.stderr
 
     assert without_times(read_metrics(killed)) == without_times(read_metrics(undisturbed))
-    left, right = final_state(killed), final_state(undisturbed)
-    for part in ("models_state_dict", "optimizers_state_dict", "lr_schedulers_state_dict"):
-        assert_equal_states(left[part], right[part], part)
+    assert_same_training(killed, undisturbed)
     assert (killed / "model/model.safetensors").read_bytes() == (undisturbed / "model/model.safetensors").read_bytes()
     summaries = [json.loads((f / "summary.json").read_text()) for f in (killed, undisturbed)]
     assert summaries[0]["test"] == summaries[1]["test"]
@@ -115,9 +114,7 @@ def test_a_run_goes_on_to_more_epochs_and_may_be_stopped_there(tmp_path, train, 
 
     reports = [without_times(read_metrics(folder)) for folder in folders]
     assert reports[0] == reports[1] and reports[0][-1]["batches"] == 24
-    left, right = map(final_state, folders)
-    for part in ("models_state_dict", "optimizers_state_dict", "lr_schedulers_state_dict"):
-        assert_equal_states(left[part], right[part], part)
+    assert_same_training(*folders)
     rates = [line["learning_rate"] for line in read_metrics(folders[0], "training")]
     assert rates[:12] == pytest.approx([1e-3 * (1 - step / 12) for step in range(12)])
     assert rates[12:] == pytest.approx([1e-3 * (1 - step / 24) for step in range(12, 24)])

@@ -20,7 +20,7 @@ from determined_ner import interrupts
 from determined_ner.local.stopping import StopAgreement
 from determined_ner.training.setup import Training
 from determined_ner.training.slots import OneSlot
-from tests.conftest import ROOT, assert_equal_states, command, final_state, read_metrics, without_times, write_config
+from tests.conftest import ROOT, assert_same_training, command, read_metrics, without_times, write_config
 from tests.forked import together
 from tests.local.test_loop import WITHOUT_DETERMINED
 
@@ -70,9 +70,7 @@ def finished(config: Path, folder: Path, *more: str, processes: int = 1) -> None
 
 def assert_same_end(left: Path, right: Path) -> None:
     """Weights, optimizer and schedule to the bit, and the validations."""
-    one, two = final_state(left), final_state(right)
-    for part in ("models_state_dict", "optimizers_state_dict", "lr_schedulers_state_dict"):
-        assert_equal_states(one[part], two[part], part)
+    assert_same_training(left, right)
     assert without_times(read_metrics(left, "validation")) == without_times(read_metrics(right, "validation"))
     assert (left / "model" / "model.safetensors").read_bytes() == (right / "model" / "model.safetensors").read_bytes()
 
