@@ -36,6 +36,8 @@ ARMS = {
     "run_ner bf16 grouped": ("peer", True, True),
     "ours fp32": ("ours", True, False),
     "ours bf16": ("ours", True, True),
+    "ours fp32 random": ("ours", False, False),
+    "ours bf16 random": ("ours", False, True),
 }
 """Name: (script, grouped by length, bf16)."""
 BERT_BASE = {
