@@ -131,16 +131,17 @@ class FlatAttention(TorchFunctionMode):
     ) -> torch.Tensor:
         """(1, H, T, D) each, and a mask that can be broadcast to (1, H, T, T), such as a sliding window's."""
         layout = self._layout
-        padded = [_Pad.apply(x[0].transpose(0, 1), layout) for x in (query, key, value)]  # (P, H, D)
+        sizes = [windows * length for windows, length in layout.groups]
+        # (Not by slices: the gradient of each would be as large as the whole.)
+        padded = [_Pad.apply(x[0].transpose(0, 1), layout).split(sizes) for x in (query, key, value)]  # (·, H, D)
         results, at = [], 0
-        for (windows, length), mask in zip(layout.groups, layout.masks, strict=True):
-            end = at + windows * length
-            q, k, v = (x[at:end].unflatten(0, (windows, length)).transpose(1, 2) for x in padded)
+        for (windows, length), mask, *parts in zip(layout.groups, layout.masks, *padded, strict=True):
+            q, k, v = (x.unflatten(0, (windows, length)).transpose(1, 2) for x in parts)
             if attn_mask is not None:
                 mask = self._of_group(attn_mask, at, windows, length, mask)
             result = functional.scaled_dot_product_attention(q, k, v, mask, *more, **options)
             results.append(result.transpose(1, 2).flatten(0, 1))  # (windows · length, H, D)
-            at = end
+            at += windows * length
         attended: torch.Tensor = _Unpad.apply(torch.cat(results), layout)
         return attended.transpose(0, 1)[None]
 
