@@ -18,8 +18,11 @@ THIS_CHECKOUT := --no-deps --no-build-isolation --editable .
 
 # A file's tests share what they trained.
 SIDE_BY_SIDE := -n 2 --dist loadfile
-# What `make test` does, and the other stack does not need again: commands of the pages, odd input, a benchmark's dry run.
-ON_ONE_STACK := tests/test_docs.py tests/fuzz tests/test_gpu_benchmark.py
+# What differs between the stacks: the model and what computes it, data sets' libraries, tasks of a cluster, a run's loop.
+# (The rest is the same Python on both; `make test` leaves the tasks out, which clusters run on this stack.)
+OF_THE_STACK := $(addprefix tests/, cluster data export finish local/test_loop.py local/test_processes.py \
+	local/test_resume.py model predict tagging trackers training test_determined_api.py test_hub.py test_masks.py \
+	test_startup_hook.py test_startup_hook_ort.py test_trial.py)
 
 .PHONY: help venv venv-ort quickstart test test-slow test-ort lint docs bench clean
 
@@ -66,7 +69,7 @@ test-slow: $(READY)
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m slow
 
 test-ort: $(READY_ORT)
-	$(PYTHON_ORT) -m pytest $(SIDE_BY_SIDE) -m "not slow or backend" $(ON_ONE_STACK:%=--ignore=%)
+	$(PYTHON_ORT) -m pytest $(SIDE_BY_SIDE) -m "not slow or backend" $(OF_THE_STACK)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -79,12 +79,11 @@ def test_a_trial_that_is_through_is_stopped_by_nobody(experiments: Experiments) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("slots", [1, 2])
-def test_a_search_trains_the_epochs_that_it_promises(experiments: Experiments, slots: int) -> None:
+def test_a_search_trains_the_epochs_that_it_promises(experiments: Experiments) -> None:
     search = AdaptiveSearch.of(SEARCHER, SCORES)
     epochs = []
     for number in range(len(SCORES)):
-        with experiments.trial(f"of-a-search-{slots}-{number}", small(experiments, slots)) as trial:
+        with experiments.trial(f"of-a-search-{number}", small(experiments, 1)) as trial:
             trial.master.searcher = functools.partial(search.stops, number)
             task = trial.run_well()
         epochs.append(trained(trial))
