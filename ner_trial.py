@@ -14,9 +14,11 @@ from pathlib import Path
 
 import determined_ner
 from determined_ner.interrupts import die_of_interrupt, end_at_interrupt
+from determined_ner.threads import spin_briefly
 
 if __name__ == "__main__":
     end_at_interrupt()
+    spin_briefly()
 
 from determined_ner.train import main, train
 

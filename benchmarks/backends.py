@@ -22,6 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import machine
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,6 +103,7 @@ def main() -> None:
     for choice in arguments.choices:
         speed = statistics.median(speeds[choice])
         print(f"{choice:<14}{speed:>10.1f}{speed / reference:>8.2f}{statistics.median(starts[choice]):>11.1f} s")
+    print(machine.line())
 
 
 if __name__ == "__main__":

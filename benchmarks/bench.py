@@ -20,12 +20,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+
+import machine
 
 from determined_ner.files.atomic import write_json
 
@@ -58,22 +59,6 @@ def installed_encoder() -> str | None:
     return str(Path(spec.submodule_search_locations[0]) / "model") if spec and spec.submodule_search_locations else None
 
 
-def peak_gflops() -> dict[str, float]:
-    """What this machine reaches in large matrix products, GFLOP/s, by precision."""
-    import torch
-
-    peaks = {}
-    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
-        best = float("inf")
-        for _ in range(10):
-            started = time.perf_counter()
-            a @ b
-            best = min(best, time.perf_counter() - started)
-        peaks[name] = 2 * 2048**3 / best / 1e9
-    return peaks
-
-
 def run(arm: str, spec: dict[str, Any]) -> dict[str, Any]:
     script, grouped, bf16 = ARMS[arm]
     with tempfile.TemporaryDirectory() as folder:
@@ -93,7 +78,7 @@ def setting_of(result: dict[str, Any]) -> str:
     epochs, samples = result["epochs"], result["train_samples"]
     part = f"first {samples:,} of " if samples else ""
     return (
-        f"{result['shape']}, {part}{result['corpus']},\n"
+        f"{result['machine']}\n{result['shape']}, {part}{result['corpus']},\n"
         f"batch {result['batch_size']}, {epochs} epoch{'s' if epochs > 1 else ''}"
     )
 
@@ -117,10 +102,11 @@ def medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return summary
 
 
-def show(results: list[dict[str, Any]], peaks: dict[str, float]) -> None:
+def show(results: list[dict[str, Any]], machines: dict[str, Any]) -> None:
     for setting, arms in compared(results).items():
         rows = {arm: medians(runs) for arm, runs in arms.items()}
         base = next(iter(rows.values()))
+        peaks = machines[setting.split("\n")[0]]["peak_gflops"]
         print("\n" + setting.replace("\n", " ") + f"; ratios to {next(iter(rows))}")
         print(
             f"{'':<22}{'samples/s':>10}{'ratio':>7}{'a core':>8}{'tokens/s':>10}{'padding':>9}"
@@ -128,7 +114,7 @@ def show(results: list[dict[str, Any]], peaks: dict[str, float]) -> None:
             f"{'eval/s':>8}{'in step':>9}{'start s':>9}{'disturbed':>11}"
         )
         for arm, row in rows.items():
-            share = row["useful_gflops"] / peaks["bf16" if ARMS[arm][2] else "fp32"]
+            share = row["useful_gflops"] / peaks["bf16" if ARMS[arm][2] else "fp32"]["most"]
             inside = f"{row['share_in_train_batch']:.3f}" if "share_in_train_batch" in row else ""
             print(
                 f"{arm:<22}{row['samples_per_second']:>10.1f}"
@@ -138,17 +124,19 @@ def show(results: list[dict[str, Any]], peaks: dict[str, float]) -> None:
                 f"{row['f1']:>7.3f}{row['evaluation_samples_per_second']:>8.0f}{inside:>9}"
                 f"{row['start_up_seconds']:>9.1f}{row['disturbed']:>11}"
             )
+        loads = [run["load"] for runs in arms.values() for run in runs if run["load"] is not None]
+        told = f"load before a run {min(loads):.1f} to {max(loads):.1f}; " if loads else ""
+        print(told + machine.peaks_in_words(peaks))
     for result in results:
         if result["profile"]:
             shares = ", ".join(f"{kind} {share:.0%}" for kind, share in result["profile"].items() if share >= 0.01)
             print(f"\n{result['arm']}, {result['shape']}, batch {result['batch_size']}: {shares}")
 
 
-def save(file: Path, peaks: dict[str, float], results: list[dict[str, Any]]) -> None:
+def save(file: Path, machines: dict[str, Any], results: list[dict[str, Any]]) -> None:
     """After every run, so that one that is stopped leaves what it measured (and --add goes on)."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    written = {"date": time.strftime("%Y-%m-%d"), "peak_gflops": peaks, "results": results}
-    write_json(file, written)
+    write_json(file, {"machines": machines, "results": results})
 
 
 def draw(results: list[dict[str, Any]], file: Path) -> None:
@@ -204,9 +192,10 @@ def main() -> None:
 
     if arguments.add and not arguments.output.is_file():
         parser.error(f"--add: there is no {arguments.output} to add to")
-    saved = json.loads(arguments.output.read_text("utf-8"))["results"] if arguments.add else []
-    peaks = peak_gflops()
-    results: list[dict[str, Any]] = list(saved)
+    saved = json.loads(arguments.output.read_text("utf-8")) if arguments.add else {"machines": {}, "results": []}
+    here = machine.name()
+    machines = {**saved["machines"], here: machine.described()}
+    results: list[dict[str, Any]] = list(saved["results"])
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "bert-base").mkdir()
         (Path(folder) / "bert-base" / "config.json").write_text(json.dumps(BERT_BASE), encoding="utf-8")
@@ -225,6 +214,7 @@ def main() -> None:
                                 "eval_samples": arguments.eval_samples,
                                 "profile": repeat == arguments.repeats,
                             }
+                            load = machine.load()
                             result = run(
                                 arm,
                                 {
@@ -237,11 +227,11 @@ def main() -> None:
                                 },
                             )
                             private = ("encoder", "config", "train", "validation", "cache")
-                            results.append({k: v for k, v in result.items() if k not in private})
-                            save(arguments.output, peaks, results)
+                            kept = {k: v for k, v in result.items() if k not in private}
+                            results.append({"machine": here, "load": load, **kept})
+                            save(arguments.output, machines, results)
                             print(f"{arm}: {result['samples_per_second']:.1f} samples/s", file=sys.stderr, flush=True)
-    print(f"matrix products at best: fp32 {peaks['fp32']:.0f}, bf16 {peaks['bf16']:.0f} GFLOP/s")
-    show(results, peaks)
+    show(results, machines)
     if compared(results):
         draw(results, arguments.output.with_suffix(".png"))
 

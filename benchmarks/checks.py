@@ -24,6 +24,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+import machine
 import torch
 import transformers
 
@@ -95,6 +96,7 @@ def main() -> None:
         print(f"{file.stat().st_size / 1e6:,.0f} MB, {arguments.rounds} rounds")
     for name, taken in seconds.items():
         print(f"{name:<32} {statistics.median(taken):6.2f} s   {min(taken):.2f} to {max(taken):.2f}")
+    print(machine.line())
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import machine
+
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from determined_ner.data.readers.open import read_file
@@ -89,6 +91,7 @@ def main() -> None:
         with output.open(encoding="utf-8") as file:
             lines = sum(1 for _ in file)
         print(f"run again: {lines:,} lines, {same} byte for byte; partial file left: {partial.exists()}")
+    print(machine.line())
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import machine
 from bench import ROOT, installed_encoder
 from scipy import stats
 
@@ -171,6 +172,7 @@ def main() -> None:
     rows = [row for row in saved if common.items() <= row.items() and row["corpus"] in corpora]
     for part in ("validation", "test"):
         show(rows, arguments.ways, part)
+    print(machine.line())
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import machine
+
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -98,6 +100,7 @@ def main() -> None:
                 command += ["--measure", str(training), str(held_out), str(Path(folder) / f"cache-{sentences}")]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 print(f"{sentences:>9,} sentences, {start}: {done.stdout.strip()}", flush=True)
+    print(machine.line())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import warnings
 from itertools import pairwise
 from pathlib import Path
 
+import machine
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -56,6 +57,7 @@ def main() -> None:
             f1_score(*texts)
             f1_score(*texts, mode="strict", scheme=IOB2)
         print(f"{name}: {arguments.seqeval_words:,} words, seqeval: {time.perf_counter() - started:.1f} s")
+    print(machine.line())
 
 
 if __name__ == "__main__":

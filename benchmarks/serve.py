@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import machine
 import torch
 from transformers import BertConfig, BertForTokenClassification
 
@@ -48,7 +49,7 @@ def main() -> None:
         quantize_onnx(fused, int8)
         backends = {"torch float32": torch_logits(model), "onnx float32, not fused": onnx_logits(plain)}
         backends |= {"onnx float32": onnx_logits(fused), "onnx int8": onnx_logits(int8)}
-        print(f"{arguments.shape}, {arguments.length} words a sentence, {torch.get_num_threads()} threads")
+        print(f"{arguments.shape}, {arguments.length} words a sentence")
         for batch in (1, 32):
             ids = torch.randint(1000, 20000, (batch, arguments.length))
             mask = torch.ones_like(ids)
@@ -72,6 +73,7 @@ def main() -> None:
                 print(
                     f"batch {batch:>2}  {name:<24}{words:>10,.0f} words/s{medians['torch float32'] / seconds:>7.2f} ×"
                 )
+    print(machine.line())
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def count_padding(training: Training, splits: dict[str, SplitFacts], slots: int)
             continue
         words = split.labelled_pieces()
         shares = []
-        for grouped in (hparams.group_by_length, False):
+        for grouped in (training.grouped, False):
             plan = plan_epoch(lengths, words, hparams.global_batch_size, micro_batches, training.seed, 0, grouped)
             shares.append(padding_share(lengths[plan.order], plan.borders, training.padding))
         facts.padding, facts.padding_random = shares

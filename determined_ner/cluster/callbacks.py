@@ -14,7 +14,7 @@ from determined_ner.training.checkpoint_state import (
     complete_checkpoint,
     label_state,
     make_portable,
-    restore_stopping,
+    restore_run,
     saved_labels,
     set_learning_rate,
 )
@@ -66,7 +66,7 @@ class SelfContained(pytorch.PyTorchCallback):
             checkpoint["lr_schedulers_state_dict"] = [schedule.state_dict() for schedule in schedules]
         else:
             set_learning_rate(checkpoint, self._training.schedule)
-            restore_stopping(checkpoint, self._training)
+            restore_run(checkpoint, self._training)
 
     def _starts_from_another_trial(self) -> bool:
         """``source_trial_id`` or ``source_checkpoint_uuid``: a trial's own checkpoints have steps behind them."""

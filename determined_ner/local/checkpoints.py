@@ -21,7 +21,7 @@ from determined_ner.training.checkpoint_state import (
     complete_checkpoint,
     label_state,
     make_portable,
-    restore_stopping,
+    restore_run,
     saved_labels,
     set_learning_rate,
 )
@@ -141,7 +141,7 @@ class Checkpoints:
             problem = f"the checkpoint has the labels {' '.join(saved)}, the data now has {' '.join(labels)}"
             raise UserError("", problem, "bring the old files back, or start a new run")
         set_learning_rate(state, schedule)
-        restore_stopping(state, self._training)
+        restore_run(state, self._training)
         (model,), (weights,) = context.models, state["models_state_dict"]
         torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(weights, "module.")
         if isinstance(model, torch.nn.parallel.DistributedDataParallel):

@@ -19,17 +19,37 @@ LABELS_KEY = "self_contained"
 """The callback whose state says what labels a checkpoint is of."""
 STOPPING_KEY = "stopping"
 """In that state: what may end the run early, where that is asked for."""
+ORDER_KEY = "group_by_length"
+"""In that state: whether batches are of sentences of like length."""
 
 
 def label_state(training: Training) -> dict[str, Any]:
     """What is saved under `LABELS_KEY`."""
     stopping = training.stopping.state()
-    return {"labels": list(training.labels.names), **({STOPPING_KEY: stopping} if stopping else {})}
+    return {
+        "labels": list(training.labels.names),
+        ORDER_KEY: training.grouped,
+        **({STOPPING_KEY: stopping} if stopping else {}),
+    }
 
 
-def restore_stopping(checkpoint: dict[str, Any], training: Training) -> None:
-    """Have a run know how long it has trained, and with what gains; it goes on from the checkpoint."""
-    training.stopping.load(checkpoint["callbacks"][LABELS_KEY].get(STOPPING_KEY, {}))
+def restore_run(checkpoint: dict[str, Any], training: Training) -> None:
+    """Have a run know how long it has trained, and with what gains; it goes on from the checkpoint.
+
+    Raises:
+        UserError: it would go on with other batches.
+    """
+    state = checkpoint["callbacks"][LABELS_KEY]
+    unset = training.settings.hparams.group_by_length is None
+    grouped = state.get(ORDER_KEY, True if unset else training.grouped)  # earlier releases grouped where it was unset
+    if grouped != training.grouped:
+        orders = {True: "batches of sentences of like length", False: "random batches"}
+        raise UserError(
+            "hyperparameters.group_by_length",
+            f"the checkpoint is of a training on {orders[grouped]}, and here it would go on with {orders[not grouped]}",
+            f"write group_by_length: {str(grouped).lower()}",
+        )
+    training.stopping.load(state.get(STOPPING_KEY, {}))
 
 
 def saved_labels(checkpoint: dict[str, Any]) -> list[str]:

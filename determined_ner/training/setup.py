@@ -145,6 +145,7 @@ class Training:
         self.model = build_model(config, hparams, self.labels.names, seed)
         check_behaviour(self.model, self.tokenizer, self.max_seq_length, source)
         self.flat = find_flat(self.model, self.tokenizer, self.max_seq_length) if self._may_be_flat() else None
+        self.grouped = self.flat is None if hparams.group_by_length is None else hparams.group_by_length
         self.parameters = sum(p.numel() for p in self.model.parameters())
         freeze(self.model, hparams)
         if hparams.peft:
@@ -163,7 +164,7 @@ class Training:
             hparams.global_batch_size,
             slots.size * accumulation_steps,
             seed,
-            hparams.group_by_length,
+            self.grouped,
             padded=self.flat is None,
         )
         self.epoch_batches = len(self.train_batches) // slots.size
@@ -206,7 +207,7 @@ class Training:
     def _may_be_flat(self) -> bool:
         """Whether padding would cost anything, and all that computes the model here can do without."""
         hparams, data = self.settings.hparams, self.settings.data
-        padded = hparams.group_by_length or data.pad_to_max_length
+        padded = bool(hparams.group_by_length) or data.pad_to_max_length
         padded |= hparams.gradient_checkpointing  # which computes attention again after the step's forward pass
         return not padded and hparams.backend == "eager" and self.device.type == "cpu"
 
@@ -350,7 +351,10 @@ class Training:
     def describe(self) -> dict[str, Any]:
         """What a reader of the weights needs: settings, labels and tag scheme."""
         return {
-            "hyperparameters": without_secrets(self.settings.hparams.model_dump()),
+            "hyperparameters": {
+                **without_secrets(self.settings.hparams.model_dump()),
+                "group_by_length": self.grouped,
+            },
             "data": without_secrets(self.settings.data.model_dump()),
             "labels": list(self.labels.names),
             "scheme": self.labels.scheme.value,

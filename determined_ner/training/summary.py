@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+import torch
+
 from determined_ner.model.loss import describe_loss
 from determined_ner.model.parameter_groups import describe_groups
 from determined_ner.training.setup import Training
@@ -39,15 +41,15 @@ def log_summary(training: Training) -> None:
     hparams, slots, loop = training.settings.hparams, training.slots.size, training.loop
     logger.info(
         f"model: {hparams.pretrained_model_name_or_path}, {training.parameters / 1e6:.1f} M parameters, "
-        f"{training.engine.description} on {slots} × {training.device.type}"
+        f"{training.engine.description} on {slots} × {_device(training.device)}"
     )
     if lora := hparams.peft:
         logger.info(f"LoRA: adapters of rank {lora.r}, alpha {lora.alpha:g}, dropout {lora.dropout:g}")
     if groups := describe_groups(training.model, hparams):
         logger.info(groups)
     split_up = f" ({slots} slots × {training.accumulation_steps} accumulation steps)"
-    if not hparams.group_by_length:
-        logger.info(f"batches: sentences in random order, {'without padding' if training.flat else 'padded'}")
+    order = "of like length" if training.grouped else "in random order"
+    logger.info(f"batches: sentences {order}, {'without padding' if training.flat else 'padded'}")
     logger.info(
         f"training: {loop.length} = {training.optimizer_steps:,} optimizer steps of "
         f"{hparams.global_batch_size} windows"
@@ -76,6 +78,12 @@ def _describe_splitting(training: Training) -> str | None:
         line += f"; of {parted['tagged']:,} tagged words that parts {parted[chosen]:,} otherwise where text is "
         line += f"written as it is printed ({ways[other]}: {parted[other]:,}): determined-ner check shows them"
     return line
+
+
+def _device(device: torch.device) -> str:
+    """A slot's; the bits of a run depend on its number of threads."""
+    threads = torch.get_num_threads()
+    return device.type if device.type != "cpu" else f"cpu of {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _data_warnings(training: Training) -> Iterator[str]:

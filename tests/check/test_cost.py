@@ -18,13 +18,14 @@ def test_padding_is_what_the_batches_hold():
 
 def test_padding_of_the_plan_and_of_random_order(planted):
     config, _, report = planted
-    train = report.splits["train"]
-    assert 0 <= train.padding < train.padding_random < 1
-    plain = check(config, ["hyperparameters.group_by_length=false"], timing=False).splits["train"]
+    plain = report.splits["train"]
     assert plain.padding == plain.padding_random == 0  # the windows are computed one after the other
+    grouped = "hyperparameters.group_by_length=true"
+    train = check(config, [grouped], timing=False).splits["train"]
+    assert 0 <= train.padding < train.padding_random < 1
     padded = check(config, ["data.pad_to_max_length=true"], timing=False)
     assert padded.splits["train"].padding > 0.5
-    rounded = check(config, ["hyperparameters.precision=bf16"], timing=False).splits["train"]
+    rounded = check(config, [grouped, "hyperparameters.precision=bf16"], timing=False).splits["train"]
     assert train.padding < rounded.padding < 0.5
     assert any(remark.text.startswith("data.pad_to_max_length: ") for remark in padded.warnings)
 

@@ -131,6 +131,7 @@ def test_a_run_goes_on_with_its_own_settings_of_what_is_trained_alone(train, con
 def test_checkpointed_gradients_train_the_same_bits(train, config, others):
     """With dropout, on one slot; a run may begin without and go on with it."""
     options = ("scheduling_unit=2", "checkpoint_policy=all", "checkpoint_storage.save_trial_latest=9", *others)
+    options += ("hyperparameters.group_by_length=true",)
     plain = train(*options, config=config, output="plain")
     less = train(*options, "hyperparameters.gradient_checkpointing=true", config=config, output="less")
     shutil.rmtree(newest_checkpoint(half := train(*options, config=config, output="half")))

@@ -16,6 +16,7 @@ from determined_ner.model.engine import Engine
 from determined_ner.settings.experiment import read_config
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
+from determined_ner.training.checkpoint_state import LABELS_KEY, label_state, restore_run
 from determined_ner.training.setup import Training
 from determined_ner.training.slots import OneSlot
 from tests.conftest import ROOT, newest_checkpoint
@@ -41,6 +42,43 @@ def test_what_is_written_beside_weights_describes_them(train, config_file, tmp_p
     folder = train()
     training = make_training(config_file, tmp_path)
     assert json.loads((newest_checkpoint(folder) / "ner_settings.json").read_text()) == training.describe()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "grouped", "flat"),
+    [
+        ((), False, True),
+        (("hyperparameters.group_by_length=true",), True, False),
+        (("hyperparameters.gradient_checkpointing=true",), True, False),
+        (("hyperparameters.gradient_checkpointing=true", "hyperparameters.group_by_length=false"), False, False),
+        (("data.pad_to_max_length=true",), True, False),
+    ],
+)
+def test_batches_are_random_where_they_are_not_padded_and_by_length_elsewhere(
+    config_file, tmp_path, overrides, grouped, flat
+):
+    training = make_training(config_file, tmp_path, *overrides)
+    assert (training.grouped, training.flat is not None) == (grouped, flat)
+    assert training.describe()["hyperparameters"]["group_by_length"] is grouped
+
+
+def test_a_checkpoint_goes_on_with_the_batches_that_it_is_of_alone(config_file, tmp_path):
+    random = make_training(config_file, tmp_path)
+    grouped = make_training(config_file, tmp_path, "hyperparameters.group_by_length=true")
+    of_earlier_release = {"labels": list(random.labels.names)}
+    for state, training in (
+        (label_state(random), grouped),
+        (label_state(grouped), random),
+        (of_earlier_release, random),
+    ):
+        with pytest.raises(UserError, match=r"hyperparameters\.group_by_length: the checkpoint is of a training on "):
+            restore_run({"callbacks": {LABELS_KEY: state}}, training)
+    for state, training in (
+        (label_state(random), random),
+        (label_state(grouped), grouped),
+        (of_earlier_release, grouped),
+    ):
+        restore_run({"callbacks": {LABELS_KEY: state}}, training)
 
 
 def test_one_slot_of_a_machine_goes_first_and_a_mistake_of_one_is_that_of_all(config_file, tmp_path):
@@ -92,6 +130,7 @@ def test_lengths_of_batches_are_few_in_half_precision_and_one_if_asked(train, mo
     for name in ("train_step", "logits"):  # in training and in evaluation
         monkeypatch.setattr(Engine, name, recorded(getattr(Engine, name)))
     at_most_18 = ("data.max_seq_length=18", "hyperparameters.max_steps=8", "hyperparameters.global_batch_size=2")
+    at_most_18 += ("hyperparameters.group_by_length=true",)
     rounded = {4, 8, 12, 16, 18}
     train(*at_most_18, output="fp32")
     assert not lengths <= rounded

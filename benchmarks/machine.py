@@ -1,0 +1,95 @@
+"""The machine that a figure is of: processor, vector units, threads, load, and what it reaches in matrix products.
+
+python3 benchmarks/machine.py        says all of it; about a minute on two cores
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+UNITS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16")
+"""Vector units in the names of /proc/cpuinfo that products are faster for."""
+SIZES = (256, 512, 1024, 2048, 4096)
+"""Of square matrices."""
+SECONDS = 0.5
+"""For each size and precision, at least; three products at least."""
+
+
+def processor() -> str:
+    """Its name, with the vector units that matter."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
+    flags = re.search(r"^flags\s*: (.*)$", text, re.MULTILINE)
+    there = set(flags.group(1).split()) if flags else set()
+    units = [unit for unit in UNITS if unit in there]
+    model = named.group(1).strip() if named else platform.machine()
+    return f"{model} ({', '.join(units)})" if units else model
+
+
+def name() -> str:
+    """By which results of one machine are told from another's, in one line."""
+    return f"{processor()}, {torch.get_num_threads()} threads"
+
+
+def peak_gflops() -> dict[str, dict[str, float]]:
+    """What it reaches in products of square matrices.
+
+    Returns:
+        by precision, ``most``, and by size (as text: JSON's keys), GFLOP/s; the best of each.
+    """
+    peaks: dict[str, dict[str, float]] = {}
+    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        found = {}
+        for size in SIZES:
+            a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+            taken: list[float] = []
+            a @ b
+            began = time.perf_counter()
+            while len(taken) < 3 or time.perf_counter() - began < SECONDS:
+                started = time.perf_counter()
+                a @ b
+                taken.append(time.perf_counter() - started)
+            found[str(size)] = round(2 * size**3 / min(taken) / 1e9, 1)
+        peaks[precision] = {"most": max(found.values()), **found}
+    return peaks
+
+
+def described() -> dict[str, Any]:
+    """What is measured once for all results of this machine."""
+    return {"date": datetime.date.today().isoformat(), "torch": torch.__version__, "peak_gflops": peak_gflops()}
+
+
+def load() -> float:
+    """Processes that wanted to run, over the last minute."""
+    return os.getloadavg()[0]
+
+
+def line() -> str:
+    """For under a table: the machine, the day and its load."""
+    gpu = f"; {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{name()}{gpu}, load {load():.1f}, torch {torch.__version__}, {datetime.date.today().isoformat()}"
+
+
+def peaks_in_words(peaks: dict[str, dict[str, float]]) -> str:
+    """Of `peak_gflops`."""
+    told = []
+    for precision, found in peaks.items():
+        sizes = ", ".join(f"{size}: {value:.0f}" for size, value in found.items() if size != "most")
+        told.append(f"{precision} {found['most']:.0f}" + (f" ({sizes})" if sizes else ""))
+    return f"matrix products at best, GFLOP/s: {'; '.join(told)}"
+
+
+if __name__ == "__main__":
+    print(line())
+    print(peaks_in_words(peak_gflops()))
