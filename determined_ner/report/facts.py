@@ -16,7 +16,7 @@ from determined_ner.report.mistakes import (
     overlap_counts,
     unit_counts,
 )
-from determined_ner.report.statistics import Reliability
+from determined_ner.report.statistics import Coverage, Reliability
 from determined_ner.report.tagged_text import Ints, TaggedText
 from determined_ner.tags.fitting import same_spans
 from determined_ner.tags.schemes import Scheme
@@ -71,6 +71,8 @@ class ScoreCalibration:
     """Of the scores that a tagger gives."""
     by_chance: float
     """The mean error of outcomes drawn from the scores: what scores that are right would show."""
+    coverage: Coverage
+    """How precision rises where entities of low scores are withheld."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,7 @@ def _score_calibration(tagged: TaggedText) -> ScoreCalibration | None:
         statistics.adaptive_reliability(found.probabilities, correct),
         statistics.adaptive_reliability(found.scores, correct),
         statistics.error_by_chance(found.scores),
+        statistics.coverage(found.scores, correct),
     )
 
 

@@ -74,21 +74,21 @@ def type_scores(counts: Ints) -> list[dict[str, Score]]:
     Args:
         counts: (U, types, 3) correct, gold and predicted entities of each unit.
     """
-    types = counts.shape[1]
-    sums = counts.sum(axis=0)
-    samples = statistics.resampled_sums(counts.reshape(len(counts), -1)).reshape(-1, types, 3)
     columns: dict[str, tuple[statistics.Statistic, list[int]]] = {
         "precision": (statistics.share, [0, 2]),
         "recall": (statistics.share, [0, 1]),
         "f1": (statistics.f1, [0, 1, 2]),
     }
-    return [
-        {
-            score: Score(float(of(sums[i, chosen])), statistics.interval(of(samples[:, i, chosen])))
-            for score, (of, chosen) in columns.items()
-        }
-        for i in range(types)
-    ]
+    found = []
+    for rows in np.moveaxis(counts, 1, 0):  # each by itself: what all types have together hardly repeats
+        sums, samples = rows.sum(axis=0), statistics.resampled_sums(rows)
+        found.append(
+            {
+                score: Score(float(of(sums[chosen])), statistics.interval(of(samples[:, chosen])))
+                for score, (of, chosen) in columns.items()
+            }
+        )
+    return found
 
 
 def reported_scores(tagged: ScoredTags) -> dict[str, Score]:
