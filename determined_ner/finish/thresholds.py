@@ -80,9 +80,9 @@ def thresholds(
     with tempfile.TemporaryDirectory() as downloads:
         trained = find_trained(source, Path(downloads), trust_remote_code)
     directory = trained.directory
-    if directory.label_scheme is not Scheme.IOB2:
+    if directory.label_scheme is not Scheme.IOB2 or "O" not in directory.labels:
         problem = f"its labels are {directory.label_scheme.value}, of which no entity can be withheld"
-        raise UserError(directory.path, problem, "give a model whose labels are IOB2")
+        raise UserError(directory.path, problem, "give a model whose labels are IOB2, with an O")
     if not directory.is_calibrated:
         problem = f"has no {CALIBRATION_FILE}, so that its scores are not calibrated"
         raise UserError(directory.path, problem, "give the model of a run that has ended, or an export of it")

@@ -4,17 +4,19 @@ A *unit* is a sentence or a document; units are taken for independent draws of w
 one unit for nothing. Of a threshold t, unit i has C of P found entities right. Precision on new text is E[C] / E[P]; it
 is at least p where the mean of ``Z = C - p P`` is not below 0.
 
-*One threshold.* Where that mean is at most 0, and no unit has more than M wrong entities of this score, the mean over
-stakes s from 0 to ``1 / (p M)`` of the product over units of ``1 + s Z`` is on average at most 1, so that by Markov's
-inequality it is 1 / a or more with probability at most a. Its inverse is a p-value, at any number of units. M is the
-most entities of this score, right or wrong, that a unit of the text has. Source: Waudby-Smith and Ramdas, "Estimating
-means of bounded random variables by betting" (JRSS B 2024).
+*One threshold.* Where that mean is at most 0, and no unit has more than M wrong entities of this score, the product
+over units of ``1 + s Z`` is on average at most 1 for a stake s of at most ``1 / (p M)``, and so is its mean over such
+stakes; by Markov's inequality that is 1 / a or more with probability at most a. Its inverse is a p-value, at any number
+of units. M is the most entities of this score, right or wrong, that a unit of the text has. Of U units the stakes are
+even between ``min(1/2, 15 / sqrt(U))`` of the greatest one and that: the best for what is just detectable falls with
+``1 / sqrt(U)``. Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting" (JRSS B
+2024).
 
 *The lowest one.* Thresholds are tested in an order that no data decides, with a chance of error that those which pass
-hand on, so that the chance of any wrong one among them is at most 1 less the confidence: two above p have a tenth and
-two tenths of it, p itself, where the scores promise most, has the rest, and all below it what is handed on. Sources:
-Angelopoulos et al., "Learn then Test" (2021); Wiens, "A fixed sequence Bonferroni procedure for testing multiple
-endpoints" (2003), the fallback procedure.
+hand on, so that the chance of any wrong one among them is at most 1 less the confidence: two above p have a twentieth
+and a tenth of it, p itself, where scores that are right give most evidence, has the rest, and all below it what is
+handed on. Sources: Angelopoulos et al., "Learn then Test" (2021); Wiens, "A fixed sequence Bonferroni procedure for
+testing multiple endpoints" (2003), the fallback procedure.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ Ints = NDArray[np.int64]
 Bound = Callable[[Ints, Ints, Ints, float], float]
 """From P and C of each kind of unit, how many units are of it, and p: a p-value."""
 STAKES = 40
-SHARES = (0.1, 0.2, 0.7)
+SHARES = (0.05, 0.1, 0.85)
 """Of the chance of error, of the first thresholds."""
 STEP = 0.01
 """Between those that follow."""
@@ -167,7 +169,8 @@ def betting_bound(found: Ints, correct: Ints, number: Ints, precision: float) ->
         precision: p.
     """
     most = max(1, int(found.max(initial=0)))
-    stakes = (np.arange(STAKES) + 0.5) / STAKES / (precision * most)
+    least = min(0.5, 15 / math.sqrt(max(1, int(number.sum()))))
+    stakes = (least + (1 - least) * (np.arange(STAKES) + 0.5) / STAKES) / (precision * most)
     wealth = number @ np.log1p((correct - precision * found)[:, None] * stakes)
     highest = wealth.max()
     return min(1.0, math.exp(-highest) / float(np.exp(wealth - highest).mean()))

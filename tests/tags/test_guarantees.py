@@ -57,12 +57,14 @@ def test_the_bound_is_the_inverse_of_the_mean_of_products_over_stakes():
     found, correct, number = np.array([0, 1, 1, 3]), np.array([0, 1, 0, 3]), np.array([10, 40, 2, 9])
     gains = correct - 0.8 * found
 
-    def wealth(stake):
-        return float(np.prod((1 + stake * gains) ** number))
-
     most = 1 / (0.8 * 3)
-    mean = quad(wealth, 0, most)[0] / most
-    assert betting_bound(found, correct, number, 0.8) == pytest.approx(1 / mean, rel=0.01)
+    for times, least in ((1, 0.5), (40, 15 / np.sqrt(40 * number.sum()))):
+
+        def wealth(stake, times=times):
+            return float(np.prod((1 + stake * gains) ** (number * times)))
+
+        mean = quad(wealth, least * most, most)[0] / ((1 - least) * most)
+        assert betting_bound(found, correct, number * times, 0.8) == pytest.approx(1 / mean, rel=0.02)
     assert betting_bound(found, 0 * correct, number, 0.8) == 1
     assert betting_bound(*(np.zeros(0, np.int64),) * 3, 0.8) == 1
 
