@@ -100,11 +100,11 @@ def test_predict_counts_what_it_withholds(run, tmp_path, capsys):
 
 def test_of_types_that_cannot_be_promised_nothing_is_given(run, tmp_path, capsys):
     data = write_conll(tmp_path / "some.conll", [[s for s in t if s[1][2:] != "LOC"] for t in make_sentences(250, 100)])
-    assert thresholds(run, data, "--precision", 0.9, "--per-type") == 0
+    assert thresholds(run, data, "--precision", 0.5, "--per-type") == 0
     assert "LOC  cannot be promised with" in capsys.readouterr().out
     (promise,) = kept(run / "model")
     assert promise["of_type"]["LOC"]["score"] is None and promise["of_type"]["PER"]["score"] is not None
-    tagged = Tagger.from_pretrained(run / "model", min_precision=0.9).tag([["Ada", "went", "to", "Oslo", "."]])
+    tagged = Tagger.from_pretrained(run / "model", min_precision=0.5).tag([["Ada", "went", "to", "Oslo", "."]])
     assert {name for name, _, _ in tagged.spans[0]} <= {"PER"}
 
 
