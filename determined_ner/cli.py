@@ -112,6 +112,21 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     constrained = "the most probable tags that the scheme allows together: no I-PER after O"
     unconstrained = f"give each word its most probable tag by itself (default: {constrained})"
     add("--unconstrained", action="store_true", help=unconstrained)
+    promised = "withhold entities whose score is too low for this precision, which thresholds has to have promised"
+    add("--precision", type=float, metavar="P", help=promised)
+    _add_trust_argument(parser)
+
+
+def _add_thresholds_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("source", type=local_name, metavar="RUN_OR_MODEL", help="a run's folder (runs/NAME), its model/, or an export")
+    text = "labelled text that is like what will be tagged (default: the validation data of the run)"
+    add("text", type=local_name, metavar="TEXT", nargs="?", help=text)
+    add("--precision", type=float, metavar="P", required=True, help="the share of right entities to promise, below 1")
+    add("--per-type", action="store_true", help="a threshold for each type, each promised by itself")
+    add("--confidence", type=float, metavar="C", default=0.9, help="that a promise is kept (default: 0.9)")
+    onnx_file = "promise it of this ONNX file of the directory, such as model_quantized.onnx (default: of the weights)"
+    add("--onnx-file", metavar="NAME", help=onnx_file)
     _add_trust_argument(parser)
 
 
@@ -234,6 +249,16 @@ VERBS = {
         "lists of words to tags.",
         "no output is left",
         _add_predict_arguments,
+    ),
+    "thresholds": Verb(
+        "determined_ner.finish.thresholds",
+        "find the scores from which a precision can be promised",
+        "Find the lowest score from which the precision on new text of the same kind is at least P, by a bound that "
+        "holds for any number of sentences or documents, or say that it cannot be promised. It is kept in the model "
+        "directory; predict --precision and the Tagger obey it.",
+        "nothing was written",
+        _add_thresholds_arguments,
+        extra="report",
     ),
     "convert": Verb(
         "determined_ner.convert.command",

@@ -27,6 +27,7 @@ from determined_ner.export.card import CARD_FILE
 from determined_ner.finish.calibration import calibrate
 from determined_ner.finish.documents import Documents, scores_of
 from determined_ner.finish.run_end import Chosen, warn_of_choice, write_model
+from determined_ner.finish.splits import find_intervals, read_splits
 from determined_ner.model.directory import CALIBRATION_FILE
 from determined_ner.report.command import PAGE
 from determined_ner.settings.loop import METRICS
@@ -160,9 +161,11 @@ class TrialEnd:
             model, folder = Path(scratch) / "model", Path(scratch) / "added"
             for directory in (model, folder):
                 directory.mkdir()  # with the usual rights, which go to the checkpoint
-            write_model(self._training, calibrate(self._training), model)
+            splits = read_splits(self._training)
+            write_model(self._training, calibrate(splits), model)
             shutil.copyfile(model / CALIBRATION_FILE, folder / CALIBRATION_FILE)
             summary = {"best": chosen.best, "test": test and scores_of(test), "model_batches": chosen.batches}
+            summary["intervals"] = find_intervals(splits)
             documents, examples = Documents(self._training, Path(name), chosen, summary), data.report_examples
             page = documents.report(model, examples, command=f"determined-ner report {chosen.name}")
             if page is not None:

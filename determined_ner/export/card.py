@@ -37,6 +37,10 @@ SETTINGS = (
 """The hyperparameters that the card shows."""
 RESULTS = ("f1", "precision", "recall", "accuracy")
 """The scores that go into the metadata."""
+SPLITS = {"trained, validation": "validation", "trained, test": "test"}
+"""Columns of scores that a run's summary has intervals of."""
+SAME = 1e-9
+"""By which a score may differ from that of the summary."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,7 @@ def card_text(
     columns |= {f"{code(check.name)}, validation": check.result.scores for check in checked}
     if test := _test_scores(trained):
         columns["trained, test"] = test
+    intervals = {name: found for name, split in SPLITS.items() if (found := trained.intervals(split))}
     metrics = list(dict.fromkeys(metric for column in columns.values() for metric in column))
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"text": text, "code": code, "cell": cell}
@@ -143,7 +148,11 @@ def card_text(
         data=[(what, _last(name)) for what, name in named if name],
         validation=[_last(file) for file in files],
         columns=list(columns),
-        scores=[(metric, [_score(column, metric) for column in columns.values()]) for metric in metrics],
+        scores=[
+            (metric, [_score(column, metric, intervals.get(name, {})) for name, column in columns.items()])
+            for metric in metrics
+        ],
+        intervals=bool(intervals),
         checks=checked,
         settings={
             **{name: getattr(trained.settings.hparams, name) for name in SETTINGS},
@@ -177,9 +186,14 @@ def _test_scores(trained: Trained) -> dict[str, float] | None:
     return scores
 
 
-def _score(scores: dict[str, float], metric: str) -> str:
-    value = scores.get(metric)
-    return "" if value is None else f"{value:,.0f}" if metric.startswith("support_") else f"{value:.4f}"
+def _score(scores: dict[str, float], metric: str, intervals: dict[str, dict[str, float]]) -> str:
+    """A score with the interval that the run's summary has of it, if it is of the same text and weights."""
+    value, found = scores.get(metric), intervals.get(metric)
+    if value is None or metric.startswith("support_"):
+        return "" if value is None else f"{value:,.0f}"
+    if found is None or abs(found["value"] - value) > SAME:
+        return f"{value:.4f}"
+    return f"{value:.4f} ({found['low']:.3f} to {found['high']:.3f})"
 
 
 def _last(path: str) -> str:

@@ -19,7 +19,7 @@ from determined_ner.files.atomic import atomic_directory, read_json, write_json
 from determined_ner.files.checksums import write_checksums
 from determined_ner.hub import quiet_transformers
 from determined_ner.logs import set_up_logging
-from determined_ner.model.directory import CALIBRATION_FILE, ONNX_FILE, SETTINGS_FILE, ModelDirectory
+from determined_ner.model.directory import CALIBRATION_FILE, ONNX_FILE, SETTINGS_FILE, THRESHOLDS_FILE, ModelDirectory
 from determined_ner.model.inference import find_device
 from determined_ner.model.lora import save_adapters
 from determined_ner.model.onnx_export import export_onnx, fuse, halve_onnx, quantize_onnx
@@ -115,7 +115,8 @@ def export(
                 checks[QUANTIZED_FILE] = quantize_within(folder / QUANTIZED_FILE, graph, check, tolerances)
         if adapted is not None:
             _write_adapters(folder / ADAPTER_FOLDER, adapted)
-        write_checksums(folder)  # not of the card, which is there to be edited
+        write_checksums(folder)  # not of the card, which is there to be edited, nor of promises, which may be added to
+        _write_promises(folder, trained.directory)
         write_card(folder, trained, model, check.files, checks)
         for name, compared in checks.items():
             logger.info(f"{output / name}: {compared.describe()}")
@@ -161,6 +162,17 @@ def _write_directory(folder: Path, trained: Trained, model: Any) -> None:
         write_json(folder / SETTINGS_FILE, trained.directory.described)
     if (kept := read_json(trained.directory.path / CALIBRATION_FILE, "the model directory")) is not None:
         write_json(folder / CALIBRATION_FILE, kept)
+
+
+def _write_promises(folder: Path, directory: ModelDirectory) -> None:
+    """Write what is promised of the weights, and so of a float32 ONNX file.
+
+    What is promised of another file of the directory is not of one that is made here.
+    """
+    promises = [promise.as_json() for promise in directory.promises if promise.onnx_file is None]
+    if promises:
+        kept = {"calibration": directory.calibration.as_json(), "promises": promises}
+        write_json(folder / THRESHOLDS_FILE, kept)
 
 
 def _write_onnx(graph: Path, trained: Trained, model: Any) -> None:

@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from determined_ner.finish.splits import SplitLogits
 from determined_ner.report.statistics import adaptive_reliability, error_by_chance
-from determined_ner.report.tagged_text import unit_starts
 from determined_ner.tags.calibration import Calibration
-from determined_ner.tags.fitting import Evidence, Labelled, choose_curves, fit_temperature, halves
-from determined_ner.tags.schemes import Scheme
-from determined_ner.training.setup import Training
+from determined_ner.tags.fitting import Evidence, choose_curves, fit_temperature, halves
 
 logger = logging.getLogger("determined_ner")
 SEED = 1
@@ -34,30 +32,20 @@ class Calibrated:
         return {**self.calibration.as_json(), "errors": self.errors}
 
 
-def calibrate(training: Training) -> Calibrated:
-    """Calibrate the model that the training has. No weight is touched, and no random generator of the training."""
-    validation = _labelled(training, "validation")
+def calibrate(splits: dict[str, SplitLogits]) -> Calibrated:
+    """Calibrate the model of a run on its validation data."""
+    validation = splits["validation"].text
     # A CRF's logits are scores of words in a sequence, whose likelihood by themselves says nothing.
     plain_logits = validation.transitions is None
     temperature = fit_temperature(validation.logits, validation.gold) if plain_logits else 1.0
     own, found = validation.evidence(1.0), validation.evidence(temperature)
     calibration = choose_curves(found, temperature)
     errors = {"validation": _errors_of_halves(own, found, temperature)}
-    if "test" in training.corpus.splits:
-        test = _labelled(training, "test")
+    if "test" in splits:
+        test = splits["test"].text
         errors["test"] = _errors(calibration, test.evidence(1.0), test.evidence(temperature))
     _log(calibration, errors)
     return Calibrated(calibration, errors)
-
-
-def _labelled(training: Training, split: str) -> Labelled:
-    """A split with the model's logits."""
-    data, labels = training.corpus.splits[split], training.labels
-    documents = [d for batch in training.corpus.texts[split].batches() for d in batch.column("document").to_pylist()]
-    sentences = np.array(data.sentences)
-    units = unit_starts(sentences, np.array(documents, np.int64))[1]
-    gold, plain = np.asarray(data.tags, np.int64), labels.scheme is Scheme.PLAIN
-    return Labelled(training.word_logits(split), gold, sentences, units, labels.names, plain, training.transitions)
 
 
 def _errors_of_halves(own: Evidence, found: Evidence, temperature: float) -> dict[str, float]:

@@ -15,6 +15,7 @@ from determined_ner.files.checksums import write_checksums
 from determined_ner.finish.calibration import calibrate
 from determined_ner.finish.documents import Documents
 from determined_ner.finish.run_end import Chosen, warn_of_choice, write_model
+from determined_ner.finish.splits import find_intervals, read_splits
 from determined_ner.report.command import PAGE, check_free
 from determined_ner.report.curves import plot_curves
 from determined_ner.training.run_folder import SUMMARY_FILE, RunFolder
@@ -50,8 +51,10 @@ class FolderEnd:
         folder, training = self._folder, self._training
         if training.settings.data.registry_model:
             logger.warning("data.registry_model: has no meaning here: it is a cluster that has a registry of models")
-        calibrated = calibrate(training)
+        splits = read_splits(training)
+        calibrated = calibrate(splits)
         summary = _summary(training, chosen, test, self._seconds)
+        summary["intervals"] = find_intervals(splits)
         summary["calibration"] = calibrated.as_json()
         documents = Documents(training, folder.path, chosen, summary)
         with write_errors_explained(folder.model, REMEDY), replacing_directory(folder.model) as partial:

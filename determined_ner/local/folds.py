@@ -25,7 +25,7 @@ from determined_ner.local.folder import enter_folder, enter_named_folder, fold_n
 from determined_ner.local.run import run_locally
 from determined_ner.logs import set_up_logging
 from determined_ner.masks import without_secrets
-from determined_ner.report.facts import Score, headline
+from determined_ner.report.intervals import headline
 from determined_ner.report.out_of_fold import OutOfFold, read_predictions, write_predictions
 from determined_ner.report.tagged_text import TaggedText
 from determined_ner.settings.experiment import read_config
@@ -142,10 +142,7 @@ def summarize(out_of_fold: OutOfFold, folds: int) -> dict[str, Any]:
 
 
 def _scores(tagged: TaggedText) -> dict[str, dict[str, float]]:
-    def of(score: Score) -> dict[str, float]:
-        return {"value": score.value, "low": score.interval.low, "high": score.interval.high}
-
-    return {name: of(score) for name, score in headline(tagged, tagged.tags).items()}
+    return {name: score.as_json() for name, score in headline(tagged, tagged.tags).items()}
 
 
 def record_of(arguments: argparse.Namespace, folds: int) -> dict[str, Any]:

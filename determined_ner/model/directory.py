@@ -28,6 +28,7 @@ from determined_ner.model.settings_file import check_described
 from determined_ner.model.weights import check_finite, check_model_files, load_token_classifier, load_weights
 from determined_ner.tags.calibration import Calibration, read_errors
 from determined_ner.tags.entities import TagTable
+from determined_ner.tags.guarantees import Promise
 from determined_ner.tags.labels import Labels, label_scheme
 from determined_ner.tags.schemes import Scheme
 from determined_ner.tags.spelling import STANDARD, Spelling
@@ -37,6 +38,8 @@ SETTINGS_FILE = "ner_settings.json"
 """In every checkpoint and model directory of a training: settings, labels and tag scheme."""
 CALIBRATION_FILE = "calibration.json"
 """In the model directory of a run that has ended, and in its exports."""
+THRESHOLDS_FILE = "thresholds.json"
+"""What ``determined-ner thresholds`` leaves in a model directory; its exports have it too."""
 ONNX_FILE = "model.onnx"
 """In an export with ``--onnx``."""
 REMEDY = "give the directory of a token classifier: runs/NAME/model, or an export of it"
@@ -60,6 +63,8 @@ class ModelDirectory:
         described: what the training wrote beside the weights, ``ner_settings.json``; None: another trainer made it.
         transitions: (K, K) float32 scores of labels by the one before, of a model with a CRF; None: it has none.
         calibration: what makes scores of probabilities, ``calibration.json``; without it, they are the probabilities.
+        is_calibrated: whether it has a ``calibration.json``.
+        promises: of precision, ``thresholds.json``.
         calibration_errors: by split, what was measured when it was fitted; see `tags.calibration.read_errors`.
     """
 
@@ -94,6 +99,7 @@ class ModelDirectory:
         else:
             self._take_from_settings(self.described)
         self.calibration, self.calibration_errors = self._read_calibration()
+        self.promises = self._read_promises()
 
     @property
     def is_checkpoint(self) -> bool:
@@ -249,6 +255,7 @@ class ModelDirectory:
 
     def _read_calibration(self) -> tuple[Calibration, dict[str, dict[str, float]]]:
         kept = self._read_json(CALIBRATION_FILE)
+        self.is_calibrated = kept is not None
         if kept is None:
             return Calibration(), {}
         try:
@@ -263,6 +270,49 @@ class ModelDirectory:
                 "copy a whole model directory, or remove this file: scores are then the model's own probabilities",
             )
         return calibration, errors
+
+    def _read_promises(self) -> list[Promise]:
+        kept = self._read_json(THRESHOLDS_FILE)
+        if kept is None:
+            return []
+        file = self.path / THRESHOLDS_FILE
+        remedy = "remove it, and make it anew: determined-ner thresholds"
+        try:
+            if not isinstance(kept.get("promises"), list):
+                raise ValueError("promises: no list")
+            promises = [Promise.of_json(promise) for promise in kept["promises"]]
+        except ValueError as error:
+            raise UserError(file, f"not readable ({first_line(error)})", remedy) from None
+        if kept.get("calibration") != self.calibration.as_json():
+            problem = f"is of scores that another {CALIBRATION_FILE} makes: the files are of two models"
+            raise UserError(file, problem, remedy)
+        return promises
+
+    def promise(self, precision: float, onnx_file: str | None = None) -> Promise:
+        """What is promised of a precision.
+
+        Args:
+            onnx_file: that computes the logits; None: the weights do.
+
+        Raises:
+            UserError: nothing is.
+        """
+        own = None if onnx_file == ONNX_FILE else onnx_file  # which export has found equal to the weights
+        known = [promise for promise in self.promises if promise.onnx_file == own]
+        command = f"determined-ner thresholds {self.path} --precision {precision:g}"
+        command += f" --onnx-file {own}" if own else ""
+        for promise in known:
+            if promise.precision == precision:
+                if all(each.score is None for each in promise.thresholds.values()):
+                    number = sum(each.found for each in promise.thresholds.values())
+                    problem = f"a precision of {precision:g} cannot be promised with {number:,} entities"
+                    remedy = f"fit it to more text ({command} TEXT), or ask for less"
+                    raise UserError(self.path / THRESHOLDS_FILE, problem, remedy)
+                return promise
+        what = ", ".join(f"{promise.precision:g}" for promise in known) or "nothing"
+        of = f" of {own}" if own else ""
+        problem = f"a precision of {precision:g}{of} is not promised: {what} is"
+        raise UserError(self.path / THRESHOLDS_FILE, problem, command)
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the directory; None: there is none."""

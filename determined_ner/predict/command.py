@@ -48,6 +48,7 @@ class _Progress:
 
         self._share = share
         self._texts = self._words = self._cut_words = 0
+        self.withheld = self.given = 0
         self._started = self._reported = time.perf_counter()
         self._bar = tqdm(
             bar_format="{desc}{postfix}", desc="tagging", leave=False, disable=None, file=sys.stderr, dynamic_ncols=True
@@ -57,6 +58,8 @@ class _Progress:
         """These texts have been written."""
         self._texts += len(tagged.starts) - 1
         self._cut_words += tagged.cut_words
+        self.withheld += tagged.withheld
+        self.given += len(tagged.entities.begin)
 
     def add_words(self, count: int) -> None:
         """So many more have been tagged."""
@@ -102,6 +105,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(
             "--onnx-file", f"{arguments.onnx_file!r} needs --backend onnx", "add that, or leave the file out"
         )
+    if arguments.precision is not None and arguments.unconstrained:
+        problem = "is promised of tags that are decoded together"
+        raise UserError(f"--precision {arguments.precision:g}", problem, "leave --unconstrained out")
     check_target(arguments.output, arguments.to, arguments.overwrite)  # before the model is loaded, and below again
     columns = (arguments.text_column, arguments.label_column)
     with open_input(arguments.input, arguments.format, *columns) as (format_, read_items, share):
@@ -119,6 +125,9 @@ def run(arguments: argparse.Namespace) -> None:
                 write(buffer, tagged)
                 progress.add_texts(tagged)
         progress.close(str(arguments.output or "standard output"))
+        if arguments.precision is not None:
+            given = f"precision {arguments.precision:g}: {progress.given:,} entities given"
+            print(f"{given}, {progress.withheld:,} of lower scores withheld", file=sys.stderr)
         for remark in remarks():
             print(printable(remark), file=sys.stderr)
 
@@ -170,6 +179,7 @@ def _load_tagger(arguments: argparse.Namespace) -> Tagger:
         arguments.backend,
         device=arguments.device,
         constrained=not arguments.unconstrained,
+        min_precision=arguments.precision,
         trust_remote_code=arguments.trust_remote_code,
         **onnx_file,
     )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from determined_ner.report import statistics
 from determined_ner.report.excerpts import SHOWN, Excerpt, cut_excerpt, least_confidence
-from determined_ner.report.facts import headline_counts
+from determined_ner.report.intervals import headline_counts
 from determined_ner.report.mistakes import Matching, MistakeKind, sentence_of, unit_counts
 from determined_ner.report.statistics import Interval
 from determined_ner.report.tagged_text import Ints, TaggedText
@@ -53,10 +53,30 @@ class Changes:
     """Sentences with such a word."""
     only_this: FoundByOne
     only_other: FoundByOne
+    no_verdict: str | None = None
+    """Why nothing is said of whether the difference is more than chance; None: it is."""
+
+    def verdict(self, score: str) -> str:
+        """Whether the difference of a score is beyond noise: whether its interval leaves out 0.
+
+        Args:
+            score: one of `headline`.
+        """
+        found = self.headline[score]
+        points = [f"{100 * value:+.1f}" for value in (found.value, found.interval.low, found.interval.high)]
+        said = f"{found.this:.4f} and {found.other:.4f}: {points[0]} points ({points[1]} to {points[2]})"
+        if self.no_verdict is not None:
+            return f"{said}; no verdict: {self.no_verdict}"
+        beyond = found.interval.low > 0 or found.interval.high < 0
+        return f"{said}, {'beyond noise' if beyond else 'not beyond noise'}"
 
 
-def find_changes(this: TaggedText, other: TaggedText) -> Changes:
-    """What differs between two models; `other` has the labels and the text of `this`."""
+def find_changes(this: TaggedText, other: TaggedText, no_verdict: str | None = None) -> Changes:
+    """What differs between two models; `other` has the labels and the text of `this`.
+
+    Args:
+        no_verdict: as of `Changes`.
+    """
     assert this.table.labels == other.table.labels and np.array_equal(this.gold, other.gold)
     _, starts = this.units()
     these, others = headline_counts(this, this.tags), headline_counts(other, other.tags)
@@ -81,6 +101,7 @@ def find_changes(this: TaggedText, other: TaggedText) -> Changes:
         changed_sentences=len(np.unique(sentence_of(changed, this.sentences))),
         only_this=_found_by_one(found[0] & ~found[1], this, *matchings),
         only_other=_found_by_one(found[1] & ~found[0], this, *matchings),
+        no_verdict=no_verdict,
     )
 
 

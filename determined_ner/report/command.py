@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from determined_ner.errors import UserError
 from determined_ner.files.atomic import atomic_directory
@@ -20,11 +23,13 @@ from determined_ner.report.changes import Changes, find_changes
 from determined_ner.report.facts import find_facts
 from determined_ner.report.figures import draw_report
 from determined_ner.report.page import Contents, is_page, render_page
+from determined_ner.report.panels import SCORE_NAMES
 from determined_ner.report.tagged_text import TaggedText
 from determined_ner.report.text import LabelledText, Speed, read_labelled, tag_text
 from determined_ner.tags.schemes import Scheme
 from determined_ner.training.trained import Trained, find_trained
 
+logger = logging.getLogger("determined_ner")
 PAGE, FIGURES = "report.html", "figures"
 """The files of a report."""
 
@@ -80,8 +85,11 @@ def report(
         if other is not None:
             other_tagged, other_speed = tag_text(other, names[1], text, trained.directory.labels)
             speeds.append((names[1], other_speed))
-            changes = find_changes(tagged, other_tagged)
+            changes = find_changes(tagged, other_tagged, None if data else _other_text(other, trained, text))
 
+    if changes is not None:
+        main = "accuracy" if tagged.table.plain else "f1"
+        logger.info(f"{SCORE_NAMES[main]} of {names[0]} and {names[1]}: {changes.verdict(main)}")
     reports = [] if trained.run is None else trained.run.metrics.reports()
     with atomic_directory(output, _check_output) as folder:
         (folder / FIGURES).mkdir()
@@ -125,6 +133,28 @@ def write_page(
         examples=examples,
     )
     return render_page(contents)
+
+
+def _other_text(other: Trained, trained: Trained, text: LabelledText) -> str | None:
+    """Why a model cannot be judged on the validation data of another: it may have been trained on it.
+
+    Args:
+        other: the model.
+        trained: the one whose validation data ``text`` is.
+
+    Returns:
+        None: the data is also that of ``other``.
+    """
+    remedy = "compare on a text that neither was trained on, with --data FILE"
+    try:
+        its = read_labelled(other, None)
+    except UserError:
+        return f"what the second model was validated on is not at hand; {remedy}"
+    pairs = ((trained, text), (other, its))
+    this_gold, its_gold = (np.array(model.directory.labels)[labelled.gold] for model, labelled in pairs)
+    if its.words != text.words or not np.array_equal(this_gold, its_gold):
+        return f"the second model was validated on another text, and may have been trained on this one; {remedy}"
+    return None
 
 
 def _find(source: str, downloads: Path, trust_remote_code: bool) -> Trained:

@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from determined_ner.report import statistics
 from determined_ner.report.excerpts import Excerpt, find_frequent, find_mistakes
+from determined_ner.report.intervals import Score, headline, score_of, type_scores
 from determined_ner.report.mistakes import (
     Matching,
     MistakeKind,
     confusion,
-    match,
     overlap_counts,
-    sentence_of,
     unit_counts,
 )
-from determined_ner.report.statistics import Interval, Reliability
+from determined_ner.report.statistics import Coverage, Reliability
 from determined_ner.report.tagged_text import Ints, TaggedText
-from determined_ner.tags.entities import Spans, entity_spans
 from determined_ner.tags.fitting import same_spans
 from determined_ner.tags.schemes import Scheme
 from determined_ner.tags.scores import EntityCounts, count_entities, evaluate
 
 LENGTH_BORDERS = (0, 5, 10, 20, 40, 80, 160)
 """Sentences are scored by their number of words: 1 to 5, 6 to 10, …, more than 160."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """A score from 0 to 1 and how certain it is."""
-
-    value: float
-    interval: Interval
 
 
 @dataclass(frozen=True)
@@ -83,6 +71,8 @@ class ScoreCalibration:
     """Of the scores that a tagger gives."""
     by_chance: float
     """The mean error of outcomes drawn from the scores: what scores that are right would show."""
+    coverage: Coverage
+    """How precision rises where entities of low scores are withheld."""
 
 
 @dataclass(frozen=True)
@@ -193,49 +183,11 @@ def _score_calibration(tagged: TaggedText) -> ScoreCalibration | None:
         statistics.adaptive_reliability(found.probabilities, correct),
         statistics.adaptive_reliability(found.scores, correct),
         statistics.error_by_chance(found.scores),
+        statistics.coverage(found.scores, correct),
     )
 
 
 # -- Scores ----------------------------------------------------------------------------------------------------
-
-
-def headline_counts(tagged: TaggedText, tags: NDArray[Any]) -> dict[str, tuple[Ints, statistics.Statistic]]:
-    """Of each score by name: counts of each unit, (U, C), and the statistic that makes the score of their sums."""
-    _, starts = tagged.units()
-    correct = np.add.reduceat(np.append(tags == tagged.gold, False).astype(np.int64), starts[:-1])
-    accuracy = np.stack([correct, np.diff(starts)], axis=1)
-    if tagged.table.plain:
-        return {"accuracy": (accuracy, statistics.share)}
-    matching = match(tagged.spans(tagged.gold), tagged.spans(tags))
-    exact = unit_counts(matching, starts, len(tagged.types)).sum(axis=1)
-    strict_matching = match(_strict_spans(tagged, tagged.gold), _strict_spans(tagged, tags))
-    strict = unit_counts(strict_matching, starts, len(tagged.types)).sum(axis=1)
-    overlap = exact.copy()
-    wrong_boundary = matching.begin()[matching.kind == MistakeKind.WRONG_BOUNDARY]
-    overlap[:, 0] += np.bincount(sentence_of(wrong_boundary, starts), minlength=len(starts) - 1)
-    return {
-        "f1": (exact, statistics.f1),
-        "precision": (exact[:, [0, 2]], statistics.share),
-        "recall": (exact[:, [0, 1]], statistics.share),
-        "f1_strict": (strict, statistics.f1),
-        "f1_overlap": (overlap, statistics.f1),
-        "accuracy": (accuracy, statistics.share),
-    }
-
-
-def _strict_spans(tagged: TaggedText, tags: NDArray[Any]) -> Spans:
-    return entity_spans(tags, tagged.sentences, tagged.table, Scheme.IOB2)
-
-
-def headline(tagged: TaggedText, tags: NDArray[Any]) -> dict[str, Score]:
-    """The scores over all types, with bootstrap intervals."""
-    return {name: _score(rows, statistic) for name, (rows, statistic) in headline_counts(tagged, tags).items()}
-
-
-def _score(rows: Ints, statistic: statistics.Statistic) -> Score:
-    """A score and its bootstrap interval, from counts of each unit, (U, C)."""
-    samples = statistic(statistics.resampled_sums(rows))
-    return Score(float(statistic(rows.sum(axis=0))), statistics.interval(samples))
 
 
 def _type_rows(tagged: TaggedText, matching: Matching, counts: Ints) -> list[TypeRow]:
@@ -245,23 +197,13 @@ def _type_rows(tagged: TaggedText, matching: Matching, counts: Ints) -> list[Typ
     """
     size = len(tagged.types)
     sums = counts.sum(axis=0)
-    samples = statistics.resampled_sums(counts.reshape(len(counts), -1)).reshape(-1, size, 3)
-    columns: dict[str, tuple[statistics.Statistic, list[int]]] = {
-        "precision": (statistics.share, [0, 2]),
-        "recall": (statistics.share, [0, 1]),
-        "f1": (statistics.f1, [0, 1, 2]),
-    }
     overlap = _f1s(overlap_counts(matching, size))
     if tagged.table.plain:
         strict = _f1s(EntityCounts(sums[:, 0], sums[:, 1], sums[:, 2]))
     else:
         strict = _f1s(count_entities(tagged.gold, tagged.tags, tagged.sentences, tagged.table, Scheme.IOB2))
     rows = []
-    for i, name in enumerate(tagged.types):
-        found = {
-            score: Score(float(of(sums[i, chosen])), statistics.interval(of(samples[:, i, chosen])))
-            for score, (of, chosen) in columns.items()
-        }
+    for i, (name, found) in enumerate(zip(tagged.types, type_scores(counts), strict=True)):
         rows.append(TypeRow(name, int(sums[i, 1]), int(sums[i, 2]), **found, strict=strict[i], overlap=overlap[i]))
     return rows
 
@@ -288,6 +230,6 @@ def _length_rows(tagged: TaggedText, matching: Matching) -> list[LengthRow]:
         if not chosen.any():
             continue
         part = counts[chosen]
-        score = _score(part, statistics.f1) if part[:, 1:].any() else None
+        score = score_of(part, statistics.f1) if part[:, 1:].any() else None
         rows.append(LengthRow(low, high, int(chosen.sum()), int(sizes[chosen].sum()), int(part[:, 1].sum()), score))
     return rows

@@ -15,6 +15,7 @@ from determined_ner.report.facts import Facts
 from determined_ner.report.panels import (
     MOST_TYPES,
     SCORE_NAMES,
+    draw_coverage,
     draw_curves,
     draw_lengths,
     draw_mistakes,
@@ -73,6 +74,7 @@ def draw_report(
         keep("confusion.png", _confusion(facts))
         if facts.calibration_scores is not None:
             keep("scores.png", _alone(draw_scores, facts, height=4.9))
+            keep("coverage.png", _alone(draw_coverage, facts, height=4.9))
         keep("calibration.png", _calibration(facts))
         keep("lengths.png", _lengths(facts))
         if changes is not None:

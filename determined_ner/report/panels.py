@@ -123,6 +123,16 @@ def draw_scores(axes: Any, facts: Facts) -> None:
     )
 
 
+def draw_coverage(axes: Any, facts: Facts) -> None:
+    """Precision of the entities that are given, by how many are."""
+    assert facts.calibration_scores is not None
+    found = facts.calibration_scores.coverage
+    style(axes, "Precision if entities of low scores are withheld", "Share of entities given", "Share of these correct")
+    axes.plot(found.share, found.precision, color=BLUE, linewidth=2)
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.03)
+
+
 def _draw_reliabilities(axes: Any, rows: Sequence[tuple[str, Reliability, str, str]]) -> None:
     """A line for each: name in the legend, bins, colour, dashes; and the diagonal, on which all would be right."""
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1.2, linestyle="--")

@@ -207,6 +207,34 @@ def adaptive_reliability(scores: Any, correct: Any, bins: int = MASS_BINS) -> Re
     return _of_bins(np.concatenate([[0], inner, [1]]), bin_of, scores, correct)
 
 
+@dataclass(frozen=True)
+class Coverage:
+    """What is given and what of it is right, if entities below a score are withheld; a row for each different score."""
+
+    score: Floats
+    """From high to low."""
+    share: Floats
+    """Of all entities, those that are given."""
+    precision: Floats
+    """Of those given, the share that is right."""
+
+
+def coverage(scores: Any, correct: Any) -> Coverage:
+    """Precision against the share of entities that is given.
+
+    Args:
+        scores: (N,) 0 to 1.
+        correct: (N,) bool.
+
+    Source: El-Yaniv and Wiener, On the Foundations of Noise-free Selective Classification (JMLR 2010).
+    """
+    scores, correct = np.asarray(scores, np.float64), np.asarray(correct, bool)
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.diff(scores[order], append=-1.0))  # of those with the same score
+    given = last + 1
+    return Coverage(scores[order][last], given / max(1, len(scores)), np.cumsum(correct[order])[last] / given)
+
+
 def error_by_chance(scores: Any, bins: int = MASS_BINS, draws: int = 200, seed: int = SEED) -> float:
     """The mean error of `adaptive_reliability` if each score were right: outcomes are drawn from the scores."""
     scores, random = np.asarray(scores, np.float64), np.random.default_rng(seed)

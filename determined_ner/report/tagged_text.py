@@ -30,31 +30,20 @@ class ScoredEntities:
 
 
 @dataclass(frozen=True)
-class TaggedText:
-    """One text of N words in S sentences, tagged by people and by a model."""
+class ScoredTags:
+    """The tags of N words in S sentences by people and by a model: all that scores are made of."""
 
-    name: str
-    """Of the model."""
     table: TagTable
     """The labels: IOB2 or plain."""
     sentences: Ints
     """(S + 1,) first word of each sentence, and N."""
     documents: Ints
     """(S,) number of the document that each sentence is in, non-decreasing."""
-    words: Sequence[Sequence[str]]
-    """The words of each sentence."""
-    place: Callable[[int], str]
-    """``file:line`` of a sentence."""
     gold: NDArray[Any]
     """(N,) tag ids."""
     tags: NDArray[Any]
-    """(N,) the most probable tag of each word by itself, which training scores too; all facts are about these."""
-    decoded: NDArray[Any]
-    """(N,) tags that the tagger gives: of all valid sequences the most probable one."""
-    confidence: NDArray[Any]
-    """(N,) probability of the tag in `tags`."""
-    entities: ScoredEntities | None = None
-    """That `decoded` spells; None: nothing scored them."""
+    """(N,) the most probable tag of each word by itself (with a CRF, together), which training scores too; all facts
+    are about these."""
 
     @property
     def types(self) -> list[str]:
@@ -72,6 +61,24 @@ class TaggedText:
     def units(self) -> tuple[str, Ints]:
         """What is drawn at random, see `unit_starts`."""
         return unit_starts(self.sentences, self.documents)
+
+
+@dataclass(frozen=True)
+class TaggedText(ScoredTags):
+    """The same with the words, and what else a report shows of a model."""
+
+    name: str
+    """Of the model."""
+    words: Sequence[Sequence[str]]
+    """The words of each sentence."""
+    place: Callable[[int], str]
+    """``file:line`` of a sentence."""
+    decoded: NDArray[Any]
+    """(N,) tags that the tagger gives: of all valid sequences the most probable one."""
+    confidence: NDArray[Any]
+    """(N,) probability of the tag in `tags`."""
+    entities: ScoredEntities | None = None
+    """That `decoded` spells; None: nothing scored them."""
 
 
 def unit_starts(sentences: Ints, documents: Ints) -> tuple[str, Ints]:

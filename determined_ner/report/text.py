@@ -16,6 +16,7 @@ from determined_ner.data.padding import Padding, evaluation_padding
 from determined_ner.data.split import Split
 from determined_ner.data.text_store import StoredText
 from determined_ner.errors import UserError
+from determined_ner.model.inference import Model
 from determined_ner.report.tagged_text import Ints, ScoredEntities, TaggedText
 from determined_ner.tagging.tagged import Tagged
 from determined_ner.tagging.tagger import Tagger, in_buffers
@@ -102,7 +103,9 @@ class Speed:
     """Name of the GPU, or the CPU's number of threads."""
 
 
-def tag_text(trained: Trained, name: str, text: LabelledText, labels: tuple[str, ...]) -> tuple[TaggedText, Speed]:
+def tag_text(
+    trained: Trained, name: str, text: LabelledText, labels: tuple[str, ...], model: Model | None = None
+) -> tuple[TaggedText, Speed]:
     """Tag the text with a model.
 
     Args:
@@ -110,6 +113,7 @@ def tag_text(trained: Trained, name: str, text: LabelledText, labels: tuple[str,
         name: its name in the report.
         text: the text.
         labels: the labels whose ids the gold tags are; the model's own may be in another order.
+        model: what computes the logits; None: its weights, in PyTorch.
 
     Returns:
         the tagged text, all tags as ids of ``labels``, and how long the tagging took.
@@ -125,7 +129,7 @@ def tag_text(trained: Trained, name: str, text: LabelledText, labels: tuple[str,
             f"with",
             "compare models that were trained on the same labels",
         )
-    tagger = Tagger.from_directory(directory)
+    tagger = Tagger.from_directory(directory, model)
     ids = np.array([labels.index(label) for label in directory.labels], np.int16)
     tags = np.empty(len(text.gold), np.int16)
     decoded = np.empty_like(tags)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -56,6 +56,23 @@ class Tagged:
     """What makes scores of the logits; by default, they are the model's own probabilities."""
     transitions: NDArray[np.float32] | None = None
     """(K, K) of a model with a CRF, by the label before."""
+    withheld: int = 0
+    """Entities whose score is below what a promised precision asks for; their words are tagged O."""
+
+    def withhold(self, least_scores: NDArray[np.float64]) -> Tagged:
+        """The same without the entities of low scores.
+
+        Args:
+            least_scores: (types,) from which those of each type stay.
+        """
+        found = self.entities
+        scores = np.array([score for part in self.entity_scores for score in part])
+        low = np.flatnonzero(scores < least_scores[found.type_id])
+        sizes = found.end[low] - found.begin[low]
+        words = np.repeat(found.end[low] - np.cumsum(sizes), sizes) + np.arange(sizes.sum())
+        ids = self.ids.copy()
+        ids[words] = self.labels.index("O")
+        return replace(self, ids=ids, withheld=len(low))
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:

@@ -34,6 +34,7 @@ from determined_ner.tagging.tagged import Entity, Tagged
 from determined_ner.tagging.words import RawText
 from determined_ner.tags.calibration import Calibration
 from determined_ner.tags.decoding import allowed_transitions, best_tags
+from determined_ner.tags.guarantees import Promise
 from determined_ner.tags.schemes import Scheme
 
 T = TypeVar("T")
@@ -52,7 +53,8 @@ class Tagger:
         whole_documents: whether a window also sees the neighbouring texts of its document.
         word_splitting: how raw text is cut into words.
         batch_size: windows that go through the model together; None: about 4,096 pieces.
-        calibration: what makes scores of logits. No tag depends on it.
+        calibration: what makes scores of logits. No tag depends on it, unless a precision is asked for.
+        promise: the precision that is promised of what is given; None: all that is found is given.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Tagger:
         batch_size: int | None = None,
         calibration: Calibration | None = None,
         transitions: NDArray[np.float32] | None = None,
+        promise: Promise | None = None,
     ) -> None:
         """See `from_pretrained`, which finds all this in a model directory.
 
@@ -80,6 +83,7 @@ class Tagger:
             word_splitting: how raw text is cut into words like those of the training data.
             calibration: what makes scores of logits; None: they are the model's own probabilities.
             transitions: (K, K) of a model with a CRF; None: it has none.
+            promise: entities of lower scores than it needs are withheld.
 
         Raises:
             HyperparameterError: a stride that leaves no room.
@@ -99,6 +103,9 @@ class Tagger:
         self.calibration = calibration or Calibration()
         self._allowed = allowed_transitions(self.labels, label_scheme) if constrained else None
         self._transitions = transitions
+        if promise is not None and not constrained:
+            raise ValueError("a precision is promised of tags that are decoded together: leave constrained=False out")
+        self.promise = promise
 
     @classmethod
     def from_pretrained(
@@ -111,6 +118,7 @@ class Tagger:
         batch_size: int | None = None,
         threads: int | None = None,
         constrained: bool = True,
+        min_precision: float | None = None,
         trust_remote_code: bool = False,
     ) -> Tagger:
         """Load a model directory: ``runs/NAME/model``, an export, or any Hugging Face token classifier.
@@ -125,11 +133,13 @@ class Tagger:
             threads: for ONNX Runtime on the CPU; None: one a core. (For torch, call ``torch.set_num_threads``.)
             constrained: choose the most probable sequence of tags that the scheme allows (no I-PER after O), rather
                 than the most probable tag of each word by itself.
+            min_precision: withhold entities whose score is below the threshold that ``determined-ner thresholds`` has
+                found for this precision; None: give all.
             trust_remote_code: run Python code that the directory contains.
 
         Raises:
-            UserError: something is missing in the directory or wrong with it, or the installed onnxruntime cannot use
-                ``device``.
+            UserError: something is missing in the directory or wrong with it, the precision is not promised there, or
+                the installed onnxruntime cannot use ``device``.
             TypeError: a number that is none, or a choice that is neither True nor False.
             ValueError: no such backend, device, batch size or number of threads.
         """
@@ -140,10 +150,13 @@ class Tagger:
         if backend not in get_args(Backend):
             raise ValueError(f"backend {backend!r} must be one of {', '.join(map(repr, get_args(Backend)))}")
         directory = ModelDirectory(Path(model_dir).expanduser(), trust_remote_code=trust_remote_code)
+        promise = None
+        if min_precision is not None:
+            promise = directory.promise(min_precision, onnx_file if backend == "onnx" else None)
         model = (
             directory.torch_model(device) if backend == "torch" else directory.onnx_model(onnx_file, threads, device)
         )
-        return cls.from_directory(directory, model, constrained, batch_size)
+        return cls.from_directory(directory, model, constrained, batch_size, promise)
 
     @classmethod
     def from_directory(
@@ -152,6 +165,7 @@ class Tagger:
         model: Model | None = None,
         constrained: bool = True,
         batch_size: int | None = None,
+        promise: Promise | None = None,
     ) -> Tagger:
         """A tagger from a model directory that has already been read.
 
@@ -159,6 +173,7 @@ class Tagger:
             model: what computes the logits; None: load the directory's weights into PyTorch.
             constrained: see `from_pretrained`.
             batch_size: see `from_pretrained`.
+            promise: of precision, by this model; None: give all entities.
 
         Raises:
             UserError: the weights are missing or damaged.
@@ -177,6 +192,7 @@ class Tagger:
             batch_size,
             directory.calibration,
             directory.transitions,
+            promise,
         )
 
     @property
@@ -243,11 +259,12 @@ class Tagger:
             ids = logits.argmax(1).astype(np.int64)
         else:
             ids = best_tags(logits, cut.sentences, self._allowed)
-        return Tagged(
+        tagged = Tagged(
             *(self.labels, self.label_scheme, self.scheme, logits, ids, cut.sentences, cut.cut_words),
             self.calibration,
             self._transitions,
         )
+        return tagged if self.promise is None else tagged.withhold(self.promise.least_scores(tagged.types))
 
     def _logits(self, cut: CutTexts, progress: Callable[[int], object] | None) -> NDArray[np.float32]:
         """(N, K) logits of all words, computed in batches of windows of similar length."""

@@ -45,9 +45,7 @@ def count_entities(
 def scores(counts: EntityCounts, table: TagTable, per_type: bool = False) -> dict[str, float]:
     """``precision``, ``recall`` and ``f1`` over all entities, and ``f1_<type>`` for every type of `table`.
 
-    The keys depend on the table alone; a score without entities to divide by is 0.0. So that no type can take the
-    name of ``f1_strict`` (see `evaluate`), the type ``strict`` reports as ``f1__strict``, and each type that is
-    ``strict`` behind underscores likewise gets one more.
+    The keys depend on the table alone (types by their `type_key`); a score without entities to divide by is 0.0.
 
     Args:
         per_type: also ``precision_<type>``, ``recall_<type>`` and ``support_<type>``, the number of its gold entities.
@@ -60,13 +58,22 @@ def scores(counts: EntityCounts, table: TagTable, per_type: bool = False) -> dic
     }
     for name, *row in zip(table.types, counts.true_positive, counts.gold, counts.predicted, strict=True):
         correct, gold, predicted = map(int, row)
-        key = f"_{name}" if name.lstrip("_") == "strict" else name
+        key = type_key(name)
         result[f"f1_{key}"] = _ratio(2 * correct, gold + predicted)
         if per_type:
             result[f"precision_{key}"] = _ratio(correct, predicted)
             result[f"recall_{key}"] = _ratio(correct, gold)
             result[f"support_{key}"] = gold
     return result
+
+
+def type_key(name: str) -> str:
+    """What stands behind ``f1_`` for a type: its name.
+
+    So that no type can take the name of ``f1_strict`` (see `evaluate`), the type ``strict`` reports as ``f1__strict``,
+    and each type that is ``strict`` behind underscores likewise gets one more.
+    """
+    return f"_{name}" if name.lstrip("_") == "strict" else name
 
 
 def evaluate(

@@ -55,6 +55,12 @@ class Trained:
         found: str | None = fingerprints.get("validation")
         return found
 
+    def intervals(self, split: str) -> dict[str, dict[str, float]]:
+        """``value``, ``low`` and ``high`` of each score of the model on a split of its run, by name; where known."""
+        split_intervals = (self.summary or {}).get("intervals", {}).get(split, {})
+        found: dict[str, dict[str, float]] = split_intervals.get("scores", {})
+        return found
+
     @contextlib.contextmanager
     def labelled_text(self, data: str | None, purpose: str) -> Iterator[tuple[StoredText, Split]]:
         """The labelled text that the model is looked at on, read as in training.
@@ -127,9 +133,23 @@ def _read_summary(file: Path) -> dict[str, Any] | None:
         return None
     best, test = summary.get("best"), summary.get("test")
     numbers = all(map(is_number_or_null, test.values())) if isinstance(test, dict) else test is None
-    if not (numbers and (best is None or is_report(best)) and isinstance(summary.get("model_batches"), int)):
+    known = (best is None or is_report(best)) and isinstance(summary.get("model_batches"), int)
+    if not (numbers and known and _are_intervals(summary.get("intervals", {}))):
         raise UserError(file, "not readable (it is no summary of a run)", "copy the run again")
     return summary
+
+
+def _are_intervals(value: Any) -> bool:
+    """Whether it has an interval of each score, by split."""
+    if not isinstance(value, dict) or not all(isinstance(split, dict) for split in value.values()):
+        return False
+    scores = [split.get("scores") for split in value.values()]
+    each = [score for of_split in scores for score in (of_split.values() if isinstance(of_split, dict) else [None])]
+    return all(
+        isinstance(score, dict)
+        and all(score.get(name) is not None and is_number_or_null(score[name]) for name in ("value", "low", "high"))
+        for score in each
+    )
 
 
 def is_uuid(text: str) -> bool:

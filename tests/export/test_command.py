@@ -78,7 +78,7 @@ def test_all_files_are_made_checked_and_load(run, tmp_path, capsys):
     assert cli.main([*predict, str(tmp_path / "tagged")]) == 0
 
     card = (output / "README.md").read_text(encoding="utf-8")
-    assert f"| f1 | {summary['best']['f1']:.4f} |" in card and f"{summary['test']['f1']:.4f} |" in card
+    assert f"| f1 | {summary['best']['f1']:.4f} (" in card and f" {summary['test']['f1']:.4f} (" in card  # intervals
     assert "| f1_PER |" in card and "`validation.conll`" in card and str(tmp_path.parent) not in card
     errors = kept["errors"]["test"]
     assert f"| test | {errors['entities']} | {errors['before']:.3f} | {errors['after']:.3f} |" in card

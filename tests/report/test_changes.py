@@ -48,3 +48,18 @@ def test_the_other_way_round_is_the_negative(tagged):
     assert back.only_other.count == there.only_this.count and back.only_this.count == 0
     assert back.headline["f1"].value == -there.headline["f1"].value
     assert back.sentences["other"] == there.sentences["this"]
+
+
+def test_a_difference_is_beyond_noise_where_its_interval_leaves_out_0(tagged):
+    this = tagged.tagged
+    outside = np.full_like(this.tags, this.table.labels.index("O"))
+    silent = replace(this, name="silent", tags=outside, decoded=outside)
+    assert find_changes(this, silent).verdict("f1").endswith("), beyond noise")
+    assert find_changes(silent, this).verdict("f1").endswith("), beyond noise")
+    some = np.array(this.tags)
+    some[np.flatnonzero(this.tags != this.table.labels.index("O"))[:1]] = this.table.labels.index("O")
+    nearly = find_changes(this, replace(this, name="nearly", tags=some))
+    low, high = nearly.headline["f1"].interval.low, nearly.headline["f1"].interval.high
+    assert low <= 0 <= high and nearly.headline["f1"].value != 0
+    assert nearly.verdict("f1").endswith("), not beyond noise")
+    assert find_changes(this, silent, "why").verdict("f1").endswith("); no verdict: why")

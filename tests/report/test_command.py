@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT, make_sentences, write_conll
 from tests.damage import own_copy
 from tests.report.pages import read_page
-from tests.report.runs import best_checkpoint, best_of, names, refused, report, unfinished
+from tests.report.runs import best_checkpoint, best_of, names, refused, report, train, unfinished
 
 
 def test_a_run_has_its_report_in_its_folder(run, tmp_path, capsys):
@@ -213,3 +213,27 @@ def test_help_imports_nothing_heavy():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT, env=environment
     )
     assert done.stdout.rstrip().endswith("set()") and "--compare OTHER" in done.stdout
+
+
+# -- Whether two models differ ---------------------------------------------------------------------------------
+
+
+def test_a_verdict_on_the_text_that_both_validated_on_or_one_that_is_named(run, tmp_path, capsys):
+    shutil.copytree(run, other := tmp_path / "other")
+    assert report(run, "--compare", other, "--output", tmp_path / "one") == 0
+    said = "{0:.4f} and {0:.4f}: +0.0 points (+0.0 to +0.0), not beyond noise".format(best_of(run)["f1"])
+    assert said in capsys.readouterr().err and said in read_page(tmp_path / "one").text
+    data = write_conll(tmp_path / "some.conll", make_sentences(9, 300))
+    assert report(run, "--compare", other, "--data", data, "--output", tmp_path / "two") == 0
+    assert "not beyond noise" in capsys.readouterr().err
+
+
+def test_no_verdict_where_the_other_model_was_validated_on_another_text_or_nobody_knows(run, tmp_path, capsys):
+    other = train(tmp_path, make_sentences(40), make_sentences(13, 100), max_steps=1).rename(tmp_path / "other")
+    assert report(run, "--compare", other, "--output", tmp_path / "one") == 0
+    why = "no verdict: the second model was validated on another text, and may have been trained on this one; compare"
+    assert why in capsys.readouterr().err and why in read_page(tmp_path / "one").text
+    own_copy(run / "model", tmp_path / "model")
+    (tmp_path / "model" / "ner_settings.json").unlink()
+    assert report(run, "--compare", tmp_path / "model", "--output", tmp_path / "two") == 0
+    assert "what the second model was validated on is not at hand" in capsys.readouterr().err

@@ -152,3 +152,15 @@ def test_scores_that_are_right_show_the_error_of_chance():
     assert statistics.error_by_chance(scores) == pytest.approx(np.mean(right), abs=0.003)
     wrong = statistics.adaptive_reliability(scores, random.random(800) < scores**2).error
     assert wrong > 2 * statistics.error_by_chance(scores)
+
+
+def test_precision_and_coverage_are_those_of_each_threshold():
+    random = np.random.default_rng(0)
+    scores = random.integers(0, 20, 300) / 20
+    correct = random.random(300) < scores
+    found = statistics.coverage(scores, correct)
+    assert found.score.tolist() == sorted(set(scores.tolist()), reverse=True)
+    for score, share, precision in zip(found.score, found.share, found.precision, strict=True):
+        given = scores >= score
+        assert share == pytest.approx(given.mean()) and precision == pytest.approx(correct[given].mean())
+    assert found.share[-1] == 1 and len(statistics.coverage([], []).score) == 0
