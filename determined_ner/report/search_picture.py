@@ -68,7 +68,7 @@ def _draw_values(axes: Any, trials: Sequence[TrialCurve], metric: str, name: str
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         places = [float(value) for value in values]
         if logarithmic:
-            axes.set_xscale("log")
+            _set_log_scale(axes)
     else:
         written = [str(value) for value in values]
         order = sorted(set(written))
@@ -80,3 +80,13 @@ def _draw_values(axes: Any, trials: Sequence[TrialCurve], metric: str, name: str
         colour = BLUE if trial is trials[0] else GREY
         filled = "none" if trial.ended_early else colour
         axes.plot(place, trial.best, "o", markersize=8, color=colour, markerfacecolor=filled, clip_on=False)
+
+
+def _set_log_scale(axes: Any) -> None:
+    """With a name at few of its ticks: a range is often shorter than a power of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))

@@ -20,7 +20,7 @@ from determined_ner.search.trials import read_trials
 from determined_ner.training.divergence import DivergedError
 from determined_ner.training.setup import Training
 from determined_ner.training.trained import find_trained
-from tests.conftest import make_sentences, write_config, write_conll
+from tests.conftest import ROOT, make_sentences, write_config, write_conll
 from tests.stopped import Killed, stop_after
 
 RATE = {"type": "log", "base": 10, "minval": -4.0, "maxval": -2.0}
@@ -44,7 +44,8 @@ def write_search(folder: Path, encoder: Path, searcher: dict[str, Any], **hyperp
 @pytest.fixture(scope="module")
 def adaptive(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
     """Three trials of four epochs, compared after one; the first of them trains to its end."""
-    searcher = {"name": "adaptive_asha", "max_trials": 4, "time_metric": "epochs", "max_time": 4, "mode": "aggressive"}
+    searcher = {"name": "adaptive_asha", "max_trials": 3, "time_metric": "epochs", "max_time": 4}
+    searcher |= {"mode": "aggressive", "divisor": 3}
     return write_search(tmp_path_factory.mktemp("adaptive"), tiny_encoder, searcher, learning_rate=RATE)
 
 
@@ -61,7 +62,7 @@ def searched(adaptive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def what_came_out(folder: Path) -> dict[str, str]:
     """Hashes of all that a stop must not change; the table names the folder."""
-    names = ["trials.json", *(f"trial-{n}/model/model.safetensors" for n in range(1, 5))]
+    names = ["trials.json", *(f"trial-{n}/model/model.safetensors" for n in range(1, 4))]
     hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
     table = [{**row, "folder": ""} for row in rows(folder)]
     return {**hashes, "trials.csv": json.dumps(table)}
@@ -74,7 +75,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 def test_trials_are_compared_and_the_worse_ones_end_after_their_rung(searched: Path) -> None:
     trials = read_trials(searched)
-    assert [trial.number for trial in trials] == [1, 2, 3, 4]
+    assert [trial.number for trial in trials] == [1, 2, 3]
     best = -1.0
     for trial in trials:
         first = trial.validations[0]["score"]
@@ -127,13 +128,11 @@ def test_a_trial_is_the_run_that_its_point_alone_would_be(searched: Path, adapti
     assert alone.read_bytes() == among.read_bytes()
 
 
-@pytest.mark.parametrize("where", ["between trials", "inside a trial", "at the end of a trial", "before it is noted"])
+@pytest.mark.parametrize("where", ["inside a trial", "at the end of a trial", "before it is noted"])
 def test_a_search_that_was_killed_goes_on_to_the_same_end(
     searched: Path, adaptive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    if where == "between trials":
-        stop_after(monkeypatch, command, "run_locally", 1)
-    elif where == "inside a trial":
+    if where == "inside a trial":
         stop_after(monkeypatch, Training, "train_step", 4)
     elif where == "at the end of a trial":
         stop_after(monkeypatch, run, "finish", 1)
@@ -159,7 +158,7 @@ def test_a_search_that_is_asked_to_stop_saves_its_step(
 
     def step(self: Training, *given: Any) -> Any:
         steps.append(1)
-        if len(steps) == 14:  # in the second trial, or late in the first
+        if len(steps) == 14:  # in the second trial
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, *given)
 
@@ -180,8 +179,17 @@ def test_a_finished_search_resumed_trains_nothing(searched: Path, adaptive: Path
     assert what_came_out(searched) == before
 
 
+def test_a_shipped_search_runs_here(adaptive: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    data, shipped = adaptive.parent, ROOT / "configs" / "search_adaptive.yaml"
+    settings = [f"data.train_file={data / 'train.conll'}", f"data.validation_file={data / 'validation.conll'}"]
+    settings += ["data.cache_dir=null", "searcher.max_trials=2", "data.max_seq_length=64"]
+    settings += [f"hyperparameters.pretrained_model_name_or_path={tiny_encoder}"]
+    assert search(shipped, tmp_path / "out", *(word for one in settings for word in ("--config", one))) == 0
+    assert len(rows(tmp_path / "out")) == 2 and (tmp_path / "out" / "cache").is_dir()
+
+
 @pytest.fixture
-def three_draws(tmp_path: Path, tiny_encoder: Path) -> Path:
+def two_draws(tmp_path: Path, tiny_encoder: Path) -> Path:
     searcher = {"name": "random", "max_trials": 2}
     return write_search(tmp_path / "data", tiny_encoder, searcher, learning_rate=RATE, num_train_epochs=1)
 
@@ -198,37 +206,35 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: UserError, at: int) -> None:
     monkeypatch.setattr(command, "run_locally", fails)
 
 
-def test_a_point_that_cannot_work_is_made_up_for(three_draws: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_point_that_cannot_work_is_made_up_for(two_draws: Path, tmp_path: Path, monkeypatch: Any) -> None:
     failing(monkeypatch, HyperparameterError("hyperparameters.warmup_ratio", "too long"), at=1)
-    assert search(three_draws, tmp_path / "out") == 0
+    assert search(two_draws, tmp_path / "out") == 0
     trials = read_trials(tmp_path / "out")
     assert [trial.state.value for trial in trials] == ["invalid", "completed", "completed"]
     assert rows(tmp_path / "out")[-1]["ended"] == "invalid" and rows(tmp_path / "out")[-1]["folder"] == ""
 
 
-def test_a_trial_that_diverges_is_told_and_the_others_go_on(
-    three_draws: Path, tmp_path: Path, monkeypatch: Any
-) -> None:
+def test_a_trial_that_diverges_is_told_and_the_others_go_on(two_draws: Path, tmp_path: Path, monkeypatch: Any) -> None:
     failing(monkeypatch, DivergedError("the loss is inf", None, "lower it"), at=2)
-    assert search(three_draws, tmp_path / "out") == 0
+    assert search(two_draws, tmp_path / "out") == 0
     assert [trial.state.value for trial in read_trials(tmp_path / "out")] == ["completed", "diverged"]
     assert [row["ended"] for row in rows(tmp_path / "out")] == ["completed", "diverged"]
 
 
 def test_a_search_of_which_nothing_comes_ends_with_one_message(
-    three_draws: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two_draws: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     warm_up = ["--config", "hyperparameters.num_warmup_steps=999"]
-    assert search(three_draws, tmp_path / "out", *warm_up) == 2
+    assert search(two_draws, tmp_path / "out", *warm_up) == 2
     said = capsys.readouterr().err
     assert said.count("error: ") == 1 and "none of 4 trials came to a model" in said and "num_warmup_steps" in said
 
 
-def test_a_trial_that_ends_by_itself_is_no_stopped_one(three_draws: Path, tmp_path: Path) -> None:
+def test_a_trial_that_ends_by_itself_is_no_stopped_one(two_draws: Path, tmp_path: Path) -> None:
     patience = ["hyperparameters.num_train_epochs=3", "hyperparameters.early_stopping_patience=1"]
     patience += ["hyperparameters.early_stopping_threshold=1"]
     options = [word for setting in patience for word in ("--config", setting)]
-    assert search(three_draws, tmp_path / "out", *options) == 0
+    assert search(two_draws, tmp_path / "out", *options) == 0
     assert {(trial.state.value, trial.reason[:14]) for trial in read_trials(tmp_path / "out")} == {
         ("ended early", "early stopping")
     }
@@ -244,17 +250,17 @@ def test_a_trial_that_ends_by_itself_is_no_stopped_one(three_draws: Path, tmp_pa
     ],
 )
 def test_what_cannot_be_searched_is_refused_and_leaves_nothing(
-    three_draws: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+    two_draws: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
-    assert search(three_draws, tmp_path / "out", *options) == 2
+    assert search(two_draws, tmp_path / "out", *options) == 2
     said = capsys.readouterr().err
     assert said.count("error: ") == 1 and message in said and "Traceback" not in said
     assert not (tmp_path / "out").exists()
 
 
-def test_a_mistake_in_the_data_leaves_nothing(three_draws: Path, tmp_path: Path) -> None:
+def test_a_mistake_in_the_data_leaves_nothing(two_draws: Path, tmp_path: Path) -> None:
     (tmp_path / "data" / "train.conll").write_text("Ada\tB-PER\tx\n\nBo\n")
-    assert search(three_draws, tmp_path / "out") == 2
+    assert search(two_draws, tmp_path / "out") == 2
     assert not (tmp_path / "out").exists()
 
 
@@ -262,7 +268,7 @@ def test_other_settings_data_or_commands_are_refused(
     searched: Path, adaptive: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert search(adaptive, searched, "--resume", "--config", "searcher.max_trials=9") == 2
-    assert "searcher.max_trials: 4 → 9" in capsys.readouterr().err
+    assert "searcher.max_trials: 3 → 9" in capsys.readouterr().err
     assert search(adaptive, searched) == 2
     assert "already" in capsys.readouterr().err
     assert cli.main(["train", str(adaptive), "--output-dir", str(searched), "--resume"]) == 2
