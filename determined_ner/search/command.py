@@ -18,9 +18,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from determined_ner.check.table import duration
 from determined_ner.data.sources import check_files, content_of
-from determined_ner.errors import HyperparameterError, UserError, write_errors_explained
+from determined_ner.errors import HyperparameterError, UserError, first_line, write_errors_explained
 from determined_ner.interrupts import stop_signals_heard
 from determined_ner.local.run import SearchedTrial, run_locally
 from determined_ner.local.series import Series, open_series
@@ -76,6 +78,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _search(plan: Plan, folder: Path) -> None:
     trials = read_trials(folder)
+    invalid = [trial.state is State.INVALID for trial in trials]
+    if any(plan.next_bracket(invalid[:number]) != trial.bracket for number, trial in enumerate(trials)):
+        raise UserError(folder / TRIALS_FILE, "holds trials of another search", "copy the search again")
     _log_plan(plan, len(trials))
     started, done_before = time.monotonic(), len(trials)
     while (bracket := plan.next_bracket([trial.state is State.INVALID for trial in trials])) is not None:
@@ -109,8 +114,8 @@ def _train(plan: Plan, folder: Path, trials: list[Trial], bracket: int) -> Trial
             state, reason = State.EARLY, ended
     except HyperparameterError as error:
         state, reason = State.INVALID, str(error)
-    except DivergedError as error:
-        state, reason = State.FAILED, str(error)
+    except (DivergedError, torch.cuda.OutOfMemoryError) as error:
+        state, reason = State.FAILED, first_line(error)
     gc.collect()  # the next trial needs the memory
     validations = [] if state is State.INVALID else _validations(place, loop.metric)
     made = Trial(number, bracket, state, reason, without_secrets(values), validations)

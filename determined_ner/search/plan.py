@@ -135,7 +135,7 @@ class Plan:
         turns = deque(range(len(self.brackets)))
         left = [bracket.trials for bracket in self.brackets]
         spare = 0 if self.name == "grid" else self.trials
-        for was_invalid in invalid:
+        for was_invalid in invalid[: sum(left) + spare]:
             bracket = turns.popleft()
             if was_invalid and spare:
                 spare -= 1

@@ -26,7 +26,8 @@ class State(str, Enum):
     """By the search, before its length."""
     EARLY = "ended early"
     """By its own early_stopping_patience or time_limit."""
-    FAILED = "diverged"
+    FAILED = "failed"
+    """It diverged, or the GPU's memory was too small for it."""
     INVALID = "invalid"
     """A point that cannot work."""
 

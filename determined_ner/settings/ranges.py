@@ -17,6 +17,9 @@ from determined_ner.masks import shown
 Path = tuple[str, ...]
 """Where a hyperparameter stands: its name, or the names on the way into a nested one."""
 
+MOST_POINTS = 10_000
+"""That a grid takes of one range."""
+
 _KEYS = {
     "const": ("val",),
     "categorical": ("vals",),
@@ -73,7 +76,7 @@ class Numbers:
     def at(self, share: float) -> Any:
         """The value at a share, from 0 to below 1, of the whole; each integer has as much of it as another."""
         if self.kind == "int":
-            return int(self.low) + int(share * (self.high - self.low + 1))
+            return min(int(self.low) + int(share * (self.high - self.low + 1)), int(self.high))
         return self._value(self.low + share * (self.high - self.low))
 
     def _value(self, number: float) -> Any:
@@ -178,7 +181,7 @@ def _must(kind: str, name: str, value: Any) -> str | None:
     if name == "vals":
         return None if isinstance(value, list) and value else "a list of values"
     if name == "count":
-        return None if whole and value >= 1 else "a whole number of at least 1"
+        return None if whole and 1 <= value <= MOST_POINTS else f"a whole number from 1 to {MOST_POINTS:,}"
     if name == "base":
         return None if number and value > 0 else "a number above 0"
     if name in ("minval", "maxval"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from determined_ner import cli
 from determined_ner.errors import HyperparameterError, UserError
@@ -194,7 +195,7 @@ def two_draws(tmp_path: Path, tiny_encoder: Path) -> Path:
     return write_search(tmp_path / "data", tiny_encoder, searcher, learning_rate=RATE, num_train_epochs=1)
 
 
-def failing(monkeypatch: pytest.MonkeyPatch, error: UserError, at: int) -> None:
+def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, at: int) -> None:
     original, calls = command.run_locally, []
 
     def fails(*given: Any) -> Any:
@@ -214,11 +215,18 @@ def test_a_point_that_cannot_work_is_made_up_for(two_draws: Path, tmp_path: Path
     assert rows(tmp_path / "out")[-1]["ended"] == "invalid" and rows(tmp_path / "out")[-1]["folder"] == ""
 
 
-def test_a_trial_that_diverges_is_told_and_the_others_go_on(two_draws: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    failing(monkeypatch, DivergedError("the loss is inf", None, "lower it"), at=2)
+@pytest.mark.parametrize(
+    "error", [DivergedError("the loss is inf", None, "lower it"), torch.cuda.OutOfMemoryError("CUDA out of memory.")]
+)
+def test_a_trial_that_fails_is_told_and_the_others_go_on(
+    two_draws: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    failing(monkeypatch, error, at=2)
     assert search(two_draws, tmp_path / "out") == 0
-    assert [trial.state.value for trial in read_trials(tmp_path / "out")] == ["completed", "diverged"]
-    assert [row["ended"] for row in rows(tmp_path / "out")] == ["completed", "diverged"]
+    trials = read_trials(tmp_path / "out")
+    assert [trial.state.value for trial in trials] == ["completed", "failed"]
+    assert trials[1].reason.startswith(("the loss is inf", "CUDA out of memory"))
+    assert [row["ended"] for row in rows(tmp_path / "out")] == ["completed", "failed"]
 
 
 def test_a_search_of_which_nothing_comes_ends_with_one_message(
@@ -299,7 +307,9 @@ def test_a_training_of_ranges_says_in_one_message_that_it_is_a_search(
 def test_a_damaged_list_of_trials_is_told(searched: Path, adaptive: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = searched / "trials.json"
     before = file.read_text()
-    for damaged in ('{"trials": [{}]}', "{}", "[]", before.replace('"completed"', '"done"')):
+    entries = json.loads(before)["trials"]
+    many = json.dumps({"trials": [{**entries[0], "number": number} for number in range(1, 9)]})
+    for damaged in (many, '{"trials": [{}]}', "{}", "[]", before.replace('"completed"', '"done"')):
         file.write_text(damaged)
         assert search(adaptive, searched, "--resume") == 2
         assert capsys.readouterr().err.count("error: ") == 1

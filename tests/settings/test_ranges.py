@@ -61,7 +61,7 @@ def test_nested_ranges_are_found_in_the_order_of_their_names() -> None:
         ({"type": "log", "minval": 0, "maxval": 1}, "has no base"),
         ({"type": "log", "base": 0, "minval": 0, "maxval": 1}, "base: 0 is not a number above 0"),
         ({"type": "log", "base": 10, "minval": 0, "maxval": 999}, "is no number; write smaller exponents"),
-        ({"type": "double", "minval": 0, "maxval": 1, "count": 0}, "count: 0 is not a whole number of at least 1"),
+        ({"type": "double", "minval": 0, "maxval": 1, "count": 0}, "count: 0 is not a whole number from 1 to 10,000"),
         ({"type": "double", "minval": 0, "maxval": 1, "step": 1}, "step: a range of type double has no such key"),
         ({"type": "categorical", "vals": []}, "vals: [] is not a list of values"),
         ({"type": "categorical"}, "has no vals"),
