@@ -125,7 +125,7 @@ def _train(plan: Plan, folder: Path, trials: list[Trial], bracket: int) -> Trial
 
 
 def _validations(run: Path, metric: str) -> list[dict[str, Any]]:
-    reports = (line for line in RunFolder(run).metrics.reports() if line["kind"] == "validation" and line["batches"])
+    reports = (line for line in RunFolder(run).metrics.reports() if line["kind"] == "validation")
     return [{"batches": line["batches"], "epochs": line["epochs"], "score": line.get(metric)} for line in reports]
 
 
