@@ -50,7 +50,7 @@ def plot_search(trials: Sequence[TrialCurve], metric: str, log_names: frozenset[
 def _draw_curves(axes: Any, trials: Sequence[TrialCurve], metric: str) -> None:
     best, early = trials[0], any(trial.ended_early for trial in trials)
     title = f"{metric} of {len(trials)} trials; best: {best.name}, {best.best:.4f}"
-    style(axes, title + ("; × ended early" if early else ""), "Batches trained", f"Validation {metric}")
+    style(axes, title + ("; × and ○ ended early" if early else ""), "Batches trained", f"Validation {metric}")
     for trial in reversed(trials):
         look: dict[str, Any] = {"color": GREY, "linewidth": 1.2, "zorder": 2}
         if trial is best:
