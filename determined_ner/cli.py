@@ -86,6 +86,14 @@ def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-timing", action="store_true", help=quick)
 
 
+def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+    folder = "folder of the search (default: runs/NAME, numbered if it exists)"
+    parser.add_argument("--output-dir", type=local_path, metavar="DIR", help=folder)
+    again = "go on with a search that was stopped, bit for bit; trials that are done stay"
+    parser.add_argument("--resume", action="store_true", help=again)
+
+
 def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model_dir", type=local_path, metavar="MODEL_DIR", help="runs/NAME/model, or an export of it")
@@ -240,6 +248,15 @@ VERBS = {
         "them, or the labels of the same text elsewhere, speak against. Says first how long it will take.",
         "the same command with --resume goes on; folds that are done stay",
         _add_audit_arguments,
+        extra="train",
+    ),
+    "search": Verb(
+        "determined_ner.search.command",
+        "train the trials of a search, one after the other",
+        "Train the trials that an experiment config's searcher asks for (random, grid, adaptive_asha, async_halving), "
+        "one after the other, without a cluster. At the end a table, a picture and the best trial's model.",
+        "the same command with --resume goes on; trials that are done stay",
+        _add_search_arguments,
         extra="train",
     ),
     "predict": Verb(

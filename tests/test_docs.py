@@ -79,7 +79,8 @@ class Reader:
         """Run a line: the command of this process where it stands alone, else in a shell of its own."""
         line = line.replace("=MODEL", f"={self._encoder}")
         words = shlex.split(line)
-        if ({"train", "check", "audit", "ner_trial.py"} & set(words)) and not {"--help", "--resume"} & set(words):
+        trains = {"train", "check", "audit", "search", "ner_trial.py"} & set(words)
+        if trains and not {"--help", "--resume"} & set(words):
             tiny = [f"hyperparameters.pretrained_model_name_or_path={self._encoder}", "hyperparameters.max_steps=2"]
             tiny += [] if "data.max_seq_length" in line else ["data.max_seq_length=64"]
             words += [word for setting in tiny for word in ("--config", setting)]

@@ -26,14 +26,14 @@ from determined_ner.data.writers.open import check_target, open_output
 from determined_ner.errors import UserError, write_errors_explained
 from determined_ner.files.atomic import write_text
 from determined_ner.local.folds import (
-    PREDICTIONS,
     check_folds,
     fold_settings,
-    open_folds,
     prediction_files,
     record_of,
     run_folds,
+    series_of_folds,
 )
+from determined_ner.local.series import open_series
 from determined_ner.logs import set_up_logging
 from determined_ner.masks import printable
 from determined_ner.report.out_of_fold import OutOfFold
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.config_file, arguments.overrides = _settings(arguments.data, arguments.overrides, folds)
     record = record_of(arguments, folds)
     output: Path = arguments.output_dir or Path("runs") / f"{Path(arguments.data).stem.replace('*', '')}-audit"
-    with open_folds(output, record, arguments.resume, (PREDICTIONS, LIST, PAGE)) as folder:
+    with open_series(output, record, arguments.resume, series_of_folds(LIST, PAGE)) as folder:
         _tell_cost(arguments, folds, folder)
         text = run_folds(arguments, folds, folder, keep_runs=False)
         doubts = rank(text)

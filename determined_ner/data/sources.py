@@ -50,10 +50,14 @@ def check_files(settings: DataSettings) -> None:
             find_documents(pattern)
 
 
-def content_of(settings: DataSettings) -> list[str]:
-    """What names the content of the local training files, or the data set that is read instead."""
-    patterns = [corpus.file for corpus in settings.corpora.values() if not is_remote(corpus.file)]
-    paths = [path for pattern in patterns for path in find_documents(pattern)]
+def content_of(settings: DataSettings, *others: str | None) -> list[str]:
+    """What names the content of the local training files.
+
+    Args:
+        others: further files that count, if they are given.
+    """
+    patterns = [corpus.file for corpus in settings.corpora.values()] + [other for other in others if other]
+    paths = [path for pattern in patterns if not is_remote(pattern) for path in find_documents(pattern)]
     return [hash_file(part) for path in paths for part in document_files(path)]
 
 

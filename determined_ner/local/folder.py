@@ -21,7 +21,7 @@ from determined_ner.settings.experiment import override_config, read_config
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.run_config import read_config_as_given, write_config
-from determined_ner.training.run_folder import FOLDS_FILE, LOCK_FILE, RUN_NAMES, RunFolder
+from determined_ner.training.run_folder import FOLDS_FILE, LOCK_FILE, RUN_NAMES, SEARCH_FILE, RunFolder
 
 RESUMABLE = {
     *("backend", "optim", "precision", "use_apex_amp", "apex_opt_level", "evaluate_with_ort"),
@@ -44,7 +44,7 @@ class OpenedFolder:
 
 
 @contextlib.contextmanager
-def open_folder(arguments: argparse.Namespace) -> Iterator[OpenedFolder]:
+def open_folder(arguments: argparse.Namespace, given: dict[str, Any] | None = None) -> Iterator[OpenedFolder]:
     """Take the folder that the command line names, or one of the experiment's name, and hold it.
 
     It is locked first, then looked at, then written to. Where a new run ends with a mistake of the user's before its
@@ -52,6 +52,7 @@ def open_folder(arguments: argparse.Namespace) -> Iterator[OpenedFolder]:
 
     Args:
         arguments: of `add_train_arguments`.
+        given: the experiment config, where it is not to be read.
 
     Raises:
         UserError: the config, or what the folder holds, does not allow it.
@@ -60,8 +61,8 @@ def open_folder(arguments: argparse.Namespace) -> Iterator[OpenedFolder]:
     resume: bool = arguments.resume
     if folder is not None:
         check_name(folder, "--output-dir")
-    config = None
-    if arguments.config_file or not (resume and folder):
+    config = given
+    if given is None and (arguments.config_file or not (resume and folder)):
         config = read_config(arguments.config_file, arguments.overrides)
     if config is not None and not resume:
         parse_loop(config, parse_settings(config.get("hyperparameters"), config.get("data")))  # before anything is made
@@ -85,7 +86,7 @@ def open_folder(arguments: argparse.Namespace) -> Iterator[OpenedFolder]:
                 remove_litter(folder / directory)
             config = config or override_config(saved, arguments.overrides)
             _check_same(saved, config, folder)
-            if not arguments.config_file:
+            if given is None and not arguments.config_file:
                 _check_trust(config, arguments.overrides)
         else:
             assert config is not None
@@ -100,6 +101,8 @@ def nothing_to_resume(folder: Path) -> UserError:
     """What is raised where ``--resume`` has nothing to go on with."""
     if (folder / FOLDS_FILE).is_file():
         return UserError("--resume", f"{folder} holds the folds of a training", "add --folds K, as it was started with")
+    if (folder / SEARCH_FILE).is_file():
+        return UserError("--resume", f"{folder} holds a search", "go on with determined-ner search CONFIG --resume")
     return UserError("--resume", f"{folder} holds no run to go on with", "start it without --resume")
 
 

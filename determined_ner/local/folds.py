@@ -9,20 +9,18 @@ OUT/  fold-1/ …       the run that leaves fold 1 out
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
-import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from determined_ner.data.sources import check_files, content_of
 from determined_ner.errors import UserError, write_errors_explained
-from determined_ner.files.atomic import check_name, read_json, remove_directory, write_json
-from determined_ner.local.folder import enter_folder, enter_named_folder, fold_name, held, nothing_to_resume
+from determined_ner.files.atomic import remove_directory, write_json
+from determined_ner.local.folder import fold_name
 from determined_ner.local.run import run_locally
+from determined_ner.local.series import Series, open_series
 from determined_ner.logs import set_up_logging
 from determined_ner.masks import without_secrets
 from determined_ner.report.intervals import headline
@@ -57,7 +55,7 @@ def train_folds(arguments: argparse.Namespace, folds: int, on_cluster: bool = Fa
     check_folds(folds, on_cluster)
     set_up_logging(chief=True)
     record = record_of(arguments, folds)  # before anything is made
-    with open_folds(arguments.output_dir, record, arguments.resume, (PREDICTIONS, SUMMARY_FILE)) as folder:
+    with open_series(arguments.output_dir, record, arguments.resume, series_of_folds(SUMMARY_FILE)) as folder:
         out_of_fold = run_folds(arguments, folds, folder)
         summary = summarize(out_of_fold, folds)
         with write_errors_explained(folder, "make room or rights, then go on with --resume"):
@@ -159,68 +157,12 @@ def record_of(arguments: argparse.Namespace, folds: int) -> dict[str, Any]:
     return {"folds": folds, "content": content_of(settings.data), **without_secrets(config)}
 
 
-@contextlib.contextmanager
-def open_folds(folder: Path | None, record: dict[str, Any], resume: bool, names: Sequence[str]) -> Iterator[Path]:
-    """Take the folder of all folds, and hold it.
-
-    Where the first fold ends with a mistake of the user's before its first report, nothing is left.
-
+def series_of_folds(*results: str) -> Series:
+    """
     Args:
-        folder: None: runs/NAME, by the name of the experiment.
-        record: of `record_of`.
-        names: what will be written there besides.
-
-    Raises:
-        UserError: what the folder holds does not allow it.
+        results: names of what is written in the end.
     """
-    if folder is not None:
-        check_name(folder, "--output-dir")
-    with contextlib.ExitStack() as stack:
-        if folder is None:
-            folder = enter_named_folder(stack, str(record.get("name") or "ner"), resume)
-        where, kept = f"--output-dir {folder}", folder / FOLDS_FILE
-        if resume:
-            _check_same(kept, record)
-        else:
-            enter_folder(stack, folder, where)
-            taken = [name for name in (FOLDS_FILE, fold_name(1), CONFIG_FILE, *names) if (folder / name).exists()]
-            if taken:
-                problem = f"holds {', '.join(taken)} already"
-                raise UserError(where, problem, "add --resume if it is of the same folds, or name another folder")
-        stack.enter_context(held(folder))
-        if not resume:
-            with write_errors_explained(where, "name another folder"):
-                write_json(kept, record)
-        try:
-            yield folder
-        except UserError:
-            if not (folder / fold_name(1)).exists() and not (folder / PREDICTIONS).exists():
-                kept.unlink(missing_ok=True)
-            raise
-
-
-def _check_same(kept: Path, record: dict[str, Any]) -> None:
-    """
-    Raises:
-        UserError: naming what is not as it was when the folds were begun.
-    """
-    before = read_json(kept, "the folds") if kept.parent.is_dir() else None
-    if before is None:
-        raise nothing_to_resume(kept.parent)
-    old, new = (dict(_flat(value)) for value in (before, json.loads(json.dumps(record))))
-    names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    changed = [f"{name}: {old.get(name)!r} → {new.get(name)!r}" for name in names]
-    if changed:
-        problem = f"the folds in {kept.parent} were begun with other settings or data: {'; '.join(changed)}"
-        raise UserError("--resume", problem, "all folds train alike: drop the change, or begin new ones")
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else str(key))
-    else:
-        yield name, value
+    return Series("folds", FOLDS_FILE, (fold_name(1), PREDICTIONS, *results))
 
 
 def fold_settings(folds: int, fold: int) -> list[str]:

@@ -72,11 +72,14 @@ class Loop:
         self._stop = StopAgreement(self._slots, training.stopping)
         self._state = TrialState()
 
-    def run(self, resumed: int | None) -> None:
+    def run(self, resumed: int | None) -> str | None:
         """Train to the end.
 
         Args:
             resumed: batches of the checkpoint to go on from; None: from the beginning.
+
+        Returns:
+            why the training ended before its length; None: it did not.
 
         Raises:
             StopRequestedError: a signal asked for it; what is trained has a checkpoint.
@@ -99,6 +102,8 @@ class Loop:
                 self._train(batches)
             except StopAskedError:
                 raise StopRequestedError(self._save_before_stop()) from None
+        stopping = self._training.stopping
+        return stopping.ended if self._state.batches_trained < self._total else None
 
     def _validate_what_is_due(self, validated: int | None) -> None:
         """Before the first batch if that is asked for; and where a stop has come between a step and its validation."""

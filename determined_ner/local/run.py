@@ -19,6 +19,8 @@ import logging
 import os
 import time
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ from determined_ner.local.reports import RunReports
 from determined_ner.logs import set_up_logging
 from determined_ner.masks import shown
 from determined_ner.model.directory import SETTINGS_FILE
-from determined_ner.settings.loop import parse_loop
+from determined_ner.settings.loop import Duration, parse_loop
 from determined_ner.settings.parsing import parse_settings
 from determined_ner.trackers.runs import Trackers, check_trackers
 from determined_ner.training.loop_context import TorchContext
@@ -45,16 +47,33 @@ from determined_ner.training.run_config import write_config
 from determined_ner.training.run_folder import TRACKERS_FILE, RunFolder
 from determined_ner.training.setup import Training, check_batch_size
 from determined_ner.training.slots import Slots, on_chief
+from determined_ner.training.stopping import Bar
 from determined_ner.training.summary import log_summary
 
 logger = logging.getLogger("determined_ner")
 
 
-def run_locally(arguments: argparse.Namespace) -> None:
+@dataclass(frozen=True)
+class SearchedTrial:
+    """What a search has of one of its trials beyond what the command line of a training says."""
+
+    config: dict[str, Any]
+    """Of the experiment, with the values of this trial; it takes the place of the file."""
+    cache: Path
+    """Where all its trials keep tokenized data, unless ``data.cache_dir`` says otherwise."""
+    bars: Sequence[tuple[Duration, float]]
+    """What it is compared with: after how much of training, and the score that is needed to go on; ascending."""
+
+
+def run_locally(arguments: argparse.Namespace, trial: SearchedTrial | None = None) -> str | None:
     """Train as the config says; under ``torchrun``, with all its processes.
 
     Args:
         arguments: of `add_train_arguments`.
+        trial: of a search, if the run is one.
+
+    Returns:
+        why the run ended before its length; None: it did not.
 
     Raises:
         StopRequestedError: a signal asked for it.
@@ -62,11 +81,14 @@ def run_locally(arguments: argparse.Namespace) -> None:
     """
     set_up_logging(chief=int(os.environ.get("RANK", "0")) == 0)
     with stop_signals_heard(), joined_processes() as slots, contextlib.ExitStack() as stack:
-        opened = on_chief(slots, lambda: stack.enter_context(open_folder(arguments)))
-        _train(RunFolder(opened.path), opened, arguments.resume, slots)
+        config = None if trial is None else trial.config
+        opened = on_chief(slots, lambda: stack.enter_context(open_folder(arguments, config)))
+        return _train(RunFolder(opened.path), opened, arguments.resume, slots, trial)
 
 
-def _train(folder: RunFolder, opened: OpenedFolder, resume: bool, slots: Slots) -> None:
+def _train(
+    folder: RunFolder, opened: OpenedFolder, resume: bool, slots: Slots, trial: SearchedTrial | None
+) -> str | None:
     started = time.perf_counter()
     config, chief = opened.config, slots.rank == 0
     settings = parse_settings(config.get("hyperparameters"), config.get("data"))
@@ -81,9 +103,11 @@ def _train(folder: RunFolder, opened: OpenedFolder, resume: bool, slots: Slots) 
 
     seed_generators(loop.seed)
     context = TorchContext(slots, loop.aggregation_frequency)
-    cache = folder.path / "cache"
+    cache = trial.cache if trial else folder.path / "cache"
     training = Training(settings, loop, context.device, slots, loop.aggregation_frequency, loop.seed, cache)
     training.begin(context)
+    if trial:
+        training.stopping.compare([Bar(training.in_batches(at), score, str(at)) for at, score in trial.bars])
     if chief:
         log_summary(training)
     if resumed is not None:
@@ -96,12 +120,13 @@ def _train(folder: RunFolder, opened: OpenedFolder, resume: bool, slots: Slots) 
     reports = RunReports(folder, loop, progress, trackers, "tensorboard" in settings.data.report_to)
     checkpoints = Checkpoints(folder, training, context, config)
     try:
-        Loop(training, context, checkpoints, reports, progress).run(resumed)
+        ended = Loop(training, context, checkpoints, reports, progress).run(resumed)
         progress.close()
         reports.close()
         finish(training, FolderEnd(folder, training, time.perf_counter() - started))
         on_chief(slots, lambda: upload_results(training, folder, title, trackers))
         trackers.close(finished=True)
+        return ended
     finally:
         progress.close()
         reports.close()

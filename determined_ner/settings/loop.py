@@ -99,7 +99,8 @@ def parse_loop(config: dict[str, Any], settings: Settings) -> LoopSettings:
         raise UserError("searcher.metric", f"{shown(metric)} is not the name of a metric", "write f1")
     of_type = (TYPE_METRIC, "precision_", "recall_") if settings.hparams.return_entity_level_metrics else TYPE_METRIC
     known = metric in METRICS or metric in LEGACY_METRICS or metric.startswith(of_type)
-    if not known and (meant := _metric_meant(metric)):
+    if not known:
+        meant = _metric_meant(metric) or f"one of {', '.join(METRICS)}, or {TYPE_METRIC}TYPE"
         raise UserError("searcher.metric", f"{shown(metric)} is no metric", f"write {meant}")
     scheduling_unit = _number(config, "scheduling_unit", 0, at_least=0)
     return LoopSettings(
@@ -111,13 +112,22 @@ def parse_loop(config: dict[str, Any], settings: Settings) -> LoopSettings:
         perform_initial_validation=bool(_flag(config, "perform_initial_validation")),
         profiling=bool(_flag(config, "profiling.enabled")),
         aggregation_frequency=aggregation,
-        seed=_number(config, "reproducibility.experiment_seed", DEFAULT_SEED, at_least=0),
+        seed=experiment_seed(config),
         metric=metric,
         smaller_is_better=_direction(config, metric, warnings),
         keep_best=_number(config, "checkpoint_storage.save_trial_best", 1, at_least=0),
         keep_latest=max(1, _number(config, "checkpoint_storage.save_trial_latest", 1, at_least=0)),
         warnings=tuple(warnings),
     )
+
+
+def experiment_seed(config: dict[str, Any]) -> int:
+    """The seed of everything random.
+
+    Raises:
+        UserError: it is no whole number.
+    """
+    return _number(config, "reproducibility.experiment_seed", DEFAULT_SEED, at_least=0)
 
 
 def _metric_meant(name: str) -> str | None:

@@ -15,6 +15,7 @@ from determined_ner.masks import shown
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.explaining import check_section
 from determined_ner.settings.hyperparameters import Hyperparameters
+from determined_ner.settings.ranges import Path, dotted, replaced
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def parse_settings(hyperparameters: dict[str, Any] | None, data: dict[str, Any] 
     """
     warnings: list[str] = []
     problems: list[UserError] = []
-    hparams_section = _plain_values(hyperparameters or {}, problems)
+    hparams_section, ranges = _plain_values(hyperparameters or {}, problems)
     data_section = dict(data or {})
     if data_section.get("train_file") and data_section.get("dataset_name"):
         # So that --config data.train_file=… suffices to bring one's own files to a config that names a data set.
@@ -68,12 +69,8 @@ def parse_settings(hyperparameters: dict[str, Any] | None, data: dict[str, Any] 
             f"data.train_file {shown(data_section['train_file'])} is"
         )
         data_section |= {"dataset_name": None, "dataset_config_name": None, "dataset_revision": None}
-    hparams = check_section(
-        "hyperparameters",
-        Hyperparameters,
-        _without_obsolete("hyperparameters", hparams_section, problems, warnings),
-        problems,
-    )
+    kept = _without_obsolete("hyperparameters", hparams_section, problems, warnings)
+    hparams = None if ranges else check_section("hyperparameters", Hyperparameters, kept, problems)
     hparams_only = len(problems)
     parsed_data = check_section(
         "data", DataSettings, _without_obsolete("data", data_section, problems, warnings), problems
@@ -104,27 +101,30 @@ def _check_together(hparams: Hyperparameters, data: DataSettings) -> Iterator[Us
         )
 
 
-def _plain_values(section: dict[str, Any], problems: list[UserError]) -> dict[str, Any]:
-    """Off the cluster hyperparameters arrive as written: ``{type: const, val: x}`` is x, a range has no value yet."""
-    plain = {}
-    for name, value in section.items():
-        where = f"hyperparameters.{name}"
-        if isinstance(value, dict) and "type" in value:
-            if value["type"] == "const" and "val" in value:
-                plain[name] = value["val"]
-            elif value["type"] == "const":
-                problems.append(UserError(where, f"{shown(value, name)} has no val", "write its value"))
-            else:
-                problems.append(
-                    UserError(
-                        where,
-                        f"{shown(value['type'])} is a search range, and a local run trains one point",
-                        f"give it a value with --config {where}=…",
-                    )
-                )
-        else:
-            plain[name] = value
-    return plain
+def _plain_values(section: dict[str, Any], problems: list[UserError]) -> tuple[dict[str, Any], bool]:
+    """Off the cluster hyperparameters arrive as written: ``{type: const, val: x}`` is x, a range has no value yet.
+
+    Returns:
+        the values, and whether there are ranges.
+    """
+    ranges: list[tuple[str, str]] = []
+
+    def value_of(path: Path, given: dict[str, Any]) -> Any:
+        where = dotted(path)
+        if given["type"] != "const":
+            ranges.append((where, given["type"]))
+        elif "val" not in given:
+            problems.append(UserError(where, f"{shown(given, path[-1])} has no val", "write its value"))
+        return given.get("val")
+
+    plain = replaced(section, value_of)
+    if ranges:
+        (where, kind), *others = ranges
+        also = f" (as {', '.join(name for name, _ in others)})" if others else ""
+        problem = f"{shown(kind)} is a search range{also}, and a training takes one point"
+        remedy = f"search with determined-ner search CONFIG, or give values, such as --config {where}=…"
+        problems.append(UserError(where, problem, remedy))
+    return plain, bool(ranges)
 
 
 def _without_obsolete(

@@ -25,6 +25,9 @@ SUMMARY_FILE = "summary.json"
 FOLDS_FILE = "folds.json"
 """In a folder that holds the runs of several folds: what they have in common."""
 
+SEARCH_FILE = "search.json"
+"""In a folder that holds the trials of a search: what was asked for."""
+
 TRACKERS_FILE = "trackers.json"
 """By which key the run is known to its trackers."""
 

@@ -6,13 +6,26 @@ It ends as one that is done: validated, saved, scored. Whoever drives the traini
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 from determined_ner.errors import HyperparameterError
 from determined_ner.settings.hyperparameters import Hyperparameters
 from determined_ner.settings.loop import LoopSettings
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A score that a trial of a search needs to go on."""
+
+    batches: int
+    """Of training: the first validation after so many counts."""
+    score: float
+    """In the searcher's metric; as good is enough."""
+    where: str
+    """The place in words, such as ``1 epochs``."""
 
 
 class Stopping:
@@ -28,9 +41,14 @@ class Stopping:
         self._limit, self._schedule = hparams.time_limit, hparams.lr_scheduler_type
         self._metric, self._sign = loop.metric, -1 if loop.smaller_is_better else 1
         self._length = loop.length
+        self._bars: Sequence[Bar] = ()
         self._scores: dict[int, float] = {}
         self._seconds_before, self._started = 0.0, monotonic()
         self.ended: str | None = None
+
+    def compare(self, bars: Sequence[Bar]) -> None:
+        """Have the run, a trial of a search, end where it is worse than one of these."""
+        self._bars = bars
 
     @property
     def asked(self) -> bool:
@@ -67,6 +85,17 @@ class Stopping:
         found = f" (best {self._sign * best:.4f}, after batch {at:,})" if math.isfinite(best) else ""
         return f"early stopping: {without_gain} validations without {gain} in {self._metric}{found}"
 
+    def below_a_bar(self) -> str | None:
+        """Why the search has no more use for the run; None: it goes on. A score that is no number is the worst."""
+        for bar in self._bars:
+            reached = [score for batches, score in sorted(self._scores.items()) if batches >= bar.batches]
+            if not reached:
+                return None
+            if not self._sign * reached[0] >= self._sign * bar.score:
+                need = f"{bar.score:.4f} is needed to go on" if math.isfinite(bar.score) else "a number is needed"
+                return f"stopped by the search: {self._metric} is {reached[0]:.4f} after {bar.where}, where {need}"
+        return None
+
     @property
     def seconds(self) -> float:
         """That the run has taken so far, its earlier processes up to their checkpoints included."""
@@ -88,13 +117,13 @@ class Stopping:
         self.end_without_gain()
 
     def end_without_gain(self) -> None:
-        """End the run here if there is no more patience: all slots know the same scores."""
-        self.ended = self.ended or self.out_of_patience()
+        """End the run here if there is no more patience, or a better trial: all slots know the same scores."""
+        self.ended = self.ended or self.out_of_patience() or self.below_a_bar()
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps; nothing where nothing is asked for."""
         state: dict[str, Any] = {}
-        if self._patience is not None:
+        if self._patience is not None or self._bars:
             state["scores"] = sorted(self._scores.items())
         if self._limit is not None:
             state["seconds"] = self.seconds

@@ -23,7 +23,7 @@ from determined_ner.settings.data import DataSettings
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import Settings, parse_settings
 from determined_ner.training.run_config import CONFIG_FILE, read_config_as_shown
-from determined_ner.training.run_folder import FOLDS_FILE, SUMMARY_FILE, RunFolder
+from determined_ner.training.run_folder import FOLDS_FILE, SEARCH_FILE, SUMMARY_FILE, RunFolder
 
 REMEDY = "give a run's folder (runs/NAME), its model/, a checkpoint's directory, or a checkpoint's UUID"
 
@@ -115,6 +115,8 @@ def find_trained(source: str, downloads: Path, trust_remote_code: bool = False) 
         raise UserError(source, "is a file" if path.exists() else "no such directory", REMEDY)
     elif (path / FOLDS_FILE).is_file():
         raise UserError(source, "holds the runs of several folds", "name one of them, such as fold-1 in it")
+    elif (path / SEARCH_FILE).is_file():
+        raise UserError(source, "holds the trials of a search", "name one of them, such as trial-1 in it")
     elif (path / "checkpoints").is_dir() or (path / SUMMARY_FILE).is_file():
         run = RunFolder(path)
         summary = _read_summary(path / SUMMARY_FILE)

@@ -24,6 +24,7 @@ _WIDTH = 88
 # Folders from the highest layer to the lowest: what stands in one imports only what stands further down.
 FOLDERS = {
     "audit": "the command that lists doubtful labels",
+    "search": "the command that searches hyperparameters without a cluster",
     "local": "a run without a cluster",
     "cluster": "a run as a task of a cluster",
     "finish": "the end of a run",

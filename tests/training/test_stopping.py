@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, TrainingArguments
 
-from determined_ner.training.stopping import Stopping
+from determined_ner.training.stopping import Bar, Stopping
 
 
 def made(patience: int | None, threshold: float = 0.0, metric: str = "f1") -> Stopping:
@@ -78,3 +78,36 @@ def test_what_a_checkpoint_keeps_goes_on_and_is_empty_where_nothing_is_asked():
     second.at_validation(3, {"f1": 0.4})
     assert second.out_of_patience()
     assert made(None).state() == {}
+
+
+@pytest.mark.parametrize(
+    ("metric", "scores", "stopped"),
+    [
+        ("f1", {1: 0.5, 2: 0.4}, False),  # as good is enough, and only the first validation there counts
+        ("f1", {1: 0.49}, True),
+        ("f1", {1: 0.6, 4: 0.6}, True),  # at the second bar
+        ("f1", {1: 0.6, 5: 0.7}, False),
+        ("f1", {1: None}, True),
+        ("loss", {1: 0.5}, False),
+        ("loss", {1: 0.51}, True),
+        ("f1", {}, False),
+    ],
+)
+def test_a_trial_of_a_search_ends_below_a_bar(metric: str, scores: dict[int, float | None], stopped: bool) -> None:
+    bars = [Bar(1, 0.5, "1 epochs"), Bar(4, 0.7, "4 epochs")]
+    stopping = made(None, metric=metric)
+    stopping.compare(bars)
+    for batches, score in scores.items():
+        stopping.at_validation(batches, {metric: score})
+    assert (stopping.below_a_bar() is not None) == stopped
+    resumed = made(None, metric=metric)
+    resumed.compare(bars)
+    resumed.load(stopping.state())
+    resumed.end_where_it_did()
+    assert (resumed.ended is not None) == stopped
+
+
+def test_a_run_that_is_no_trial_of_a_search_keeps_no_scores() -> None:
+    stopping = made(None)
+    stopping.at_validation(1, {"f1": 0.5})
+    assert stopping.state() == {} and stopping.below_a_bar() is None
