@@ -46,6 +46,7 @@ from determined_ner.training.run_folder import SUMMARY_FILE, TRACKERS_FILE, RunF
 from determined_ner.training.setup import Training, check_batch_size
 from determined_ner.training.slots import Slots, on_chief
 from determined_ner.training.summary import log_summary
+from determined_ner.training.tracking import begin_trackers, trackers_of
 
 logger = logging.getLogger("determined_ner")
 
@@ -111,17 +112,12 @@ def _train(folder: RunFolder, opened: OpenedFolder, resume: bool, slots: Slots) 
 
 
 def _begin_trackers(trackers: Trackers, folder: RunFolder, training: Training, title: str) -> None:
-    names = [name for name in training.settings.data.report_to if name != "tensorboard"]
-    if not names:
+    if not trackers_of(training):
         return
     file = folder.path / TRACKERS_FILE
     known = read_json(file, "the run") or {"key": uuid.uuid4().hex}
     write_json(file, known)
-    trackers.begin(names, str(known["key"]), title, folder.path)
-    described = training.describe()
-    sections = {name: described[name] for name in ("hyperparameters", "data")}
-    trackers.settings({**sections, "run": {"seed": training.seed}})
-    logger.info(f"trackers: {', '.join(names)}, as {title}")
+    begin_trackers(trackers, training, str(known["key"]), title, folder.path)
 
 
 def _upload(uploads: Uploads, folder: RunFolder, training: Training, title: str) -> None:

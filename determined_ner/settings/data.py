@@ -133,8 +133,8 @@ class DataSettings(Section):
     report_to: Annotated[list[TrackerName], pydantic.BeforeValidator(_names_of_trackers)] = Field(
         default=["tensorboard"]
     )
-    """Where a run without a cluster tells of itself: tensorboard (events in its folder), mlflow, wandb, several of them
-    in a list, or none. On a cluster Determined has the curves."""
+    """Where a run tells of itself: tensorboard (without a cluster, events in its folder), mlflow, wandb, several of
+    them in a list, or none. On a cluster Determined has the curves, whatever else is named."""
     registry_model: ModelName | None = None
     """On a cluster: a model of the registry, made if need be. The best checkpoint of a trial becomes a version of it
     where it beats those of its experiment."""
