@@ -13,7 +13,7 @@ import pytest
 
 from determined_ner.cluster.tracking import check_places
 from determined_ner.errors import UserError
-from tests.cluster.trials import OUTSIDE, SCRIPT, STEPS, Cluster, Trial
+from tests.cluster.trials import DISTRIBUTED, OUTSIDE, SCRIPT, STEPS, Cluster, Trial
 from tests.conftest import ROOT, make_sentences, write_conll
 from tests.hub.standin import TOKEN
 
@@ -30,11 +30,13 @@ def told(trial: Trial) -> dict[str, Any]:
     return dict(json.loads((trial.folder / "witness" / "hub.json").read_text(encoding="utf-8")))
 
 
-def test_a_trial_uploads_its_best_model_as_a_local_run_does(cluster: Cluster) -> None:
+@pytest.mark.parametrize("slots", [1, 2])
+def test_a_trial_uploads_its_best_model_as_a_local_run_does(cluster: Cluster, slots: int) -> None:
     file = cluster.inputs / "test-of-upload.conll"
     write_conll(file, make_sentences(7, 200))
     options: dict[str, Any] = {"data": {**PUSH, "test_file": str(file)}, "num_train_epochs": 1}
-    with cluster.trial("uploading", entrypoint=OUTSIDE, deaths=asked(), **options) as trial:
+    launched = OUTSIDE if slots == 1 else DISTRIBUTED.replace("ner_trial", "outside")
+    with cluster.trial(f"uploading-{slots}", entrypoint=launched, slots=slots, deaths=asked(), **options) as trial:
         task = trial.run_well()
     repository = told(trial)["ada/tagger"]
     uploaded = {"model.safetensors", "config.json", "tokenizer.json", "README.md", "calibration.json", "report.html"}
