@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -151,6 +152,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _mode(path: str) -> dict[str, str]:
     return {"path": path, "uploadMode": "lfs" if path.endswith(LARGE) else "regular"}
+
+
+def words_in(told: bytes, words: Iterable[str]) -> list[str]:
+    """Those that stand there by themselves: letters in a row come about in any picture or compressed file."""
+    return [word for word in words if re.search(rb"(?<![A-Za-z0-9+/])" + word.encode() + rb"(?![A-Za-z0-9+/=])", told)]
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from determined_ner.hub_repository import HubRepository
 from determined_ner.settings.parsing import parse_settings
 from tests.conftest import ROOT, make_sentences, read_metrics
 from tests.forked import content, together
-from tests.hub.standin import TOKEN, Hub, Repository
+from tests.hub.standin import TOKEN, Hub, Repository, words_in
 
 PUSH = ["--config", "data.push_to_hub=true", "--config", "data.hub_model_id=tagger"]
 SENTENCES = [*make_sentences(44), *make_sentences(13, 100), *make_sentences(7, 200)]
@@ -39,8 +38,8 @@ def assert_tells_nothing(told: bytes, *places: Path, words: bool = False) -> Non
     """Of the machine, the login and, unless ``words``, the texts."""
     texts = [TOKEN, str(Path.home()) + os.sep, str(ROOT), sys.executable, *map(str, places)]
     texts += [socket.gethostname()] if len(socket.gethostname()) > 8 else []  # a short one may stand there by chance
-    texts += [] if words else WORDS
     assert [text for text in texts if text.encode() in told] == []
+    assert words or words_in(told, WORDS) == []
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -72,8 +71,7 @@ def test_what_was_uploaded_tags(tmp_path, config_file, hub):
 
 def test_sentences_are_uploaded_where_the_settings_ask_for_it(tmp_path, config_file, hub):
     train(config_file, tmp_path / "run", *PUSH, "--config", "data.report_examples=true")
-    page = hub.repositories["ada/tagger"].files["report.html"].decode()
-    assert WORDS & set(re.findall(r"\w+", page))
+    assert words_in(hub.repositories["ada/tagger"].files["report.html"], WORDS)
     assert_tells_nothing(hub.received, tmp_path, words=True)
 
 
@@ -202,7 +200,7 @@ def test_models_of_folds_do_not_replace_one_another(tmp_path, config_file, hub, 
         ({"push_to_hub": True}, "push_to_hub needs a name"),
         ({"hub_model_id": "ada/tagger"}, "hub_model_id has no meaning without push_to_hub"),
         ({"push_to_hub": True, "hub_model_id": "a/b/c"}, "data.hub_model_id: 'a/b/c' is wrong"),
-        ({"push_to_hub": True, "hub_model_id": "ada/tägger"}, "data.hub_model_id: 'ada/tägger' is wrong"),
+        ({"push_to_hub": True, "hub_model_id": "ada/my tagger"}, "data.hub_model_id: 'ada/my tagger' is wrong"),
         ({"hub_token": TOKEN}, "data.hub_token: unknown setting (value '…'); leave it out: a token never stands in"),
     ],
 )
@@ -225,7 +223,7 @@ def test_an_export_is_uploaded_as_it_is_less_what_it_says_of_the_machine(tmp_pat
     repository, local = hub.repositories["ada/tagger"], content(export)
     assert repository.private and repository.files.keys() == local.keys() and "model.onnx" in local
     differing = {name for name, data in local.items() if repository.files[name] != data}
-    assert differing == {"ner_settings.json", "checksums.json"}
+    assert differing - {"config.json"} == {"ner_settings.json", "checksums.json"}  # transformers 4 has the path in it
     assert_tells_nothing(hub.received, tmp_path)
 
 
