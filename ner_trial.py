@@ -42,11 +42,14 @@ from determined_ner.cluster.callbacks import BeginEvaluation, SelfContained, Sto
 from determined_ner.cluster.progress import ProgressLines
 from determined_ner.cluster.reducers import EvaluationReducer, TrainingReducer
 from determined_ner.cluster.searcher import StopBeforeLength
+from determined_ner.cluster.tracking import TellTrackers
 from determined_ner.cluster.trial_context import build_training, make_loader
 from determined_ner.cluster.workarounds import UploadLastEvents, prepare_task
 from determined_ner.model.directory import ModelDirectory
+from determined_ner.trackers.runs import Trackers
 from determined_ner.training.setup import Training
 from determined_ner.training.summary import log_summary
+from determined_ner.training.tracking import trackers_of
 
 __all__ = ["NERTrial", "main", "train"]
 
@@ -85,6 +88,7 @@ class NERTrial(pytorch.PyTorchTrial):
             self.training.make_metrics("validation", EvaluationReducer), for_training=False
         )
         self.searcher_stop = StopBeforeLength(self.training, context)
+        self.trackers = Trackers()
         if context.distributed.rank == 0:
             log_summary(self.training)
 
@@ -107,10 +111,12 @@ class NERTrial(pytorch.PyTorchTrial):
         return {}
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
+        trackers = {"trackers": TellTrackers(self.trackers, self.context)} if trackers_of(self.training) else {}
         return {
             "searcher": self.searcher_stop,  # first here, its word comes last
             "self_contained": SelfContained(self.training, self.context),
             "evaluation": BeginEvaluation(self.training),
             "diverged": StopWhereDiverged(self.training, self.context),
             "last_events": UploadLastEvents(self.context),
+            **trackers,
         }

@@ -176,6 +176,11 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="labelled text to check on (default: the validation data of the run)",
     )
+    upload = (
+        "also upload it to the Hugging Face hub, as NAME or NAMESPACE/NAME, made if need be; the login is HF_TOKEN "
+    )
+    add("--push-to-hub", metavar="REPO", help=f"{upload}in the environment, or that of hf auth login")
+    add("--public", action="store_true", help="REPO may be read by all (default: a private one)")
     _add_trust_argument(parser)
 
 

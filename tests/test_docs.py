@@ -21,6 +21,9 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.documentation import GUIDES, OTHERS, PAGES, README, Block, blocks, commands
+from tests.hub.standin import hub
+
+__all__ = ["hub"]
 
 RUN_HERE = ("determined-ner", "python3", "torchrun", "echo")
 COMMANDS = [line for line in commands() if line.split()[0] in RUN_HERE]
@@ -136,7 +139,9 @@ def reader(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Read
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_a_command_of_the_pages_runs(line: str, reader: Reader) -> None:
+def test_a_command_of_the_pages_runs(line: str, reader: Reader, request: pytest.FixtureRequest) -> None:
+    if "hub" in line:
+        request.getfixturevalue("hub")
     if line == TRAINING:
         reader.has_trained()
         return

@@ -46,7 +46,7 @@ logger = logging.getLogger("determined_ner")
 
 LIST, PAGE = "audit.jsonl", "audit.html"
 _CONFIGS = (".yaml", ".yml")
-_TRAINING_ONLY = ("validation_file", "validation_split_percentage", "test_file")
+_TRAINING_ONLY = ("validation_file", "validation_split_percentage", "test_file", "push_to_hub", "hub_model_id")
 
 
 def run(arguments: argparse.Namespace) -> None:

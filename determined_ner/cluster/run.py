@@ -15,15 +15,19 @@ from determined import pytorch
 from determined_ner import determined_api
 from determined_ner.cluster.launch import start_a_process_for_each_slot
 from determined_ner.cluster.searcher import EndedBeforeError
+from determined_ner.cluster.tracking import begin_trackers_of_trial, check_places
 from determined_ner.cluster.trial_context import train_unit
-from determined_ner.cluster.trial_end import TrialEnd
+from determined_ner.cluster.trial_end import TrialEnd, title_of
 from determined_ner.cluster.workarounds import wait_for_master
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.finish.run_end import finish
-from determined_ner.settings.loop import REPORTING_BATCHES, Duration, parse_loop
+from determined_ner.finish.uploads import Uploads, open_hub_repository
+from determined_ner.settings.loop import REPORTING_BATCHES, Duration, LoopSettings, parse_loop
 from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.checkpoint_code import TRIAL, copy_code
 from determined_ner.training.setup import Training, check_batch_size
+from determined_ner.training.slots import on_chief
+from determined_ner.training.tracking import trackers_of
 
 logger = logging.getLogger("determined_ner")
 
@@ -59,32 +63,52 @@ def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_c
         with pytorch.init():  # tells the searcher, and ends with exit status 0
             raise det.InvalidHP(str(error)) from error
     loop = parse_loop(config, settings)
-    if {"mlflow", "wandb"} & set(settings.data.report_to):
-        logger.warning("data.report_to: has no meaning on a cluster: the master has settings, curves, report and model")
+    check_places(settings.data.report_to)
     _keep_code_of_installed_package()
     with pytorch.init(
         hparams=info.trial.hparams, exp_conf=config, aggregation_frequency=loop.aggregation_frequency
     ) as context:
+        repository = on_chief(context.distributed, lambda: open_hub_repository(settings.data, config))
         trial = trial_class(context)
         training: Training = trial.training
-        trial.searcher_stop.last_word = False
-        reporting = Duration(loop.reporting_batches or REPORTING_BATCHES, "batches")
-        with contextlib.suppress(EndedBeforeError):
-            pytorch.Trainer(trial, context).fit(
-                max_length=train_unit(training, loop.length),
-                validation_period=train_unit(training, loop.validation_period),
-                checkpoint_period=train_unit(training, loop.checkpoint_period),
-                reporting_period=train_unit(training, reporting),
-                checkpoint_policy=loop.checkpoint_policy,
-                latest_checkpoint=info.latest_checkpoint,
-                step_zero_validation=loop.perform_initial_validation,
-                profiling_enabled=loop.profiling,
-            )
-        end = TrialEnd(context, training, info)
-        if end.is_reached():
-            end.validate_if_due()
-            finish(training, end)
+        trackers, title = trial.trackers, title_of(info)
+        if trackers_of(training):
+            on_chief(training.slots, lambda: begin_trackers_of_trial(trackers, training, info, title))
+        try:
+            ended = _train(trial, context, info, loop, Uploads(trackers, repository))
+            trackers.close(finished=ended)
+        finally:
+            trackers.close(finished=False)
         trial.searcher_stop.log_stop()
+
+
+def _train(
+    trial: Any, context: pytorch.PyTorchTrialContext, info: det.ClusterInfo, loop: LoopSettings, uploads: Uploads
+) -> bool:
+    """
+    Returns:
+        whether the trial has come to its end; else it was paused.
+    """
+    training: Training = trial.training
+    trial.searcher_stop.last_word = False
+    reporting = Duration(loop.reporting_batches or REPORTING_BATCHES, "batches")
+    with contextlib.suppress(EndedBeforeError):
+        pytorch.Trainer(trial, context).fit(
+            max_length=train_unit(training, loop.length),
+            validation_period=train_unit(training, loop.validation_period),
+            checkpoint_period=train_unit(training, loop.checkpoint_period),
+            reporting_period=train_unit(training, reporting),
+            checkpoint_policy=loop.checkpoint_policy,
+            latest_checkpoint=info.latest_checkpoint,
+            step_zero_validation=loop.perform_initial_validation,
+            profiling_enabled=loop.profiling,
+        )
+    end = TrialEnd(context, training, info, uploads)
+    if not end.is_reached():
+        return False
+    end.validate_if_due()
+    finish(training, end)
+    return True
 
 
 def _keep_code_of_installed_package() -> None:

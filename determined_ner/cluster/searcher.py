@@ -56,8 +56,8 @@ class StopBeforeLength(pytorch.PyTorchCallback):
         if self._on_cluster:
             if self.last_word and self._context.distributed.rank == 0:
                 logger.warning(
-                    "entrypoint: ner_trial:NERTrial ends without test score, metadata, report and registered model; "
-                    "with them where it says: entrypoint: python3 ner_trial.py"
+                    "entrypoint: ner_trial:NERTrial ends without test score, metadata, report, registered model, "
+                    "upload and trackers; with them where it says: entrypoint: python3 ner_trial.py"
                 )
             self._sending = determined_api.Sending(core_context.train)
         elif not self._training.stopping.asked:

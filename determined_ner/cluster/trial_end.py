@@ -28,6 +28,7 @@ from determined_ner.finish.calibration import calibrate
 from determined_ner.finish.documents import Documents, scores_of
 from determined_ner.finish.run_end import Chosen, warn_of_choice, write_model
 from determined_ner.finish.splits import find_intervals, read_splits
+from determined_ner.finish.uploads import Uploads
 from determined_ner.model.directory import CALIBRATION_FILE
 from determined_ner.report.command import PAGE
 from determined_ner.settings.loop import METRICS
@@ -46,9 +47,11 @@ LONGEST_VALUE = 4000
 class TrialEnd:
     """Keeps the results of a trial with the master."""
 
-    def __init__(self, context: pytorch.PyTorchTrialContext, training: Training, info: det.ClusterInfo) -> None:
+    def __init__(
+        self, context: pytorch.PyTorchTrialContext, training: Training, info: det.ClusterInfo, uploads: Uploads
+    ) -> None:
         self._core: core.Context = determined_api.core_context(context)
-        self._training, self._info = training, info
+        self._training, self._info, self._uploads = training, info, uploads
         self._batches = trained_batches(context)
 
     def is_reached(self) -> bool:
@@ -130,13 +133,25 @@ class TrialEnd:
         if test is not None and chosen.test is None:
             # At the batches that were trained: an earlier number would have the master take later reports back.
             self._core.train.report_metrics(TEST, self._batches, {"batches": chosen.batches, **test})
-        card = self._add_documents(chosen, test)
-        training = self._training
-        if name := training.settings.data.registry_model:
-            score = self._score(chosen)
-            register(name, Candidate(chosen.name, self._info.trial.experiment_id, score), training.loop, card)
-        described = describe_run(training, self._score(chosen), test)
-        self._core.train.set_metadata({**(self._core.train.get_metadata() or {}), **described})
+        training, title = self._training, title_of(self._info)
+        summary: dict[str, Any] = {
+            "best": chosen.best,
+            "test": test and scores_of(test),
+            "model_batches": chosen.batches,
+        }
+        with tempfile.TemporaryDirectory() as scratch:
+            model = Path(scratch) / "model"
+            model.mkdir()
+            splits = read_splits(training)
+            summary["intervals"] = find_intervals(splits)
+            write_model(training, calibrate(splits), model)
+            card = self._add_documents(chosen, Documents(training, Path(title), chosen, summary), model)
+            if name := training.settings.data.registry_model:
+                score = self._score(chosen)
+                register(name, Candidate(chosen.name, self._info.trial.experiment_id, score), training.loop, card)
+            described = describe_run(training, self._score(chosen), test)
+            self._core.train.set_metadata({**(self._core.train.get_metadata() or {}), **described})
+            self._uploads.send(training, model, title, chosen, summary, chosen.name)
         for split, scores in (("validation", scores_of(chosen.best)), (TEST, test)):
             if scores:
                 main = "  ".join(f"{name} {scores[name]:.4f}" for name in _main_scores(scores))
@@ -149,24 +164,20 @@ class TrialEnd:
         found = (report.get(self._training.loop.metric) for report in reports if report["batches"] == chosen.batches)
         return next(found, None)
 
-    def _add_documents(self, chosen: Chosen, test: dict[str, float] | None) -> str:
+    def _add_documents(self, chosen: Chosen, documents: Documents, model: Path) -> str:
         """Put report, card and calibration into the checkpoint.
+
+        Args:
+            model: directory of its model.
 
         Returns:
             the card.
         """
-        name = str(determined_api.experiment_config(self._info).get("name") or f"trial {self._info.trial.trial_id}")
-        data = self._training.settings.data
+        examples = self._training.settings.data.report_examples
         with tempfile.TemporaryDirectory() as scratch:
-            model, folder = Path(scratch) / "model", Path(scratch) / "added"
-            for directory in (model, folder):
-                directory.mkdir()  # with the usual rights, which go to the checkpoint
-            splits = read_splits(self._training)
-            write_model(self._training, calibrate(splits), model)
+            folder = Path(scratch) / "added"
+            folder.mkdir()  # with the usual rights, which go to the checkpoint
             shutil.copyfile(model / CALIBRATION_FILE, folder / CALIBRATION_FILE)
-            summary = {"best": chosen.best, "test": test and scores_of(test), "model_batches": chosen.batches}
-            summary["intervals"] = find_intervals(splits)
-            documents, examples = Documents(self._training, Path(name), chosen, summary), data.report_examples
             page = documents.report(model, examples, command=f"determined-ner report {chosen.name}")
             if page is not None:
                 (folder / PAGE).write_text(page, encoding="utf-8")
@@ -180,6 +191,11 @@ class TrialEnd:
                     raise
                 logger.error(f"checkpoint {chosen.name} is without report, card and calibration: {reason}")
         return card
+
+
+def title_of(info: det.ClusterInfo) -> str:
+    """The name of a trial for people."""
+    return str(determined_api.experiment_config(info).get("name") or f"trial {info.trial.trial_id}")
 
 
 def _reports(trial: client.Trial, group: str) -> list[dict[str, Any]]:

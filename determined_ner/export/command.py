@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from determined_ner.errors import UserError
-from determined_ner.export.card import write_card
+from determined_ner.export.card import CARD_FILE, write_card
 from determined_ner.export.parity import LEAVE_OUT, Check, Comparison, Tolerances, onnx_logits, torch_logits
+from determined_ner.export.public import public_copy
 from determined_ner.files.atomic import atomic_directory, read_json, write_json
 from determined_ner.files.checksums import write_checksums
 from determined_ner.hub import quiet_transformers
+from determined_ner.hub_repository import HubRepository
 from determined_ner.logs import set_up_logging
 from determined_ner.model.directory import CALIBRATION_FILE, ONNX_FILE, SETTINGS_FILE, THRESHOLDS_FILE, ModelDirectory
 from determined_ner.model.inference import find_device
@@ -45,6 +47,12 @@ def run(arguments: argparse.Namespace) -> None:
         UserError: as `export`.
     """
     set_up_logging(chief=True)
+    if arguments.public and not arguments.push_to_hub:
+        raise UserError("--public", "has no meaning without --push-to-hub", "leave it out")
+    repository = None
+    if arguments.push_to_hub:  # before anything takes time
+        _check_output(arguments.output)
+        repository = HubRepository.open(arguments.push_to_hub, not arguments.public, "--push-to-hub", "--public")
     export(
         arguments.source,
         arguments.output,
@@ -55,6 +63,23 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.trust_remote_code,
         adapters=arguments.adapters,
     )
+    if repository is not None:
+        _upload(arguments.output, repository)
+
+
+def _upload(output: Path, repository: HubRepository) -> None:
+    """
+    Raises:
+        UserError: the hub does not take it.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        public = Path(scratch) / "model"
+        public_copy(output, public, (output / CARD_FILE).read_text(encoding="utf-8"))
+        try:
+            logger.info(f"uploaded {repository.upload(public)}")
+        except UserError as error:
+            remedy = f"{output} is complete; upload it with the same command and another --output"
+            raise type(error)(error.where, error.problem, remedy) from error
 
 
 def export(

@@ -2,71 +2,93 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from determined_ner.errors import UserError
-from determined_ner.export.card import CARD_FILE
-from determined_ner.files.atomic import read_json, write_json
-from determined_ner.files.checksums import write_checksums
+from determined_ner.export.public import public_copy
 from determined_ner.finish.documents import Documents, scores_of
 from determined_ner.finish.run_end import Chosen
-from determined_ner.model.directory import SETTINGS_FILE
+from determined_ner.hub_repository import HubRepository
 from determined_ner.report.command import PAGE
-from determined_ner.trackers.runs import Trackers, public_settings
-from determined_ner.training.run_folder import SUMMARY_FILE, RunFolder
+from determined_ner.settings.data import DataSettings
+from determined_ner.trackers.runs import Trackers
 from determined_ner.training.setup import Training
 
+logger = logging.getLogger("determined_ner")
 
-def upload_results(training: Training, folder: RunFolder, title: str, trackers: Trackers) -> None:
-    """Hand scores, report and model of a run that has ended to its trackers; the chief alone calls it.
+
+def open_hub_repository(data: DataSettings, config: dict[str, Any]) -> HubRepository | None:
+    """The repository that the settings name, which the hub is asked for before hours of training.
 
     Args:
-        training: whose model is that of the best checkpoint.
-        title: of the run.
-    """
-    if trackers.silent:
-        return
-    summary = read_json(folder.path / SUMMARY_FILE, "the run")
-    assert summary is not None
-    name = Path(summary["checkpoint"]).name
-    chosen = Chosen(summary["model_batches"], name, summary["best"], folder.metrics.reports())
-    test = summary["test"]
-    if test:
-        trackers.report("test", scores_of(test), chosen.batches)
-    with tempfile.TemporaryDirectory() as scratch:
-        report, model = Path(scratch) / "report", Path(scratch) / "model"
-        report.mkdir()
-        documents, examples = Documents(training, Path(title), chosen, summary), training.settings.data.report_examples
-        public_copy(folder.model, model)
-        (model / CARD_FILE).write_text(documents.card(folder.model), encoding="utf-8")
-        page = documents.report(folder.model, examples, command=f"determined-ner report {folder.path}")
-        if page is not None:
-            (report / PAGE).write_text(page, encoding="utf-8")
-            trackers.files(report, "report")
-        trackers.files(model, "model")
-
-
-def public_copy(model: Path, target: Path) -> None:
-    """Copy a model directory, less its card, without what it says of this machine: paths of data and encoder.
+        config: of the experiment.
 
     Raises:
-        UserError: a file of it is damaged.
+        UserError: it cannot be uploaded to.
     """
-    shutil.copytree(model, target, ignore=shutil.ignore_patterns(CARD_FILE))
-    described = read_json(target / SETTINGS_FILE, "the model directory")
-    if described is not None:
-        shown: dict[str, Any] = {name: public_settings(described[name]) for name in ("hyperparameters", "data")}
-        write_json(target / SETTINGS_FILE, {**described, **shown})
-    for file in target.glob("*config.json"):
+    if not data.push_to_hub:
+        return None
+    searcher = (config.get("searcher") or {}).get("name", "single")
+    if searcher != "single":
+        raise UserError(
+            "data.push_to_hub",
+            f"the trials of a search (searcher.name: {searcher}) would replace one another on the hub",
+            "leave it out, and upload the best with determined-ner export UUID --output DIR --push-to-hub REPO",
+        )
+    assert data.hub_model_id is not None
+    public = "data.hub_private_repo: false"
+    return HubRepository.open(data.hub_model_id, data.hub_private_repo, "data.hub_model_id", public)
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """Where the results of a run go; only one of its processes sends them."""
+
+    trackers: Trackers
+    repository: HubRepository | None
+
+    def send(
+        self, training: Training, model: Path, title: str, chosen: Chosen, summary: dict[str, Any], source: str
+    ) -> None:
+        """Hand scores, report and model of a run that has ended to all. What fails is told, and the run has ended.
+
+        Args:
+            training: whose model is that of the best checkpoint.
+            model: directory of that.
+            title: of the run.
+            summary: as `Documents` takes it.
+            source: by which ``determined-ner export`` and ``report`` find the model.
+
+        Raises:
+            UserError: the directory is damaged.
+        """
+        if test := summary["test"]:
+            self.trackers.report("test", scores_of(test), chosen.batches)
+        if self.trackers.silent and self.repository is None:
+            return
+        documents, examples = Documents(training, Path(title), chosen, summary), training.settings.data.report_examples
+        with tempfile.TemporaryDirectory() as scratch:
+            report, public = Path(scratch) / "report", Path(scratch) / "model"
+            report.mkdir()
+            public_copy(model, public, documents.card(model))
+            page = documents.report(model, examples, command=f"determined-ner report {source}")
+            if page is not None:
+                (report / PAGE).write_text(page, encoding="utf-8")
+                self.trackers.files(report, "report")
+            self.trackers.files(public, "model")
+            if self.repository is not None:
+                if page is not None:
+                    shutil.copyfile(report / PAGE, public / PAGE)
+                self._push(self.repository, public, source)
+
+    def _push(self, repository: HubRepository, folder: Path, source: str) -> None:
         try:
-            config = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
-            raise UserError(file, "is no JSON", "copy the model again") from None
-        kept = {name: value for name, value in config.items() if name not in ("_name_or_path", "name_or_path")}
-        if kept != config:
-            write_json(file, kept)
-    write_checksums(target)
+            logger.info(f"uploaded {repository.upload(folder)}")
+        except UserError as error:
+            again = f"determined-ner export {source} --output DIR --push-to-hub {repository.name}"
+            logger.error(f"the model is not uploaded: {error.where}: {error.problem}; upload it with: {again}")

@@ -27,6 +27,7 @@ RESUMABLE = {
     *("backend", "optim", "precision", "use_apex_amp", "apex_opt_level", "evaluate_with_ort"),
     "gradient_checkpointing",
     *("cache_dir", "overwrite_cache", "preprocessing_num_workers", "report_to"),
+    *("push_to_hub", "hub_model_id", "hub_private_repo"),
     *("early_stopping_patience", "early_stopping_threshold", "time_limit"),
 }
 """Settings that may differ between a run and its continuation."""

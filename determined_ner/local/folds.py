@@ -152,6 +152,9 @@ def record_of(arguments: argparse.Namespace, folds: int) -> dict[str, Any]:
     config = read_config(arguments.config_file, [*arguments.overrides, *fold_settings(folds, 1)])
     settings = parse_settings(config.get("hyperparameters"), config.get("data"))
     parse_loop(config, settings)
+    if settings.data.push_to_hub:
+        problem = "the models of the folds would replace one another on the hub"
+        raise UserError("data.push_to_hub", problem, "set data.push_to_hub=false")
     check_files(settings.data)
     config["data"] = {name: value for name, value in config["data"].items() if name not in ("folds", "fold")}
     return {"folds": folds, "content": content_of(settings.data), **without_secrets(config)}

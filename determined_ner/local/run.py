@@ -27,8 +27,8 @@ from typing import Any
 from determined_ner.errors import UserError, write_errors_explained
 from determined_ner.files.atomic import read_json, write_json
 from determined_ner.finish.folder_end import FolderEnd, check_report
-from determined_ner.finish.run_end import finish
-from determined_ner.finish.uploads import upload_results
+from determined_ner.finish.run_end import Chosen, finish
+from determined_ner.finish.uploads import Uploads, open_hub_repository
 from determined_ner.interrupts import stop_signals_heard
 from determined_ner.local.checkpoints import Checkpoints
 from determined_ner.local.folder import OpenedFolder, open_folder
@@ -44,11 +44,12 @@ from determined_ner.settings.parsing import parse_settings
 from determined_ner.trackers.runs import Trackers, check_trackers
 from determined_ner.training.loop_context import TorchContext
 from determined_ner.training.run_config import write_config
-from determined_ner.training.run_folder import TRACKERS_FILE, RunFolder
+from determined_ner.training.run_folder import SUMMARY_FILE, TRACKERS_FILE, RunFolder
 from determined_ner.training.setup import Training, check_batch_size
 from determined_ner.training.slots import Slots, on_chief
 from determined_ner.training.stopping import Bar
 from determined_ner.training.summary import log_summary
+from determined_ner.training.tracking import begin_trackers, trackers_of
 
 logger = logging.getLogger("determined_ner")
 
@@ -99,6 +100,7 @@ def _train(
     if loop.profiling and chief:
         logger.warning("profiling.enabled: has no meaning here: the profiler reports to a cluster's master")
     on_chief(slots, lambda: check_report(folder))  # at once, not after hours of training
+    repository = on_chief(slots, lambda: open_hub_repository(settings.data, config))
     resumed = on_chief(slots, lambda: folder.begin(resume))
 
     seed_generators(loop.seed)
@@ -124,7 +126,8 @@ def _train(
         progress.close()
         reports.close()
         finish(training, FolderEnd(folder, training, time.perf_counter() - started))
-        on_chief(slots, lambda: upload_results(training, folder, title, trackers))
+        if chief:  # the others need not wait
+            _upload(Uploads(trackers, repository), folder, training, title)
         trackers.close(finished=True)
         return ended
     finally:
@@ -134,17 +137,20 @@ def _train(
 
 
 def _begin_trackers(trackers: Trackers, folder: RunFolder, training: Training, title: str) -> None:
-    names = [name for name in training.settings.data.report_to if name != "tensorboard"]
-    if not names:
+    if not trackers_of(training):
         return
     file = folder.path / TRACKERS_FILE
     known = read_json(file, "the run") or {"key": uuid.uuid4().hex}
     write_json(file, known)
-    trackers.begin(names, str(known["key"]), title, folder.path)
-    described = training.describe()
-    sections = {name: described[name] for name in ("hyperparameters", "data")}
-    trackers.settings({**sections, "run": {"seed": training.seed}})
-    logger.info(f"trackers: {', '.join(names)}, as {title}")
+    begin_trackers(trackers, training, str(known["key"]), title, folder.path)
+
+
+def _upload(uploads: Uploads, folder: RunFolder, training: Training, title: str) -> None:
+    summary = read_json(folder.path / SUMMARY_FILE, "the run")
+    assert summary is not None
+    name = Path(summary["checkpoint"]).name
+    chosen = Chosen(summary["model_batches"], name, summary["best"], folder.metrics.reports())
+    uploads.send(training, folder.model, title, chosen, summary, str(folder.path))
 
 
 def _check_beginning(config: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Any, Literal, get_args
 
 import pydantic
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from pydantic import Field
 
 from determined_ner.settings.corpora import CorpusSettings, LabelMap, read_train_file
@@ -29,6 +30,15 @@ def _model_name(value: str) -> str:
 
 
 ModelName = Annotated[str, pydantic.AfterValidator(_model_name)]
+
+
+def _repository(value: str) -> str:
+    """What the Hugging Face hub takes for the name of a repository."""
+    validate_repo_id(value)
+    return value
+
+
+RepositoryName = Annotated[str, pydantic.AfterValidator(_repository)]
 
 
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
@@ -118,15 +128,22 @@ class DataSettings(Section):
     overwrite_cache: bool = False
     """Read and tokenize again even if the cache holds the same data."""
     report_examples: bool = False
-    """On a cluster: show sentences of the validation data in the report that is put into the best checkpoint."""
+    """Show sentences of the validation data in the reports that leave the run's folder: in the best checkpoint of a
+    cluster's trial, at trackers, on the Hugging Face hub."""
     report_to: Annotated[list[TrackerName], pydantic.BeforeValidator(_names_of_trackers)] = Field(
         default=["tensorboard"]
     )
-    """Where a run without a cluster tells of itself: tensorboard (events in its folder), mlflow, wandb, several of them
-    in a list, or none. On a cluster Determined has the curves."""
+    """Where a run tells of itself: tensorboard (without a cluster, events in its folder), mlflow, wandb, several of
+    them in a list, or none. On a cluster Determined has the curves, whatever else is named."""
     registry_model: ModelName | None = None
     """On a cluster: a model of the registry, made if need be. The best checkpoint of a trial becomes a version of it
     where it beats those of its experiment."""
+    push_to_hub: bool = False
+    """At the end, upload model, card and report to the Hugging Face hub, as hub_model_id."""
+    hub_model_id: RepositoryName | None = None
+    """NAME or NAMESPACE/NAME of the repository, made if need be."""
+    hub_private_repo: bool = True
+    """Whether the repository may be read only by those who are given the right; a public one is refused then."""
 
     @property
     def corpora(self) -> dict[str, CorpusSettings]:
@@ -147,6 +164,14 @@ class DataSettings(Section):
                 "a corpus with annotated_types cannot be validated on, since an entity of another type that is found "
                 "in it would count as wrong: give a validation_file that labels all types"
             )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _named_upload(self) -> DataSettings:
+        if self.push_to_hub and self.hub_model_id is None:
+            raise ValueError("push_to_hub needs a name to upload to: write hub_model_id: NAMESPACE/NAME")
+        if self.hub_model_id and "push_to_hub" not in self.model_fields_set:
+            raise ValueError("hub_model_id has no meaning without push_to_hub: write push_to_hub: true, or drop it")
         return self
 
     @pydantic.model_validator(mode="after")

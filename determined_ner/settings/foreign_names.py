@@ -46,7 +46,8 @@ def _all(names: str, setting: str, value: str = "", note: str = "") -> dict[str,
 _ADAMW = "the optimizer is AdamW, in 32 bits"
 _VERB = "the verb says what is done: determined-ner train, predict or report"
 _FOLDER = "all is written into the run's folder, which --output-dir names"
-_OFFLINE = "nothing is sent to the Hugging Face hub; a run's model/ can be uploaded as it is"
+_ONCE = "data.push_to_hub uploads once, at the end of a run, to the branch main"
+_LOGIN = "a token never stands in settings; set HF_TOKEN in the environment, or log in with: hf auth login"
 _FROM_EPOCH = "once an epoch unless it is set"
 _SLOTS = "start the command under torchrun, or ask for slots on a cluster"
 _TOKEN = "set HF_TOKEN in the environment for private models"
@@ -136,11 +137,10 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
             "save_only_model save_on_each_node save_safetensors enable_jit_checkpoint",
             "a checkpoint is whole, in PyTorch's format; the model is written as safetensors",
         ),
-        **_none(
-            "push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision "
-            "push_to_hub_model_id push_to_hub_organization push_to_hub_token",
-            _OFFLINE,
-        ),
+        **_none("hub_token push_to_hub_token", _LOGIN),
+        **_none("hub_strategy hub_always_push hub_revision", _ONCE),
+        **_all("push_to_hub_model_id", "data.hub_model_id"),
+        **_all("push_to_hub_organization", "data.hub_model_id", note="ORGANIZATION/NAME"),
         **_none("load_best_model_at_end", "model/ is always the best one"),
         **_all("metric_for_best_model", "searcher.metric"),
         **_all("greater_is_better", "searcher.smaller_is_better", note="which is its opposite"),

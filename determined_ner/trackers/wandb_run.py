@@ -13,7 +13,7 @@ class WandbRun:
     def __init__(self, key: str, title: str, folder: Path) -> None:
         import wandb
 
-        self._wandb = wandb
+        self._wandb, self._folder = wandb, folder
         settings = wandb.Settings(
             console="off",
             disable_code=True,
@@ -46,8 +46,15 @@ class WandbRun:
         self._run.log({"batches": batches, **metrics})
 
     def files(self, folder: Path, name: str) -> None:
-        artifact = self._wandb.Artifact(f"{self._run.id}-{name}", type=name)
-        artifact.add_dir(str(folder))
+        variable = "WANDB_DATA_DIR"  # where files wait; the default, in the user's home, may end before they are sent
+        given = os.environ.get(variable)
+        os.environ[variable] = given or str(self._folder / "wandb")
+        try:
+            artifact = self._wandb.Artifact(f"{self._run.id}-{name}", type=name)
+            artifact.add_dir(str(folder))
+        finally:
+            if given is None:
+                del os.environ[variable]
         self._run.log_artifact(artifact)
 
     def close(self, finished: bool) -> None:

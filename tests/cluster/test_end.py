@@ -123,7 +123,7 @@ def test_an_export_of_the_best_checkpoint_gives_calibrated_scores(ended: Trial, 
 
 def test_an_entrypoint_of_the_older_form_says_that_it_ends_without_this(cluster: Cluster, ended: Trial) -> None:
     task = cluster.run("older", entrypoint=LEGACY, searcher={"max_length": {"batches": 2}}).tasks[-1]
-    line = "ner_trial:NERTrial ends without test score, metadata, report and registered model"
+    line = "ner_trial:NERTrial ends without test score, metadata, report, registered model, upload and trackers"
     assert task.log.count(line) == 1 and "entrypoint: python3 ner_trial.py" in task.log
     assert line not in ended.tasks[-1].log
 

@@ -24,6 +24,7 @@ SCRIPT = "python3 ner_trial.py"
 DISTRIBUTED = "python3 -m determined.launch.torch_distributed python3 ner_trial.py"
 LEGACY = "ner_trial:NERTrial"
 WITNESS = "python3 witness.py"
+OUTSIDE = "python3 outside.py"
 DISTRIBUTED_WITNESS = "python3 -m determined.launch.torch_distributed python3 witness.py"
 UNEVEN: dict[str, Any] = {
     "encoder": "encoder-without-dropout",
@@ -42,6 +43,8 @@ class Trial:
     inputs: Path
     deaths: list[dict[str, Any]]
     tasks: list[Outcome] = field(default_factory=list)
+    visible: list[Path] = field(default_factory=list)
+    """Directories below /tmp that its tasks can see besides."""
 
     @property
     def storage(self) -> Path:
@@ -52,7 +55,7 @@ class Trial:
         witness = self.folder / "witness" / "asked.json"
         witness.parent.mkdir(exist_ok=True)
         witness.write_text(json.dumps(self.deaths), encoding="utf-8")
-        return Task(self.master, self.folder, [self.inputs], witness=str(witness), **options)
+        return Task(self.master, self.folder, [self.inputs, *self.visible], witness=str(witness), **options)
 
     def run(self, timeout: float = 300, **options: Any) -> Outcome:
         """Run the next task to its end, whatever it is."""
@@ -147,6 +150,10 @@ class Cluster:
         return chain.pack(ROOT, Path(__file__).with_name("witness.py"))
 
     @functools.cached_property
+    def archive_with_outside(self) -> str:
+        return chain.pack(ROOT, Path(__file__).with_name("outside.py"), ROOT / "tests" / "hub" / "standin.py")
+
+    @functools.cached_property
     def script(self) -> Trial:
         """A trial that nothing disturbs."""
         return self.run("script")
@@ -202,6 +209,7 @@ class Cluster:
         config["scheduling_unit"] = scheduling_unit
         config = chain.complete(config, folder / "checkpoints")
         archive = self.archive_with_witness if "witness" in entrypoint else self.archive
+        archive = self.archive_with_outside if "outside" in entrypoint else archive
         with Master(config, archive) as master:
             yield Trial(master, folder, self.inputs, deaths or [])
 
