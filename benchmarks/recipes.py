@@ -3,10 +3,11 @@
     python3 benchmarks/recipes.py --corpus wnut17=TRAIN,VALIDATION [--corpus NAME=TRAIN,VALIDATION[,TEST] …]
         --ways plain lr=1e-4 "lr=1e-4 + crf" [--seeds 1 2 3 4 5] [--epochs 3] [--runs 2] [--results FILE]
 
-A way is a list of KNOBS with " + " between them; all else is as in ner_config.yaml. Where a corpus has a test part, the
-model of the best validation is scored on it. FILE keeps every score, and what it has is not trained again, so that a
-benchmark of hours can be stopped and go on. The interval is that of the mean over seeds of the differences, each the
-mean over the corpora of two runs with one seed (95 %, Student's t).
+A way is a list of KNOBS with " + " between them; all else is as in ner_config.yaml. (One is no setting: "pytorch's
+dropout" computes without the faster dropout and gradient of embeddings that a CPU has here.) Where a corpus has a test
+part, the model of the best validation is scored on it. FILE keeps every score, and what it has is not trained again, so
+that a benchmark of hours can be stopped and go on. The interval is that of the mean over seeds of the differences, each
+the mean over the corpora of two runs with one seed (95 %, Student's t).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from scipy import stats
 
 from determined_ner.files.atomic import write_json
 
+PLAIN_STEP = "pytorch's dropout"
 KNOBS: dict[str, dict[str, Any]] = {
     "plain": {},
     **{f"lr={rate}": {"hyperparameters.learning_rate": rate} for rate in ("1e-4", "2e-4", "3e-4", "5e-4", "8e-4")},
@@ -50,6 +52,10 @@ KNOBS: dict[str, dict[str, Any]] = {
     "frozen embeddings": {"hyperparameters.freeze": "embeddings"},
     "lora": {"hyperparameters.peft": "{r: 16, alpha: 32}"},
     "document": {"data.context": "document"},
+    "bf16": {"hyperparameters.precision": "bf16"},
+    "compile": {"hyperparameters.backend": "compile"},
+    "ort": {"hyperparameters.backend": "ort"},
+    PLAIN_STEP: {},
 }
 
 
@@ -61,14 +67,33 @@ def settings_of(way: str) -> dict[str, Any]:
     return {name: value for knob in way.split(" + ") for name, value in KNOBS[knob].items()}
 
 
-def train(settings: dict[str, Any], threads: int) -> dict[str, Any]:
+def train_plainly(arguments: list[str]) -> int:
+    """The command in this process, without the fast step of a CPU."""
+    import contextlib
+
+    import ner_trial
+    from determined_ner.model import engine
+    from determined_ner.training import setup
+
+    assert hasattr(engine, "fast_dropout") and hasattr(setup, "train_only_rows")
+    engine.fast_dropout = lambda *_: contextlib.nullcontext()
+    setup.train_only_rows = lambda *_: None
+    return ner_trial.main(arguments)
+
+
+def train(settings: dict[str, Any], plainly: bool, threads: int) -> dict[str, Any]:
     """Train in a process of its own.
+
+    Args:
+        plainly: without the fast step of a CPU.
+        threads: of the process.
 
     Returns:
         ``validation`` F1 of the best model and ``test`` F1 (None without a test part), ``seconds`` of it all.
     """
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(ROOT / "ner_trial.py"), "--output-dir", f"{folder}/run"]
+        script = [__file__, "--train-plainly"] if plainly else [str(ROOT / "ner_trial.py")]
+        command = [sys.executable, *script, "--output-dir", f"{folder}/run"]
         for name, value in settings.items():
             command += ["--config", f"{name}={value}"]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
@@ -108,6 +133,8 @@ def show(rows: list[dict[str, Any]], ways: list[str], part: str) -> None:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["--train-plainly"]:
+        sys.exit(train_plainly(sys.argv[2:]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoder", default=installed_encoder(), help="directory (default: the packaged MiniLM)")
     parser.add_argument("--corpus", action="append", required=True, metavar="NAME=TRAIN,VALIDATION[,TEST]")
@@ -115,7 +142,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--train-samples", type=int, help="the first sentences only")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
     parser.add_argument("--runs", type=int, default=2, help="at a time, each with its share of the processors")
     parser.add_argument("--results", type=Path, default=ROOT / "figures" / "recipes.json")
     arguments = parser.parse_args()
@@ -136,7 +162,6 @@ def main() -> None:
     common = {
         "epochs": arguments.epochs,
         "train_samples": arguments.train_samples,
-        "precision": arguments.precision,
         "encoder": Path(arguments.encoder).name,
     }
     lock, threads = threading.Lock(), max(1, len(os.sched_getaffinity(0)) // arguments.runs)
@@ -148,14 +173,13 @@ def main() -> None:
         settings = {
             "hyperparameters.pretrained_model_name_or_path": Path(arguments.encoder).resolve(),
             "hyperparameters.num_train_epochs": arguments.epochs,
-            "hyperparameters.precision": arguments.precision,
             **{f"data.{part}_file": file for part, file in corpora[name].items()},
             "reproducibility.experiment_seed": seed,
             **settings_of(way),
         }
         if arguments.train_samples:
             settings["data.max_train_samples"] = arguments.train_samples
-        row = {**key, **train(settings, threads)}
+        row = {**key, **train(settings, PLAIN_STEP in way.split(" + "), threads)}
         with lock:
             saved.append(row)
             write_json(arguments.results, saved)
