@@ -20,9 +20,9 @@ THIS_CHECKOUT := --no-deps --no-build-isolation --editable .
 SIDE_BY_SIDE := -n 2 --dist loadfile
 # What differs between the stacks: the model and what computes it, data sets' libraries, tasks of a cluster, a run's loop.
 # (The rest is the same Python on both; `make test` leaves the tasks out, which clusters run on this stack.)
-OF_THE_STACK := $(addprefix tests/, cluster data export finish local/test_loop.py local/test_processes.py \
-	hub local/test_resume.py model predict tagging trackers training test_determined_api.py test_hub.py test_masks.py \
-	test_startup_hook.py test_startup_hook_ort.py test_trial.py)
+OF_THE_STACK := $(addprefix tests/, cluster data export finish hub model predict tagging trackers training \
+	$(addprefix local/test_, crf.py loop.py losses.py processes.py resume.py ways_of_training.py) $(addprefix test_, \
+	determined_api.py hub.py masks.py startup_hook.py startup_hook_ort.py threads.py trial.py))
 
 .PHONY: help venv venv-ort quickstart test test-slow test-ort lint docs bench clean
 

@@ -69,6 +69,7 @@ def run(arguments: argparse.Namespace, choice: str, folder: Path) -> Run:
         "hyperparameters.precision": precision,
         "hyperparameters.global_batch_size": arguments.batch_size,
         "hyperparameters.max_steps": arguments.steps,
+        "hyperparameters.group_by_length": "true",
         "data.train_file": arguments.train,
         "data.validation_file": arguments.validation,
         "data.max_eval_samples": 20,

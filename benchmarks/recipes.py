@@ -179,7 +179,7 @@ def main() -> None:
         }
         if arguments.train_samples:
             settings["data.max_train_samples"] = arguments.train_samples
-        row = {**key, **train(settings, PLAIN_STEP in way.split(" + "), threads)}
+        row = {**key, "machine": machine.name(), **train(settings, PLAIN_STEP in way.split(" + "), threads)}
         with lock:
             saved.append(row)
             write_json(arguments.results, saved)

@@ -88,9 +88,10 @@ def thresholds(
         raise UserError(directory.path, problem, "give the model of a run that has ended, or an export of it")
     own_file = None if onnx_file == ONNX_FILE else onnx_file
     model = None if onnx_file is None else directory.onnx_model(onnx_file)
-    text = read_labelled(trained, data)
+    remedy = f"name a labelled file: determined-ner thresholds {source} TEXT --precision {precision:g}"
+    text = read_labelled(trained, data, "thresholds are fitted to", remedy)
     tagged, _ = tag_text(trained, trained.name, text, directory.labels, model)
-    if data is None:
+    if text.as_trained or data is None:
         logger.info(
             "fitted to the validation data, which chose the checkpoint and calibrated the scores: fitted to TEXT that "
             "the training has not seen, a promise is safer"

@@ -243,9 +243,7 @@ def _check_same(saved: dict[str, Any], config: dict[str, Any], folder: Path) -> 
         differences += [
             f"{section}.{name}: {before[name]!r} → {after[name]!r}"
             for name in before
-            if before[name] != after[name]
-            and name not in RESUMABLE | LENGTHS
-            and (name, before[name]) != ("group_by_length", None)  # a checkpoint says what was chosen
+            if before[name] != after[name] and name not in RESUMABLE | LENGTHS
         ]
     loops = [parse_loop(c, s) for c, s in ((saved, old), (config, new))]
     differences += [

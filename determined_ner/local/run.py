@@ -20,7 +20,7 @@ import os
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from determined_ner.logs import set_up_logging
 from determined_ner.masks import shown
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.settings.loop import Duration, parse_loop
-from determined_ner.settings.parsing import parse_settings
+from determined_ner.settings.parsing import Settings, parse_settings
 from determined_ner.trackers.runs import Trackers, check_trackers
 from determined_ner.training.loop_context import TorchContext
 from determined_ner.training.run_config import write_config
@@ -102,6 +102,8 @@ def _train(
     on_chief(slots, lambda: check_report(folder))  # at once, not after hours of training
     repository = on_chief(slots, lambda: open_hub_repository(settings.data, config))
     resumed = on_chief(slots, lambda: folder.begin(resume))
+    if resumed is not None and settings.hparams.group_by_length is None:
+        settings = _with_the_same_batches(settings, folder.checkpoint(resumed))
 
     seed_generators(loop.seed)
     context = TorchContext(slots, loop.aggregation_frequency)
@@ -167,6 +169,13 @@ def _check_beginning(config: dict[str, Any]) -> None:
                 "make a model directory of the checkpoint (determined-ner export UUID --output DIR) and name that in "
                 "hyperparameters.pretrained_model_name_or_path",
             )
+
+
+def _with_the_same_batches(settings: Settings, checkpoint: Path) -> Settings:
+    """Settings with the order of batches that the checkpoint's training had, whatever computes the rest of it."""
+    saved = (read_json(checkpoint / SETTINGS_FILE, "the checkpoint") or {}).get("hyperparameters")
+    grouped = saved.get("group_by_length") if isinstance(saved, dict) else None
+    return replace(settings, hparams=settings.hparams.model_copy(update={"group_by_length": grouped}))
 
 
 def _keep_config(folder: RunFolder, config: dict[str, Any]) -> None:

@@ -57,7 +57,9 @@ class Changes:
     """Why nothing is said of whether the difference is more than chance; None: it is."""
 
     def verdict(self, score: str) -> str:
-        """Whether the difference of a score is beyond noise: whether its interval leaves out 0.
+        """Whether the difference of a score is beyond noise, which is here the choice of the text.
+
+        That is where its interval leaves out 0 and the p-value is below what the interval leaves out.
 
         Args:
             score: one of `headline`.
@@ -67,7 +69,7 @@ class Changes:
         said = f"{found.this:.4f} and {found.other:.4f}: {points[0]} points ({points[1]} to {points[2]})"
         if self.no_verdict is not None:
             return f"{said}; no verdict: {self.no_verdict}"
-        beyond = found.interval.low > 0 or found.interval.high < 0
+        beyond = (found.interval.low > 0 or found.interval.high < 0) and found.p_value < 1 - statistics.LEVEL
         return f"{said}, {'beyond noise' if beyond else 'not beyond noise'}"
 
 

@@ -55,17 +55,23 @@ class LabelledText:
         return f"{Path(self.files[file]).name}:{line}"
 
 
-def read_labelled(trained: Trained, data: str | None) -> LabelledText:
+def read_labelled(
+    trained: Trained,
+    data: str | None,
+    purpose: str = "the report is about",
+    remedy: str = "name a labelled file with --data FILE",
+) -> LabelledText:
     """Read the labelled text as in training.
 
     Args:
         trained: the model that it will be tagged with.
         data: a labelled file; None: the validation data of the training.
+        purpose, remedy: for the message where that is not at hand.
 
     Raises:
         UserError: there is none, or something is wrong with it.
     """
-    with trained.labelled_text(data, "the report is about") as (text, split):
+    with trained.labelled_text(data, purpose, remedy) as (text, split):
         return take_labelled(trained, text, split)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -27,6 +27,15 @@ def check_count(name: str, value: Any) -> None:
         raise TypeError(f"{name} is {_typed(value)}; {remedy}")
     if value is not None and value < 1:
         raise ValueError(f"{name} is {value}; {remedy}")
+
+
+def check_number(name: str, value: Any) -> None:
+    """
+    Raises:
+        TypeError: it is neither a number nor None.
+    """
+    if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+        raise TypeError(f"{name} is {_typed(value)}; write a number, as {name}=0.95, or leave it out")
 
 
 def checked_documents(documents: Any, count: int) -> Sequence[int]:

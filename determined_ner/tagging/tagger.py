@@ -29,7 +29,14 @@ from determined_ner.data.windows import CutTexts, cut_windows, window_room
 from determined_ner.data.words import WordSplitting
 from determined_ner.model.directory import ONNX_FILE, Backend, ModelDirectory
 from determined_ner.model.inference import Model
-from determined_ner.tagging.arguments import check_count, check_flag, checked_documents, checked_texts, checked_words
+from determined_ner.tagging.arguments import (
+    check_count,
+    check_flag,
+    check_number,
+    checked_documents,
+    checked_texts,
+    checked_words,
+)
 from determined_ner.tagging.tagged import Entity, Tagged
 from determined_ner.tagging.words import RawText
 from determined_ner.tags.calibration import Calibration
@@ -151,6 +158,7 @@ class Tagger:
             raise ValueError(f"backend {backend!r} must be one of {', '.join(map(repr, get_args(Backend)))}")
         directory = ModelDirectory(Path(model_dir).expanduser(), trust_remote_code=trust_remote_code)
         promise = None
+        check_number("min_precision", min_precision)
         if min_precision is not None:
             promise = directory.promise(min_precision, onnx_file if backend == "onnx" else None)
         model = (

@@ -7,7 +7,8 @@ is at least p where the mean of ``Z = C - p P`` is not below 0.
 *One threshold.* Where that mean is at most 0, and no unit has more than M wrong entities of this score, the product
 over units of ``1 + s Z`` is on average at most 1 for a stake s of at most ``1 / (p M)``, and so is its mean over such
 stakes; by Markov's inequality that is 1 / a or more with probability at most a. Its inverse is a p-value, at any number
-of units. M is the most entities of this score, right or wrong, that a unit of the text has. Of U units the stakes are
+of units. M has to be known; the most entities of this score, right or wrong, that a unit of the text has stands for it.
+(Units with more wrong ones may be too rare to be among them: rarer than about 3 in U.) Of U units the stakes are
 even between ``min(1/2, 15 / sqrt(U))`` of the greatest one and that: the best for what is just detectable falls with
 ``1 / sqrt(U)``. Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting" (JRSS B
 2024).
@@ -172,7 +173,9 @@ def betting_bound(found: Ints, correct: Ints, number: Ints, precision: float) ->
     least = min(0.5, 15 / math.sqrt(max(1, int(number.sum()))))
     stakes = (least + (1 - least) * (np.arange(STAKES) + 0.5) / STAKES) / (precision * most)
     wealth = number @ np.log1p((correct - precision * found)[:, None] * stakes)
-    highest = wealth.max()
+    highest = float(wealth.max())
+    if highest <= 0:  # no bet has won anything
+        return 1.0
     return min(1.0, math.exp(-highest) / float(np.exp(wealth - highest).mean()))
 
 

@@ -62,12 +62,15 @@ class Trained:
         return found
 
     @contextlib.contextmanager
-    def labelled_text(self, data: str | None, purpose: str) -> Iterator[tuple[StoredText, Split]]:
+    def labelled_text(
+        self, data: str | None, purpose: str, remedy: str = "name a labelled file with --data FILE"
+    ) -> Iterator[tuple[StoredText, Split]]:
         """The labelled text that the model is looked at on, read as in training.
 
         Args:
             data: a labelled file; None: the validation data of the training.
             purpose: why it is needed, for the message where it is not at hand.
+            remedy: what to do then.
 
         Yields:
             the text, which is gone afterwards, and its windows, which last.
@@ -76,7 +79,6 @@ class Trained:
             UserError: there is none, or something is wrong with it.
         """
         directory, settings = self.directory, self.settings
-        remedy = "name a labelled file with --data FILE"
         if settings is None and data is None:
             raise UserError(directory.path, "does not say what text it was validated on", remedy)
         data_settings = settings.data if settings else DataSettings(train_file=data, validation_file=data)

@@ -143,6 +143,22 @@ def test_checkpointed_gradients_train_the_same_bits(train, config, others):
             assert_equal_states(found[part], expected[part], part)
 
 
+@pytest.mark.parametrize(("before", "after", "grouped"), [("false", "true", False), ("true", "false", True)])
+def test_a_run_goes_on_with_the_batches_that_it_began_with(train, config, before, after, grouped):
+    """Where nothing asks for either, what computes the rest of it would have chosen the others."""
+    folder = train(f"hyperparameters.gradient_checkpointing={before}", config=config, output="begun")
+    options = [
+        "--config",
+        f"hyperparameters.gradient_checkpointing={after}",
+        "--config",
+        "hyperparameters.num_train_epochs=4",
+    ]
+    assert ner_trial.main(["--output-dir", str(folder), "--resume", *options]) == 0
+    for checkpoint in (folder / "checkpoints").glob("step-*"):
+        settings = json.loads((checkpoint / "ner_settings.json").read_text())["hyperparameters"]
+        assert settings["group_by_length"] is grouped
+
+
 def test_an_architecture_that_cannot_recompute_is_refused_before_data_is_read(tmp_path, refuse, config):
     (encoder := tmp_path / "encoder").mkdir()
     transformers.MPNetConfig(vocab_size=85, hidden_size=16, num_hidden_layers=1, num_attention_heads=2).save_pretrained(

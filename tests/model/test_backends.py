@@ -55,8 +55,12 @@ def state_difference(left: dict, right: dict) -> float:
 
 @pytest.fixture
 def still(tmp_path, tiny_encoder_without_dropout, corpus) -> Path:
-    """A config whose training has no dropout: backends draw masks of their own."""
-    return write_config(tmp_path / "still.yaml", tiny_encoder_without_dropout, corpus, lr_scheduler_type="constant")
+    """A config whose training has no dropout: backends draw masks of their own.
+
+    Random batches, which PyTorch as it is trains without padding, and the others padded.
+    """
+    same = {"lr_scheduler_type": "constant", "group_by_length": False}
+    return write_config(tmp_path / "still.yaml", tiny_encoder_without_dropout, corpus, **same)
 
 
 def runs_of(config: Path, tmp_path: Path, precision: str, accumulation: int) -> list[list]:

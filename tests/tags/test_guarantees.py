@@ -118,3 +118,37 @@ def test_a_promise_is_read_as_it_was_kept_and_types_without_one_get_nothing():
             Promise.of_json({**overall.as_json(), name: value})
     with pytest.raises(ValueError):
         Promise.of_json({"precision": 0.9})
+
+
+def test_entities_that_are_all_wrong_are_no_evidence_however_many():
+    assert betting_bound(np.array([1]), np.array([0]), np.array([100_000]), 0.9) == 1
+    unit, wrong = np.arange(3000), np.zeros(3000, bool)
+    assert fit_threshold(np.ones(3000), wrong, unit, 3000, 0.9, 0.9).score is None
+
+
+@pytest.mark.parametrize(
+    ("passing", "chances", "named"),
+    [
+        ("11111", [0.005, 0.015, 0.1, 0.1, 0.1], 4),
+        ("10111", [0.005, 0.015, 0.085, 0.085, 0.085], 4),
+        ("01011", [0.005, 0.01, 0.095], 1),
+        ("00100", [0.005, 0.01, 0.085, 0.085], 2),
+        ("11000", [0.005, 0.015, 0.1], 1),
+        ("000", [0.005, 0.01, 0.085], None),
+    ],
+)
+def test_a_threshold_that_fails_hands_no_chance_of_error_on(passing, chances, named):
+    """The shares are a twentieth, a tenth and the rest of 1 - 0.9; below them all is handed on."""
+    asked, tests = [], iter(passing)
+    counts = [np.full((1, 2), 1 + i) for i in range(len(passing))]
+
+    def just(wanted):
+        def bound(*_):
+            passes = next(tests) == "1"
+            asked.append(wanted[len(asked)])
+            return asked[-1] - 1e-9 if passes else asked[-1] + 1e-9
+
+        return bound
+
+    assert lowest(counts, 0.9, 0.9, just(chances)) == named
+    assert asked == chances
