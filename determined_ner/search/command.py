@@ -96,10 +96,12 @@ def _train(plan: Plan, folder: Path, trials: list[Trial], bracket: int) -> Trial
     """Train the next trial to its end, or go on with it."""
     loop, number = plan.loop, len(trials) + 1
     unit, smaller = loop.length.unit, loop.smaller_is_better
-    before = [t.history(unit, smaller) for t in trials if t.bracket == bracket and t.state is not State.INVALID]
-    needed = scores_needed(plan.brackets[bracket], plan.divisor, before)
+    rungs, needed = plan.rungs(bracket), []
+    if rungs:  # else the length may be in records, in which nothing is compared
+        before = [t.history(unit, smaller) for t in trials if t.bracket == bracket and t.state is not State.INVALID]
+        needed = scores_needed(plan.brackets[bracket], plan.divisor, before)
     sign = 1 if smaller else -1
-    bars = [(at, sign * score) for at, score in zip(plan.rungs(bracket), needed, strict=False) if score is not None]
+    bars = [(at, sign * score) for at, score in zip(rungs, needed, strict=False) if score is not None]
     values = {".".join(path): value for path, value in plan.points.values(number).items()}
     said = ", ".join(f"{name} {format_value(without_secrets(value, name))}" for name, value in values.items())
     total = len(trials) + plan.trials_left([t.state is State.INVALID for t in trials])
@@ -119,7 +121,7 @@ def _train(plan: Plan, folder: Path, trials: list[Trial], bracket: int) -> Trial
     gc.collect()  # the next trial needs the memory
     validations = [] if state is State.INVALID else _validations(place, loop.metric)
     made = Trial(number, bracket, state, reason, without_secrets(values), validations)
-    if state is State.EARLY and is_stopped(plan.brackets[bracket], needed, made.history(unit, smaller)):
+    if rungs and state is State.EARLY and is_stopped(plan.brackets[bracket], needed, made.history(unit, smaller)):
         return Trial(number, bracket, State.STOPPED, reason, made.values, validations)
     return made
 
@@ -139,6 +141,12 @@ def _log_plan(plan: Plan, done: int) -> None:
             logger.info(
                 f"{bracket.trials} trials of {whole} are compared after {after}: the best 1/{plan.divisor:g} go on"
             )
+            period = plan.loop.validation_period
+            if period.unit == whole.unit and period.value > between[0].value:
+                logger.warning(
+                    f"they are validated every {period}, later than the first of these: write "
+                    f"min_validation_period: {{{whole.unit}: {between[0].value}}}"
+                )
     if done:
         logger.info(f"{done} trials are done")
 

@@ -125,7 +125,9 @@ def read_trials(folder: Path) -> list[Trial]:
             numbers = [line["score"] for line in trial.validations if line["score"] is not None]
             if trial.number != number or not all(math.isfinite(value) for value in numbers):
                 raise ValueError(f"trial {number}")
-            [(int(line["batches"]), int(line["epochs"])) for line in trial.validations]
+            lengths = [line[unit] for line in trial.validations for unit in ("batches", "epochs")]
+            if not (isinstance(trial.values, dict) and all(isinstance(length, int) for length in lengths)):
+                raise ValueError(f"trial {number}")
     except (TypeError, ValueError, LookupError, AttributeError):
         raise UserError(folder / TRIALS_FILE, "does not say what trials came to", "copy the search again") from None
     return trials

@@ -168,7 +168,7 @@ def _mistakes(where: str, given: dict[str, Any]) -> Iterator[UserError]:
     if not low < high:
         remedy = "turn them round" if low > high else "write the value in the place of the range"
         yield UserError(where, f"minval: {low} is not below maxval: {high}", remedy)
-    elif kind == "log" and not _finite(lambda: [given["base"] ** low, given["base"] ** high]):
+    elif kind == "log" and not _finite(lambda: [float(given["base"]) ** low, float(given["base"]) ** high]):
         yield UserError(
             where, f"{given['base']} to the power of {low} to {high} is no number", "write smaller exponents"
         )

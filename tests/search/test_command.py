@@ -118,7 +118,26 @@ def test_the_table_is_sorted_and_names_what_differs(searched: Path) -> None:
 
 def test_the_text_is_tokenized_once(searched: Path) -> None:
     assert not list(searched.glob("trial-*/cache"))
-    assert len([path for path in (searched / "cache").rglob("*") if path.name.startswith("text-")]) <= 2
+    written = [path.stat().st_mtime_ns for path in (searched / "cache").rglob("*") if path.is_file()]
+    assert written and max(written) < (searched / "trial-2" / "config.json").stat().st_mtime_ns
+
+
+def test_a_search_by_records_compares_nothing(tmp_path: Path, tiny_encoder: Path) -> None:
+    searcher = {"name": "random", "max_trials": 2, "max_length": {"records": 16}}
+    config = write_search(tmp_path, tiny_encoder, searcher, learning_rate=RATE)
+    assert search(config, tmp_path / "out") == 0
+    assert [trial.state.value for trial in read_trials(tmp_path / "out")] == ["completed"] * 2
+
+
+def test_a_search_that_validates_after_its_rungs_is_told(
+    tmp_path: Path, tiny_encoder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    searcher = {"name": "async_halving", "num_rungs": 2, "divisor": 3, "max_trials": 1}
+    searcher |= {"time_metric": "batches", "max_time": 6}
+    config = write_search(tmp_path, tiny_encoder, searcher, learning_rate=RATE)
+    late = ("--config", "min_validation_period.batches=6")
+    assert search(config, tmp_path / "out", *late) == 0
+    assert "later than the first of these: write min_validation_period: {batches: 2}" in capsys.readouterr().err
 
 
 def test_a_trial_is_the_run_that_its_point_alone_would_be(searched: Path, adaptive: Path, tmp_path: Path) -> None:
@@ -309,7 +328,8 @@ def test_a_damaged_list_of_trials_is_told(searched: Path, adaptive: Path, capsys
     before = file.read_text()
     entries = json.loads(before)["trials"]
     many = json.dumps({"trials": [{**entries[0], "number": number} for number in range(1, 9)]})
-    for damaged in (many, '{"trials": [{}]}', "{}", "[]", before.replace('"completed"', '"done"')):
+    no_values = json.dumps({"trials": [{**entry, "values": None} for entry in entries]})
+    for damaged in (many, '{"trials": [{}]}', "{}", "[]", before.replace('"completed"', '"done"'), no_values):
         file.write_text(damaged)
         assert search(adaptive, searched, "--resume") == 2
         assert capsys.readouterr().err.count("error: ") == 1
