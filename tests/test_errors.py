@@ -31,7 +31,7 @@ from tests.conftest import make_sentences, write_config, write_conll
         ("data.max_seq_length=100", ["data.max_seq_length", "100", "64"]),
         ("data.stride=62", ["data.stride", "62", "62 pieces"]),
         ("data.label_column_name=nothing", ["train.conll", "nothing"]),
-        ("searcher.metric=bleu", ["searcher.metric", "'bleu'", "f1_PER"]),
+        ("searcher.metric=bleu", ["searcher.metric", "'bleu'", "f1_TYPE"]),
         ("searcher.max_length=5", ["searcher.max_length", "5", "epochs: 3"]),
         ("searcher.max_time=5", ["searcher.time_metric", "batches or epochs"]),
         ("min_validation_period.hours=5", ["min_validation_period", "hours"]),

@@ -26,7 +26,18 @@ HOSTILE = [
 def test_the_page_of_a_run(run, tmp_path):
     output = tmp_path / "out"
     assert report(run, "--output", output) == 0
-    pictures = ["calibration", "confusion", "f1", "lengths", "loss", "mistakes", "scores", "summary", "types"]
+    pictures = [
+        "calibration",
+        "confusion",
+        "coverage",
+        "f1",
+        "lengths",
+        "loss",
+        "mistakes",
+        "scores",
+        "summary",
+        "types",
+    ]
     assert names(output / "figures") == [f"{name}.png" for name in pictures]
     page = read_page(output)
     best = best_of(run)
