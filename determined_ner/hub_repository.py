@@ -21,7 +21,7 @@ from determined_ner.errors import UserError, first_line, kind_of
 LOGIN = "set HF_TOKEN in the environment, or log in with: hf auth login"
 OF_AN_EARLIER_MODEL = [
     *("*.safetensors", "*.safetensors.index.json", "*.onnx", "*.onnx.data", "adapter/*"),
-    *("calibration.json", "report.html"),
+    *("calibration.json", "thresholds.json", "report.html"),
 ]
 """Files that an upload removes unless it brings them: beside other weights they would be of another model."""
 

@@ -21,7 +21,7 @@ from determined_ner.cluster.trial_end import TrialEnd, title_of
 from determined_ner.cluster.workarounds import wait_for_master
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.finish.run_end import finish
-from determined_ner.finish.uploads import Uploads, open_hub_repository
+from determined_ner.finish.uploads import Uploads, open_hub_repository, refuse_search
 from determined_ner.settings.loop import REPORTING_BATCHES, Duration, LoopSettings, parse_loop
 from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.checkpoint_code import TRIAL, copy_code
@@ -64,11 +64,13 @@ def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_c
             raise det.InvalidHP(str(error)) from error
     loop = parse_loop(config, settings)
     check_places(settings.data.report_to)
+    if (searcher := str((config.get("searcher") or {}).get("name", "single"))) != "single":
+        refuse_search(settings.data, searcher, "UUID")
     _keep_code_of_installed_package()
     with pytorch.init(
         hparams=info.trial.hparams, exp_conf=config, aggregation_frequency=loop.aggregation_frequency
     ) as context:
-        repository = on_chief(context.distributed, lambda: open_hub_repository(settings.data, config))
+        repository = on_chief(context.distributed, lambda: open_hub_repository(settings.data))
         trial = trial_class(context)
         training: Training = trial.training
         trackers, title = trial.trackers, title_of(info)

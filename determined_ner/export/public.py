@@ -11,7 +11,7 @@ from determined_ner.errors import UserError
 from determined_ner.export.card import CARD_FILE
 from determined_ner.files.atomic import read_json, write_json
 from determined_ner.files.checksums import write_checksums
-from determined_ner.model.directory import SETTINGS_FILE
+from determined_ner.model.directory import SETTINGS_FILE, THRESHOLDS_FILE
 from determined_ner.trackers.runs import public_settings
 
 _NAMES = ("_name_or_path", "name_or_path")
@@ -27,7 +27,7 @@ def public_copy(model: Path, target: Path, card: str) -> None:
     Raises:
         UserError: a file of it is damaged.
     """
-    shutil.copytree(model, target, ignore=shutil.ignore_patterns(CARD_FILE))
+    shutil.copytree(model, target, ignore=shutil.ignore_patterns(CARD_FILE, THRESHOLDS_FILE))
     described = read_json(target / SETTINGS_FILE, "the model directory")
     if described is not None:
         shown: dict[str, Any] = {name: public_settings(described[name]) for name in ("hyperparameters", "data")}
@@ -41,5 +41,7 @@ def public_copy(model: Path, target: Path, card: str) -> None:
         kept |= public_settings({name: value for name, value in kept.items() if name == _BASE})  # of adapters
         if kept != config:
             write_json(file, kept)
-    write_checksums(target)  # not of the card, which is there to be edited
+    write_checksums(target)  # not of the card and the thresholds, which are there to be changed
+    if (model / THRESHOLDS_FILE).is_file():
+        shutil.copyfile(model / THRESHOLDS_FILE, target / THRESHOLDS_FILE)
     (target / CARD_FILE).write_text(card, encoding="utf-8")

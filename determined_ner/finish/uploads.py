@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -22,24 +23,31 @@ from determined_ner.training.setup import Training
 logger = logging.getLogger("determined_ner")
 
 
-def open_hub_repository(data: DataSettings, config: dict[str, Any]) -> HubRepository | None:
-    """The repository that the settings name, which the hub is asked for before hours of training.
-
+def refuse_search(data: DataSettings, searcher: str, best: str) -> None:
+    """
     Args:
-        config: of the experiment.
+        searcher: its name.
+        best: by which ``determined-ner export`` finds the model of the best trial.
+
+    Raises:
+        UserError: the trials of a search are to be uploaded.
+    """
+    if data.push_to_hub:
+        raise UserError(
+            "data.push_to_hub",
+            f"the trials of a search (searcher.name: {searcher}) would replace one another on the hub",
+            f"leave it out, and upload the best with determined-ner export {best} --output DIR --push-to-hub REPO",
+        )
+
+
+def open_hub_repository(data: DataSettings) -> HubRepository | None:
+    """The repository that the settings name, which the hub is asked for before hours of training.
 
     Raises:
         UserError: it cannot be uploaded to.
     """
     if not data.push_to_hub:
         return None
-    searcher = (config.get("searcher") or {}).get("name", "single")
-    if searcher != "single":
-        raise UserError(
-            "data.push_to_hub",
-            f"the trials of a search (searcher.name: {searcher}) would replace one another on the hub",
-            "leave it out, and upload the best with determined-ner export UUID --output DIR --push-to-hub REPO",
-        )
     assert data.hub_model_id is not None
     public = "data.hub_private_repo: false"
     return HubRepository.open(data.hub_model_id, data.hub_private_repo, "data.hub_model_id", public)
@@ -84,11 +92,12 @@ class Uploads:
             if self.repository is not None:
                 if page is not None:
                     shutil.copyfile(report / PAGE, public / PAGE)
-                self._push(self.repository, public, source)
+                self._push(self.repository, public, source, training.settings.data.hub_private_repo)
 
-    def _push(self, repository: HubRepository, folder: Path, source: str) -> None:
+    def _push(self, repository: HubRepository, folder: Path, source: str, private: bool) -> None:
         try:
             logger.info(f"uploaded {repository.upload(folder)}")
         except UserError as error:
-            again = f"determined-ner export {source} --output DIR --push-to-hub {repository.name}"
+            again = f"determined-ner export {shlex.quote(source)} --output DIR --push-to-hub {repository.name}"
+            again += "" if private else " --public"
             logger.error(f"the model is not uploaded: {error.where}: {error.problem}; upload it with: {again}")

@@ -100,7 +100,7 @@ def _train(
     if loop.profiling and chief:
         logger.warning("profiling.enabled: has no meaning here: the profiler reports to a cluster's master")
     on_chief(slots, lambda: check_report(folder))  # at once, not after hours of training
-    repository = on_chief(slots, lambda: open_hub_repository(settings.data, config))
+    repository = on_chief(slots, lambda: open_hub_repository(settings.data))
     resumed = on_chief(slots, lambda: folder.begin(resume))
     if resumed is not None and settings.hparams.group_by_length is None:
         settings = _with_the_same_batches(settings, folder.checkpoint(resumed))

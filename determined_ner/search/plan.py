@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from determined_ner.errors import UserError
+from determined_ner.finish.uploads import refuse_search
 from determined_ner.masks import shown
 from determined_ner.search.halving import Bracket, check_rungs, make_brackets, make_rungs
 from determined_ner.search.points import Draws, Grid, Points, with_ends, with_values
@@ -172,6 +173,7 @@ def make_plan(config: dict[str, Any]) -> Plan:
         )
     _check_points(config, ranges, points, trials)
     settings, loop = _settings(config, points.values(1))
+    refuse_search(settings.data, section["name"], "SEARCH/trial-N")
     brackets, divisor = _compared(searcher, loop.length.value, trials)
     return Plan(section["name"], config, ranges, points, brackets, divisor, settings, loop)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from determined_ner.errors import UserError, first_line
+from determined_ner.errors import UserError, first_line, kind_of
 from determined_ner.masks import masked, without_secrets
 from determined_ner.trackers.mlflow_run import MlflowRun
 from determined_ner.trackers.wandb_run import WandbRun
@@ -81,7 +82,7 @@ class Trackers:
             except Exception as error:
                 self.close(False)
                 problem = f"{name} cannot begin: {masked(first_line(error))}"
-                raise UserError("data.report_to", problem, f"see to it, or leave {name} out") from error
+                raise kind_of(error)("data.report_to", problem, f"see to it, or leave {name} out") from error
 
     def settings(self, sections: dict[str, dict[str, Any]]) -> None:
         """Tell the settings of a run: no secrets, and no paths of this machine."""
@@ -128,10 +129,15 @@ def public_settings(values: dict[str, Any]) -> dict[str, Any]:
             continue
         if name in _FILES and isinstance(value, dict):
             value = {corpus: {**its, "file": _last(its["file"])} for corpus, its in value.items()}
-        elif isinstance(value, str) and (name in _FILES or value.startswith((".", "/", "~"))):
+        elif isinstance(value, str) and (name in _FILES or _is_path(value)):
             value = _last(value)
         public[name] = value
     return public
+
+
+def _is_path(value: str) -> bool:
+    """Rather than a name of the hub, which has one slash."""
+    return value.startswith((".", "/", "~")) or value.count("/") > 1 or os.path.isdir(value)  # noqa: PTH112 - whatever the text
 
 
 def _last(path: str) -> str:

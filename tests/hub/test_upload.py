@@ -15,8 +15,11 @@ import pytest
 import ner_trial
 from determined_ner import Tagger, cli
 from determined_ner.errors import UserError
+from determined_ner.export.public import public_copy
+from determined_ner.files.checksums import check_files
 from determined_ner.hub_repository import HubRepository
 from determined_ner.settings.parsing import parse_settings
+from determined_ner.trackers.runs import public_settings
 from tests.conftest import ROOT, make_sentences, read_metrics
 from tests.forked import content, together
 from tests.hub.standin import TOKEN, Hub, Repository, words_in
@@ -81,11 +84,12 @@ def test_a_repository_is_public_where_the_settings_ask_for_it(tmp_path, config_f
 
 
 def test_files_of_an_earlier_model_are_removed_and_others_stay(tmp_path, config_file, hub):
-    files = {"model.onnx": b"old", "adapter/adapter_model.safetensors": b"old", "notes.txt": b"ours"}
+    stale = {"model.onnx", "adapter/adapter_model.safetensors", "thresholds.json"}
+    files = {**dict.fromkeys(stale, b"old"), "notes.txt": b"ours"}
     hub.repositories["ada/tagger"] = Repository(private=True, files=files)
     train(config_file, tmp_path / "run", *PUSH)
     left = hub.repositories["ada/tagger"].files
-    assert not {"model.onnx", "adapter/adapter_model.safetensors"} & left.keys() and left["notes.txt"] == b"ours"
+    assert not stale & left.keys() and left["notes.txt"] == b"ours"
 
 
 def test_an_upload_that_fails_costs_no_model_and_is_told_with_the_command_that_does_it(tmp_path, config_file, hub):
@@ -182,10 +186,43 @@ def test_an_upload_offline_is_refused(config_file, tmp_path, hub):
     assert done.stderr.count("error: ") == 1 and not hub.asked
 
 
-@pytest.mark.parametrize("settings", [["searcher.name=random"], ["searcher={name: adaptive_asha}"]])
-def test_trials_of_a_search_do_not_replace_one_another(refuse, hub, settings):
-    said = refuse("data.push_to_hub=true", "data.hub_model_id=tagger", *settings)
-    assert "the trials of a search" in said and not hub.repositories
+def test_trials_of_a_search_do_not_replace_one_another(tmp_path, config_file, hub, capsys):
+    ranges = "hyperparameters.learning_rate={type: log, base: 10, minval: -4.0, maxval: -2.0}"
+    options = [
+        "--config",
+        "searcher={name: random, max_trials: 2, metric: f1, smaller_is_better: false}",
+        "--config",
+        ranges,
+    ]
+    assert cli.main(["search", str(config_file), "--output-dir", str(tmp_path / "search"), *options, *PUSH]) == 2
+    said = capsys.readouterr().err
+    assert "the trials of a search" in said and "export SEARCH/trial-N" in said and not hub.repositories
+
+
+def test_one_training_by_the_config_of_a_search_is_uploaded(tmp_path, config_file, hub):
+    train(config_file, tmp_path / "run", *PUSH, "--config", "searcher.name=random")
+    assert "model.safetensors" in hub.repositories["ada/tagger"].files
+
+
+def test_thresholds_of_what_was_uploaded_may_be_changed(tmp_path, config_file):
+    train(config_file, run := tmp_path / "run")
+    (run / "model" / "thresholds.json").write_text("{}", encoding="utf-8")
+    public_copy(run / "model", tmp_path / "public", "a card")
+    (tmp_path / "public" / "thresholds.json").write_text("[]", encoding="utf-8")
+    check_files(tmp_path / "public", "copy it again")
+
+
+def test_of_a_path_the_last_part_leaves_this_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own" / "bert").mkdir(parents=True)
+    names = {
+        "pretrained_model_name_or_path": ("own/bert", "bert"),
+        "tokenizer_name": ("encoders/secret/bert", "bert"),
+        "config_name": ("google-bert/bert-base-cased", "google-bert/bert-base-cased"),
+        "dataset_name": ("data/acme/private", "private"),
+    }
+    shown = public_settings({name: value for name, (value, _) in names.items()})
+    assert shown == {name: kept for name, (_, kept) in names.items()}
 
 
 def test_models_of_folds_do_not_replace_one_another(tmp_path, config_file, hub, capsys):
