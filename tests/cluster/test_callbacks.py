@@ -20,7 +20,8 @@ def callback(steps: int, labels: tuple[str, ...] = ("B-PER", "O")) -> SelfContai
     optimizer = torch.optim.AdamW([parameter], lr=0.5)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / 20)
     context: Any = SimpleNamespace(get_initial_batch=lambda: steps, optimizers=[optimizer], lr_schedulers=[schedule])
-    training: Any = SimpleNamespace(labels=SimpleNamespace(names=labels), schedule=schedule)
+    training: Any = SimpleNamespace(labels=SimpleNamespace(names=labels), schedule=schedule, grouped=True)
+    training.settings = SimpleNamespace(hparams=SimpleNamespace(group_by_length=None))
     training.stopping = SimpleNamespace(state=dict, load=lambda state: None)
     return SelfContained(training, context)
 

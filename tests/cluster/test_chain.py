@@ -100,7 +100,8 @@ def test_the_log_tells_once_what_is_trained(script: Trial) -> None:
         "train: 44 sentences, 328 words, 44 windows of at most 64 pieces",
         "validation: 13 sentences, 97 words, 13 windows of at most 64 pieces",
         "tags: IOB2, 4 labels: B-LOC B-PER I-PER O",
-        f"model: {script.inputs / 'encoder'}, 0.0 M parameters, eager, fp32 on 1 × cpu",
+        f"model: {script.inputs / 'encoder'}, 0.0 M parameters, eager, fp32 on 1 × cpu of 1 thread",
+        "batches: sentences in random order, without padding",
         f"training: 3 epochs = {TOTAL} optimizer steps of 8 windows, seed {TRIAL_SEED}",
         *said_at_the_end(script),
     ]

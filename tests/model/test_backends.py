@@ -323,6 +323,7 @@ def real(tmp_path, shared_data, pretrained_encoder) -> Path:
 def test_fifty_steps_on_real_text_are_those_of_pytorch(train, real, backend):
     options = ["hyperparameters.max_steps=50", "data.max_train_samples=800", "data.max_eval_samples=50"]
     options += ["optimizations.aggregation_frequency=1", "reproducibility.experiment_seed=42"]
+    options += ["hyperparameters.group_by_length=true"]
     ours = train(*options, config=real, output="eager")
     theirs = train(*options, f"hyperparameters.backend={backend}", config=real, output=backend)
     losses = [[line["loss"] for line in read_metrics(folder, "training")] for folder in (ours, theirs)]

@@ -20,7 +20,7 @@ def run(tmp_path_factory, tiny_encoder) -> Path:
         "train": write_conll(folder / "train.conll", make_sentences(60)),
         "validation": write_conll(folder / "validation.conll", [*make_sentences(13, 100), long]),
     }
-    config = write_config(folder / "c.json", tiny_encoder, corpus, num_train_epochs=8, learning_rate=0.02)
+    config = write_config(folder / "c.json", tiny_encoder, corpus, num_train_epochs=4, learning_rate=0.01)
     assert ner_trial.main([str(config), "--output-dir", str(folder / "run"), "--config", "data.max_seq_length=32"]) == 0
     return folder / "run"
 
