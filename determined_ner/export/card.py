@@ -19,6 +19,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from determined_ner.export.parity import Comparison
 from determined_ner.tags.schemes import Scheme
+from determined_ner.trackers.runs import is_local
 from determined_ner.training.trained import Trained
 
 CARD_FILE = "README.md"
@@ -172,7 +173,7 @@ def _hub_encoder(trained: Trained) -> str | None:
     """The encoder's name on the hub; None where it was a directory, whose place is nobody's business."""
     assert trained.settings is not None
     name = trained.settings.hparams.pretrained_model_name_or_path
-    return None if name.startswith((".", "/", "~")) or Path(name).is_dir() else name
+    return None if is_local(name) else name
 
 
 def _trained_scores(checks: dict[str, Comparison]) -> dict[str, float]:

@@ -129,14 +129,14 @@ def public_settings(values: dict[str, Any]) -> dict[str, Any]:
             continue
         if name in _FILES and isinstance(value, dict):
             value = {corpus: {**its, "file": _last(its["file"])} for corpus, its in value.items()}
-        elif isinstance(value, str) and (name in _FILES or _is_path(value)):
+        elif isinstance(value, str) and (name in _FILES or is_local(value)):
             value = _last(value)
         public[name] = value
     return public
 
 
-def _is_path(value: str) -> bool:
-    """Rather than a name of the hub, which has one slash."""
+def is_local(value: str) -> bool:
+    """Whether an encoder or data set is a directory, present or not, rather than NAME or NAMESPACE/NAME of the hub."""
     return value.startswith((".", "/", "~")) or value.count("/") > 1 or os.path.isdir(value)  # noqa: PTH112 - whatever the text
 
 
