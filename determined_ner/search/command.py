@@ -78,12 +78,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _search(plan: Plan, folder: Path) -> None:
     trials = read_trials(folder)
-    invalid = [trial.state is State.INVALID for trial in trials]
+    invalid = _invalid(trials)
     if any(plan.next_bracket(invalid[:number]) != trial.bracket for number, trial in enumerate(trials)):
         raise UserError(folder / TRIALS_FILE, "holds trials of another search", "copy the search again")
     _log_plan(plan, len(trials))
     started, done_before = time.monotonic(), len(trials)
-    while (bracket := plan.next_bracket([trial.state is State.INVALID for trial in trials])) is not None:
+    while (bracket := plan.next_bracket(_invalid(trials))) is not None:
         trials.append(_train(plan, folder, trials, bracket))
         with write_errors_explained(folder, REMEDY):
             write_trials(folder, trials, plan.loop)
@@ -104,7 +104,7 @@ def _train(plan: Plan, folder: Path, trials: list[Trial], bracket: int) -> Trial
     bars = [(at, sign * score) for at, score in zip(rungs, needed, strict=False) if score is not None]
     values = {".".join(path): value for path, value in plan.points.values(number).items()}
     said = ", ".join(f"{name} {format_value(without_secrets(value, name))}" for name, value in values.items())
-    total = len(trials) + plan.trials_left([t.state is State.INVALID for t in trials])
+    total = len(trials) + plan.trials_left(_invalid(trials))
     logger.info(f"trial {number} of {total}: {said}")
     place = folder / trial_name(number)
     again = (place / CONFIG_FILE).exists()
@@ -124,6 +124,10 @@ def _train(plan: Plan, folder: Path, trials: list[Trial], bracket: int) -> Trial
     if rungs and state is State.EARLY and is_stopped(plan.brackets[bracket], needed, made.history(unit, smaller)):
         return Trial(number, bracket, State.STOPPED, reason, made.values, validations)
     return made
+
+
+def _invalid(trials: list[Trial]) -> list[bool]:
+    return [trial.state is State.INVALID for trial in trials]
 
 
 def _validations(run: Path, metric: str) -> list[dict[str, Any]]:
@@ -166,7 +170,7 @@ def _log_trial(plan: Plan, trials: list[Trial], seconds: float) -> None:
     top = best and best.best(smaller)
     if best is not None and top is not None:
         said += f"; best so far: trial {best.number} with {top:.4f}"
-    if left := plan.trials_left([t.state is State.INVALID for t in trials]):
+    if left := plan.trials_left(_invalid(trials)):
         said += f"; {left} left, about {duration(left * seconds)}"
     logger.info(said)
 

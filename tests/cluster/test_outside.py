@@ -82,13 +82,18 @@ def test_a_tracker_whose_package_is_missing_ends_the_trial_at_once(cluster: Clus
     assert "error: data.report_to: 'wandb' needs the package wandb" in task.log and "Traceback" not in task.log
 
 
-def test_tasks_of_a_trial_report_to_one_run_of_a_tracker_as_they_do_to_the_master(cluster: Cluster) -> None:
-    spec = importlib.util.find_spec("mlflow")
+def packages_of(tracker: str) -> Path:
+    """The directory that a tracker is installed in; without it the test is skipped."""
+    spec = importlib.util.find_spec(tracker)
     if spec is None or spec.origin is None:
-        pytest.skip("the package mlflow is not installed")
+        pytest.skip(f"the package {tracker} is not installed")
+    return Path(spec.origin).resolve().parents[1]
+
+
+def test_tasks_of_a_trial_report_to_one_run_of_a_tracker_as_they_do_to_the_master(cluster: Cluster) -> None:
+    packages = packages_of("mlflow")
     from mlflow import MlflowClient
 
-    packages = Path(spec.origin).resolve().parents[1]
     options: dict[str, Any] = {"data": {"report_to": ["mlflow"]}, "entrypoint": OUTSIDE, "num_train_epochs": 2}
     with cluster.trial("tracked", deaths=asked(), **options) as trial:
         uri = (trial.folder / "mlruns").as_uri()
@@ -117,10 +122,7 @@ def test_tasks_of_a_trial_report_to_one_run_of_a_tracker_as_they_do_to_the_maste
 
 
 def test_tasks_of_a_trial_are_one_run_of_weights_and_biases(cluster: Cluster) -> None:
-    spec = importlib.util.find_spec("wandb")
-    if spec is None or spec.origin is None:
-        pytest.skip("the package wandb is not installed")
-    packages = Path(spec.origin).resolve().parents[1]
+    packages = packages_of("wandb")
     options: dict[str, Any] = {"data": {"report_to": ["wandb"]}, "entrypoint": OUTSIDE, "num_train_epochs": 2}
     with cluster.trial("tracked-by-wandb", deaths=asked(), **options) as trial:
         environment = {"WANDB_MODE": "offline", "WANDB_DIR": str(trial.folder)}
