@@ -6,35 +6,22 @@ python3 benchmarks/machine.py        says all of it; about a minute on two cores
 from __future__ import annotations
 
 import datetime
-import os
-import platform
-import re
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-UNITS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16")
-"""Vector units in the names of /proc/cpuinfo that products are faster for."""
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from determined_ner.machine import load as load
+from determined_ner.machine import processor
+
 SIZES = (256, 512, 1024, 2048, 4096)
 """Of square matrices."""
 SECONDS = 0.5
 """For each size and precision, at least; three products at least."""
-
-
-def processor() -> str:
-    """Its name, with the vector units that matter."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    named = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
-    flags = re.search(r"^flags\s*: (.*)$", text, re.MULTILINE)
-    there = set(flags.group(1).split()) if flags else set()
-    units = [unit for unit in UNITS if unit in there]
-    model = named.group(1).strip() if named else platform.machine()
-    return f"{model} ({', '.join(units)})" if units else model
 
 
 def name() -> str:
@@ -68,11 +55,6 @@ def peak_gflops() -> dict[str, dict[str, float]]:
 def described() -> dict[str, Any]:
     """What is measured once for all results of this machine."""
     return {"date": datetime.date.today().isoformat(), "torch": torch.__version__, "peak_gflops": peak_gflops()}
-
-
-def load() -> float:
-    """Processes that wanted to run, over the last minute."""
-    return os.getloadavg()[0]
 
 
 def line() -> str:

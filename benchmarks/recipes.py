@@ -5,9 +5,10 @@
 
 A way is a list of KNOBS with " + " between them; all else is as in ner_config.yaml. (One is no setting: "pytorch's
 dropout" computes without the faster dropout and gradient of embeddings that a CPU has here.) Where a corpus has a test
-part, the model of the best validation is scored on it. FILE keeps every score, and what it has is not trained again, so
-that a benchmark of hours can be stopped and go on. The interval is that of the mean over seeds of the differences, each
-the mean over the corpora of two runs with one seed (95 %, Student's t).
+part, the model of the best validation is scored on it. All ways are scored by one decoder, the Tagger's: the most
+probable tags that the scheme allows together. FILE keeps every score, and what it has is not trained again, so that a
+benchmark of hours can be stopped and go on. An interval is that of the mean over seeds of the differences between two
+runs with one seed, on one corpus or in the mean over the corpora (95 %, Student's t).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,18 +69,35 @@ def settings_of(way: str) -> dict[str, Any]:
     return {name: value for knob in way.split(" + ") for name, value in KNOBS[knob].items()}
 
 
-def train_plainly(arguments: list[str]) -> int:
-    """The command in this process, without the fast step of a CPU."""
+def train_and_score(folder: Path, plainly: bool, files: dict[str, str], arguments: list[str]) -> None:
+    """In this process: train into ``folder/run``; write its tagger's F1 on each file to ``folder/scores.json``.
+
+    Args:
+        plainly: without the fast step of a CPU.
+        files: labelled text, by its name.
+        arguments: of the training.
+    """
     import contextlib
 
     import ner_trial
     from determined_ner.model import engine
+    from determined_ner.report.text import read_labelled, tag_text
+    from determined_ner.tags.scores import evaluate
     from determined_ner.training import setup
+    from determined_ner.training.trained import find_trained
 
-    assert hasattr(engine, "fast_dropout") and hasattr(setup, "train_only_rows")
-    engine.fast_dropout = lambda *_: contextlib.nullcontext()
-    setup.train_only_rows = lambda *_: None
-    return ner_trial.main(arguments)
+    if plainly:
+        assert hasattr(engine, "fast_dropout") and hasattr(setup, "train_only_rows")
+        engine.fast_dropout = lambda *_: contextlib.nullcontext()
+        setup.train_only_rows = lambda *_: None
+    if status := ner_trial.main(["--output-dir", str(folder / "run"), *arguments]):
+        sys.exit(status)
+    trained, scores = find_trained(str(folder / "run"), folder), {}
+    for part, file in files.items():
+        tagged, _ = tag_text(trained, part, read_labelled(trained, file), trained.directory.labels)
+        found = evaluate(tagged.gold, tagged.decoded, tagged.sentences, tagged.table)
+        scores[part] = found["f1"]
+    write_json(folder / "scores.json", scores)
 
 
 def train(settings: dict[str, Any], plainly: bool, threads: int) -> dict[str, Any]:
@@ -92,49 +111,64 @@ def train(settings: dict[str, Any], plainly: bool, threads: int) -> dict[str, An
         ``validation`` F1 of the best model and ``test`` F1 (None without a test part), ``seconds`` of it all.
     """
     with tempfile.TemporaryDirectory() as folder:
-        script = [__file__, "--train-plainly"] if plainly else [str(ROOT / "ner_trial.py")]
-        command = [sys.executable, *script, "--output-dir", f"{folder}/run"]
-        for name, value in settings.items():
-            command += ["--config", f"{name}={value}"]
+        files = {
+            part: str(settings[f"data.{part}_file"])
+            for part in ("validation", "test")
+            if f"data.{part}_file" in settings
+        }
+        arguments = [part for name, value in settings.items() for part in ("--config", f"{name}={value}")]
+        task = {"folder": folder, "plainly": plainly, "files": files, "arguments": arguments}
+        command = [sys.executable, __file__, "--train", json.dumps(task)]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         started = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-3000:]}")
-        summary = json.loads(Path(folder, "run", "summary.json").read_text("utf-8"))
-    test = summary["test"] and summary["test"]["f1"]
-    return {"validation": summary["best"]["f1"], "test": test, "seconds": round(time.perf_counter() - started, 1)}
+        scores = json.loads(Path(folder, "scores.json").read_text("utf-8"))
+    seconds = round(time.perf_counter() - started, 1)
+    return {"validation": scores["validation"], "test": scores.get("test"), "seconds": seconds}
 
 
 def show(rows: list[dict[str, Any]], ways: list[str], part: str) -> None:
-    """A table in Markdown: F1 of each way on each corpus, and the difference to the first over paired seeds."""
+    """Two tables in Markdown: F1 of each way on each corpus, and the differences to the first way over paired seeds."""
     scores = {(row["way"], row["corpus"], row["seed"]): row[part] for row in rows if row[part] is not None}
     corpora = list(dict.fromkeys(corpus for _, corpus, _ in scores))
     if not corpora:
         return
-    print(f"\n{part} F1\n\n| way | {' | '.join(corpora)} | mean | beside {ways[0]} | interval | seconds |")
-    print("|" + " --- |" * (len(corpora) + 5))
+    first, *others = ways
+    seeds = {way: {s for w, _, s in scores if w == way and all((way, c, s) in scores for c in corpora)} for way in ways}
+    head = f"{' | '.join(corpora)} | mean |"
+    print(f"\n{part} F1\n\n| way | {head} seconds |\n|{' --- |' * (len(corpora) + 3)}")
     for way in ways:
-        seeds = sorted({s for w, _, s in scores if w == way and all((way, c, s) in scores for c in corpora)})
-        if not seeds:
+        if not seeds[way]:
             continue
-        means = [statistics.mean(scores[way, corpus, seed] for seed in seeds) for corpus in corpora]
+        means = [statistics.mean(scores[way, corpus, seed] for seed in seeds[way]) for corpus in corpora]
         seconds = statistics.mean(row["seconds"] for row in rows if row["way"] == way)
-        cells = [way, *(f"{mean:.4f}" for mean in means), f"{statistics.mean(means):.4f}"]
-        paired = [seed for seed in seeds if all((ways[0], c, seed) in scores for c in corpora)]
-        gains = [statistics.mean(scores[way, c, s] - scores[ways[0], c, s] for c in corpora) for s in paired]
-        cells.append(f"{statistics.mean(gains):+.4f}" if gains else "")
-        if len(gains) > 1 and way != ways[0]:
-            half = stats.t.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / math.sqrt(len(gains))
-            cells.append(f"± {half:.4f} ({len(gains)} seeds)")
-        else:
-            cells.append("")
-        print(f"| {' | '.join([*cells, f'{seconds:.0f}'])} |")
+        cells = [way, *(f"{mean:.4f}" for mean in [*means, statistics.mean(means)]), f"{seconds:.0f}"]
+        print(f"| {' | '.join(cells)} |")
+    print(f"\n{part} F1 beside {first}\n\n| way | {head} seeds |\n|{' --- |' * (len(corpora) + 3)}")
+    for way in others:
+        if not (paired := sorted(seeds[way] & seeds[first])):
+            continue
+        gains = [[scores[way, corpus, s] - scores[first, corpus, s] for corpus in corpora] for s in paired]
+        columns = [*zip(*gains, strict=True), [statistics.mean(gain) for gain in gains]]
+        print(f"| {' | '.join([way, *map(with_interval, columns), str(len(paired))])} |")
+
+
+def with_interval(gains: Sequence[float]) -> str:
+    """Their mean, and half of its 95 % interval (Student's t)."""
+    mean = f"{statistics.mean(gains):+.4f}"
+    if len(gains) < 2:
+        return mean
+    half = stats.t.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / math.sqrt(len(gains))
+    return f"{mean} ± {half:.4f}"
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--train-plainly"]:
-        sys.exit(train_plainly(sys.argv[2:]))
+    if sys.argv[1:2] == ["--train"]:
+        task = json.loads(sys.argv[2])
+        train_and_score(Path(task["folder"]), task["plainly"], task["files"], task["arguments"])
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoder", default=installed_encoder(), help="directory (default: the packaged MiniLM)")
     parser.add_argument("--corpus", action="append", required=True, metavar="NAME=TRAIN,VALIDATION[,TEST]")

@@ -125,6 +125,15 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     _add_trust_argument(parser)
 
 
+def _add_bench_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model_dir", type=local_path, metavar="MODEL_DIR", help="runs/NAME/model, or an export of it")
+    text = "what to tag, as predict takes it; its first 10,000 words (default: the validation data of the run)"
+    add("text", type=local_name, metavar="TEXT", nargs="?", help=text)
+    add("--json", action="store_true", help="print one JSON object")
+    _add_trust_argument(parser)
+
+
 def _add_thresholds_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", type=local_name, metavar="RUN_OR_MODEL", help="a run's folder (runs/NAME), its model/, or an export")
@@ -176,6 +185,8 @@ def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="labelled text to check on (default: the validation data of the run)",
     )
+    cost = "also measure what each file costs to run here, as bench does, for the card"
+    add("--measure", action="store_true", help=cost)
     upload = (
         "also upload it to the Hugging Face hub, as NAME or NAMESPACE/NAME, made if need be; the login is HF_TOKEN "
     )
@@ -271,6 +282,15 @@ VERBS = {
         "lists of words to tags.",
         "no output is left",
         _add_predict_arguments,
+    ),
+    "bench": Verb(
+        "determined_ner.predict.bench",
+        "measure what a trained model costs to run here",
+        "Measure what a model directory costs to run on this machine, by each backend that it has (PyTorch, every ONNX "
+        "file): words and sentences a second, latency of one sentence, memory, start-up, size. The backends take "
+        "turns, each in a process of its own.",
+        "nothing was written",
+        _add_bench_arguments,
     ),
     "thresholds": Verb(
         "determined_ner.finish.thresholds",

@@ -6,9 +6,10 @@ from the data (labels, types, files) may hold any character, so each goes throug
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ import jinja2
 import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from determined_ner.export.int8 import Attempt
 from determined_ner.export.parity import Comparison
+from determined_ner.machine import processor, processors
+from determined_ner.tagging.cost import Cost
 from determined_ner.tags.schemes import Scheme
 from determined_ner.trackers.runs import is_local
 from determined_ner.training.trained import Trained
@@ -53,7 +57,26 @@ class CheckedFile:
     result: Comparison
 
 
-def write_card(folder: Path, trained: Trained, model: Any, files: Sequence[str], checks: dict[str, Comparison]) -> None:
+@dataclass(frozen=True)
+class Measurements:
+    """What was measured on the machine that made an export."""
+
+    graphs: dict[str, float] = field(default_factory=dict)
+    """Speed of each float32 graph beside the first; the fastest is ``model.onnx``. Empty: there is none."""
+    tried: Sequence[Attempt] = ()
+    """int8 files, the one that was taken last."""
+    costs: Sequence[Cost] = ()
+    """Of each backend."""
+
+
+def write_card(
+    folder: Path,
+    trained: Trained,
+    model: Any,
+    files: Sequence[str],
+    checks: dict[str, Comparison],
+    measured: Measurements,
+) -> None:
     """Write the card.
 
     Args:
@@ -64,7 +87,7 @@ def write_card(folder: Path, trained: Trained, model: Any, files: Sequence[str],
     """
     checked = [CheckedFile(name, _megabytes(folder, name), check) for name, check in checks.items()]
     parameters = sum(p.numel() for p in model.parameters())
-    card = ModelCard(make_card(trained, parameters, files, _trained_scores(checks), checked))
+    card = ModelCard(make_card(trained, parameters, files, _trained_scores(checks), checked, measured))
     card.save(folder / CARD_FILE)
 
 
@@ -74,6 +97,7 @@ def make_card(
     files: Sequence[str],
     scores: dict[str, float],
     checked: Sequence[CheckedFile] = (),
+    measured: Measurements | None = None,
 ) -> str:
     """The card of a trained model, in Markdown with the hub's metadata before it.
 
@@ -82,9 +106,10 @@ def make_card(
         files: the labelled text of the scores.
         scores: of the trained model on it.
         checked: the files of an export; none: the card is a checkpoint's.
+        measured: by the export.
     """
     metadata = card_metadata(trained, files, scores).to_yaml()
-    return f"---\n{metadata}\n---\n\n{card_text(trained, parameters, files, scores, checked)}"
+    return f"---\n{metadata}\n---\n\n{card_text(trained, parameters, files, scores, checked, measured)}"
 
 
 def card_metadata(trained: Trained, files: Sequence[str], scores: dict[str, float]) -> ModelCardData:
@@ -118,7 +143,12 @@ def card_metadata(trained: Trained, files: Sequence[str], scores: dict[str, floa
 
 
 def card_text(
-    trained: Trained, parameters: int, files: Sequence[str], scores: dict[str, float], checked: Sequence[CheckedFile]
+    trained: Trained,
+    parameters: int,
+    files: Sequence[str],
+    scores: dict[str, float],
+    checked: Sequence[CheckedFile],
+    measured: Measurements | None = None,
 ) -> str:
     """The card without its metadata, in Markdown; see `make_card`."""
     assert trained.settings is not None
@@ -155,6 +185,8 @@ def card_text(
         ],
         intervals=bool(intervals),
         checks=checked,
+        measured=measured or Measurements(),
+        machine=f"{processor()}, {processors()} processors, {datetime.date.today().isoformat()}",
         settings={
             **{name: getattr(trained.settings.hparams, name) for name in SETTINGS},
             "max_seq_length": directory.max_seq_length,

@@ -8,14 +8,17 @@ from __future__ import annotations
 import argparse
 import logging
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from determined_ner.errors import UserError
-from determined_ner.export.card import CARD_FILE, write_card
+from determined_ner.export.card import CARD_FILE, Measurements, write_card
+from determined_ner.export.int8 import Attempt, quantize_within
 from determined_ner.export.parity import LEAVE_OUT, Check, Comparison, Tolerances, onnx_logits, torch_logits
 from determined_ner.export.public import public_copy
+from determined_ner.export.speed import relative_speeds
 from determined_ner.files.atomic import atomic_directory, read_json, write_json
 from determined_ner.files.checksums import write_checksums
 from determined_ner.hub import quiet_transformers
@@ -24,9 +27,10 @@ from determined_ner.logs import set_up_logging
 from determined_ner.model.directory import CALIBRATION_FILE, ONNX_FILE, SETTINGS_FILE, THRESHOLDS_FILE, ModelDirectory
 from determined_ner.model.inference import find_device
 from determined_ner.model.lora import save_adapters
-from determined_ner.model.onnx_export import export_onnx, fuse, halve_onnx, quantize_onnx
+from determined_ner.model.onnx_export import copy_onnx, export_onnx, fuse, halve_onnx
 from determined_ner.model.onnx_session import require
 from determined_ner.model.weights import load_weights
+from determined_ner.tagging.cost import Cost, find_backends, measure, steps
 from determined_ner.training.trained import REMEDY, Trained, best_checkpoint, find_trained
 
 logger = logging.getLogger("determined_ner")
@@ -35,6 +39,8 @@ ADAPTER_FOLDER = "adapter"
 WEIGHTS_FILE = "model.safetensors"
 HALF_FILE = "model_fp16.onnx"
 QUANTIZED_FILE = "model_quantized.onnx"
+FUSED, PLAIN = "fused", "plain"
+"""Graphs of a model: with operators that ONNX Runtime has for several at once, or as exported."""
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -62,6 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.data,
         arguments.trust_remote_code,
         adapters=arguments.adapters,
+        measured=arguments.measure,
     )
     if repository is not None:
         _upload(arguments.output, repository)
@@ -92,6 +99,7 @@ def export(
     trust_remote_code: bool = False,
     tolerances: Tolerances | None = None,
     adapters: bool = False,
+    measured: bool = False,
 ) -> None:
     """Write the directory ``output``.
 
@@ -104,6 +112,7 @@ def export(
         trust_remote_code: run Python code that the model contains.
         tolerances: what the files may differ by; None: the usual.
         adapters: also write the adapters and the head alone, as PEFT does.
+        measured: also measure what each file costs to run here, for the card.
 
     Raises:
         UserError: the source holds no model, there is nothing to check on, a check fails, or the directory cannot be
@@ -127,22 +136,27 @@ def export(
         _write_directory(folder, trained, model)
         with quiet_transformers():  # loaded again as its readers will
             exported = ModelDirectory(folder, trust_remote_code=trust_remote_code).load_model()
+        speeds: dict[str, float] = {}
+        tried: list[Attempt] = []
         checks = {WEIGHTS_FILE: _check_same(torch_logits(exported), WEIGHTS_FILE, check, tolerances)}
         if onnx or fp16 or quantize:
-            graph = folder / ONNX_FILE if onnx else Path(scratch) / ONNX_FILE
-            _write_onnx(graph, trained, model)
-            compared = _check_same(onnx_logits(graph), ONNX_FILE, check, tolerances)
+            graphs = _write_graphs(Path(scratch), trained, model)
+            for graph in graphs.values():
+                compared = _check_same(onnx_logits(graph), ONNX_FILE, check, tolerances)
             if onnx:
+                speeds = relative_speeds({name: onnx_logits(graph) for name, graph in graphs.items()}, check.sample)
+                copy_onnx(graphs[max(speeds, key=speeds.__getitem__)], folder / ONNX_FILE)
                 checks[ONNX_FILE] = compared
             if fp16:
-                checks[HALF_FILE] = _halve(folder / HALF_FILE, graph, check, tolerances)
+                checks[HALF_FILE] = _halve(folder / HALF_FILE, graphs.get(FUSED, graphs[PLAIN]), check, tolerances)
             if quantize:
-                checks[QUANTIZED_FILE] = quantize_within(folder / QUANTIZED_FILE, graph, check, tolerances)
+                checks[QUANTIZED_FILE], tried = quantize_within(folder / QUANTIZED_FILE, graphs, check, tolerances)
         if adapted is not None:
             _write_adapters(folder / ADAPTER_FOLDER, adapted)
         write_checksums(folder)  # not of the card, which is there to be edited, nor of promises, which may be added to
         _write_promises(folder, trained.directory)
-        write_card(folder, trained, model, check.files, checks)
+        costs = _measure(folder, check, trust_remote_code) if measured else []
+        write_card(folder, trained, model, check.files, checks, Measurements(speeds, tried, costs))
         for name, compared in checks.items():
             logger.info(f"{output / name}: {compared.describe()}")
 
@@ -200,14 +214,31 @@ def _write_promises(folder: Path, directory: ModelDirectory) -> None:
         write_json(folder / THRESHOLDS_FILE, kept)
 
 
-def _write_onnx(graph: Path, trained: Trained, model: Any) -> None:
-    """Write a float32 ONNX file whose operators are fused."""
+def _write_graphs(folder: Path, trained: Trained, model: Any) -> dict[str, Path]:
+    """Write float32 ONNX files: with fused operators, where there are any, and without."""
     directory = trained.directory
+    plain, fused = folder / f"{PLAIN}.onnx", folder / f"{FUSED}.onnx"
     export_onnx(
-        *(model, graph, directory.labels, directory.scheme.value, directory.max_seq_length),
+        *(model, plain, directory.labels, directory.scheme.value, directory.max_seq_length),
         transitions=directory.transitions,
     )
-    fuse(graph, graph, directory.config)
+    return {FUSED: fused, PLAIN: plain} if fuse(plain, fused, directory.config) else {PLAIN: plain}
+
+
+def _measure(folder: Path, check: Check, trust_remote_code: bool) -> list[Cost]:
+    """What each file of the export costs to run here.
+
+    Raises:
+        UserError: one does not run.
+    """
+    backends, _ = find_backends(folder)
+    with tqdm(total=steps(len(backends)), leave=False, disable=None) as bar:
+
+        def progress(step: str) -> None:
+            bar.set_description(step)
+            bar.update()
+
+        return measure(folder, backends, check.words, progress, trust_remote_code)
 
 
 def _check_same(exported: Any, name: str, check: Check, tolerances: Tolerances) -> Comparison:
@@ -248,33 +279,3 @@ def _halve(target: Path, graph: Path, check: Check, tolerances: Tolerances) -> C
             "export without --fp16",
         )
     return compared
-
-
-def quantize_within(
-    target: Path,
-    graph: Path,
-    check: Check,
-    tolerances: Tolerances,
-    quantize: Callable[[Path, Path, bool], None] = quantize_onnx,
-) -> Comparison:
-    """Write the smallest int8 file that loses little enough.
-
-    Args:
-        target: the file to write.
-        graph: the float32 ONNX file.
-        quantize: as `quantize_onnx`.
-
-    Raises:
-        UserError: none does.
-    """
-    for word_vectors in (True, False):  # smallest first
-        quantize(graph, target, word_vectors)
-        compared = check.compare(onnx_logits(target), target.name)
-        if tolerances.loses_little(compared):
-            return compared
-    raise UserError(
-        target.name,
-        f"the int8 model loses {compared.points_lost:.2f} points of {compared.metric} on {', '.join(check.files)}, "
-        f"more than the {tolerances.points} allowed ({compared.describe()})",
-        "export without --quantize",
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from determined_ner.data.batches import EvaluationBatches
+from determined_ner.data.batches import EvaluationBatches, MicroBatch
 from determined_ner.data.collate import BatchDataset
 from determined_ner.errors import UserError, first_line
 from determined_ner.model.crf import Crf
 from determined_ner.model.onnx_session import CPU, open_session
+from determined_ner.tagging.cost import first_texts
 from determined_ner.training.metrics import EvaluationMetrics
 from determined_ner.training.trained import Trained
 
+SAMPLE = 128
+"""Windows of a sample of the text."""
 LEAVE_OUT = "leave this file out (--onnx, --fp16, --quantize): the model cannot be exported so"
 
 
@@ -88,6 +92,7 @@ class Check:
         files: where it comes from.
         split: its windows.
         changed: whether it is no longer the text that the training validated on.
+        words: of its first texts (`tagging.cost.first_texts`).
     """
 
     def __init__(self, trained: Trained, model: Any, data: str | None) -> None:
@@ -102,6 +107,8 @@ class Check:
         self._directory, self._model = trained.directory, model
         with trained.labelled_text(data, "an export checks itself on") as (text, self.split):
             self.files = text.source.files
+            texts = (words for batch in text.batches() for words in batch.column("words").to_pylist())
+            self.words = first_texts(texts)
         before = trained.validation_fingerprint
         self.changed = data is None and before not in (None, self.split.fingerprint)
 
@@ -147,6 +154,29 @@ class Check:
         metric = "f1" if "f1" in scores else "accuracy"
         return Comparison(difference, changed, words, metric, scores, trained_scores, length)
 
+    @functools.cached_property
+    def sample(self) -> list[dict[str, torch.Tensor]]:
+        """Batches of some windows, spread evenly over the text: enough to time a model, or to see what changes it."""
+        windows = len(self.split.windows) - 1
+        chosen = np.unique(np.linspace(0, windows - 1, min(windows, SAMPLE)).astype(np.int64)).tolist()
+        dataset = BatchDataset(self.split, self._directory.tokenizer)
+        return [dataset[MicroBatch(tuple(chosen[i : i + 32]))] for i in range(0, len(chosen), 32)]
+
+    @functools.cached_property
+    def _sample_log_probabilities(self) -> list[torch.Tensor]:
+        """(N, K) of the trained model at the words of each batch of `sample`."""
+        with torch.inference_mode():
+            return [_of_words(torch_logits(self._model), batch).log_softmax(-1) for batch in self.sample]
+
+    def divergence(self, exported: Any) -> float:
+        """The Kullback-Leibler divergence of the trained model's tags to another's, in nats a word of `sample`."""
+        total, words = 0.0, 0
+        for batch, expected in zip(self.sample, self._sample_log_probabilities, strict=True):
+            got = _of_words(exported, batch).log_softmax(-1)
+            total += float(torch.nn.functional.kl_div(got, expected, reduction="sum", log_target=True))
+            words += len(expected)
+        return total / max(words, 1)
+
     def _lengths(self) -> list[int]:
         """Pieces of the texts that are read alone: few, odd and even, as many as fit."""
         least, most = self._directory.tokenizer.specials + 1, self._directory.max_seq_length
@@ -158,6 +188,12 @@ class Check:
         inner = np.resize(self.split.ids, pieces - tokenizer.specials)
         ids = torch.from_numpy(np.concatenate([tokenizer.prefix, inner, tokenizer.suffix]).astype(np.int64))[None]
         return ids, torch.ones_like(ids)
+
+
+def _of_words(run: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """(N, K) float64 logits of a batch's words."""
+    logits = torch.as_tensor(run(batch["input_ids"], batch["attention_mask"])).cpu()
+    return logits[batch["is_first_piece"]].double()
 
 
 def _run(exported: Any, ids: torch.Tensor, mask: torch.Tensor, name: str) -> torch.Tensor:

@@ -29,6 +29,8 @@ from determined_ner.model.onnx_session import INPUTS, OUTPUT, require
 
 OPSET = 17
 """The newest that torch 2.3's exporter and torch 2.13's both write."""
+FLOAT = 1
+"""``TensorProto.FLOAT``: float32."""
 PROTOBUF_LIMIT = 2**31 - 2**20
 """Bytes; weights beyond it go to a file beside the graph, with ``.data`` added to its name."""
 
@@ -198,14 +200,40 @@ def _leave_out_means(graph: Any) -> None:
                 del node.output[-1]
 
 
-def quantize_onnx(source: Path, target: Path, word_vectors: bool = True, file_limit: int = PROTOBUF_LIMIT) -> None:
-    """Matrix products in 8 bits: weights per output channel, activations by their range in each batch.
+def copy_onnx(source: Path, target: Path, file_limit: int = PROTOBUF_LIMIT) -> None:
+    """Write a graph by another name, which its file of weights goes by too.
 
-    Weights have a sign and all 8 bits, which processors with VNNI multiply at once. One without may overflow on them;
-    weights of 7 bits would not, but lose more.
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with _replacing(target) as file:
+        _save(require("onnx").load(str(source)), file, file_limit)
+
+
+QUANTIZED = ("MatMul", "Gemm", "Attention", "Gather", "EmbedLayerNormalization")
+"""Operators whose weights int8 rounds: products and, in the last two, vectors of words."""
+
+
+def quantizable_layers(source: Path) -> list[str]:
+    """Names of the nodes of a graph whose weights int8 rounds, from the input to the logits."""
+    graph = require("onnx").load(str(source), load_external_data=False).graph
+    weights = {weight.name for weight in graph.initializer if weight.data_type == FLOAT}
+    return [node.name for node in graph.node if node.op_type in QUANTIZED and weights & set(node.input[:5])]
+
+
+def quantize_onnx(
+    source: Path,
+    target: Path,
+    layers: Sequence[str] | None = None,
+    reduced: bool = False,
+    file_limit: int = PROTOBUF_LIMIT,
+) -> None:
+    """Weights in 8 bits, per output channel; activations too, by their range in each batch.
 
     Args:
-        word_vectors: in 8 bits too, where they are fused: most of a small model's size.
+        layers: those to round, of `quantizable_layers`; None: all.
+        reduced: 7 bits for weights. A processor without VNNI adds pairs of products in 16 bits, which those of 8 bits
+            overflow.
         file_limit: as in `export_onnx`.
 
     Raises:
@@ -214,7 +242,6 @@ def quantize_onnx(source: Path, target: Path, word_vectors: bool = True, file_li
     quantization = require("onnxruntime.quantization")
     onnx = require("onnx")
     metadata = {entry.key: entry.value for entry in onnx.load(str(source), load_external_data=False).metadata_props}
-    operators = ["MatMul", "Attention", "Gemm"] + ["EmbedLayerNormalization"] * word_vectors
     with _replacing(target) as file:
         with _without_messages():
             quantization.quantize_dynamic(
@@ -222,7 +249,9 @@ def quantize_onnx(source: Path, target: Path, word_vectors: bool = True, file_li
                 str(file),
                 weight_type=quantization.QuantType.QInt8,
                 per_channel=True,
-                op_types_to_quantize=operators,
+                reduce_range=reduced,
+                op_types_to_quantize=list(QUANTIZED),
+                nodes_to_quantize=list(quantizable_layers(source) if layers is None else layers),
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},  # behind operators of onnxruntime's own
                 use_external_data_format=_weights_file(source).exists(),
             )

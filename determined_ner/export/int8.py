@@ -1,0 +1,136 @@
+"""An int8 file that loses little: of those that round every layer the fastest, else one that leaves some layers alone.
+
+Rounding hurts layers differently: in many encoders the first feed-forward layers hold numbers a hundred times as large
+as the others, and lose most (Bondarenko et al. 2021, "Understanding and Overcoming the Challenges of Efficient
+Transformer Quantization"). So each layer is rounded by itself, and those that change the tags' probabilities most stay
+in float32, as few as will do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from determined_ner.errors import UserError
+from determined_ner.export.parity import Check, Comparison, Tolerances, onnx_logits
+from determined_ner.export.speed import relative_speeds
+from determined_ner.machine import flags
+from determined_ner.model.onnx_export import copy_onnx, quantizable_layers, quantize_onnx
+
+logger = logging.getLogger("determined_ner")
+
+Quantize = Callable[[Path, Path, Sequence[str], bool], None]
+"""As `quantize_onnx`: source, target, layers, whether weights have 7 bits."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An int8 file that was tried."""
+
+    graph: str
+    """Which float32 graph it was made of: ``fused`` or ``plain``."""
+    left_alone: tuple[str, ...]
+    """Layers that stay in float32."""
+    megabytes: float
+    speed: float
+    """Beside the float32 file of the same graph."""
+    result: Comparison
+
+    def describe(self) -> str:
+        """In a line of the log."""
+        which = f"all layers but {', '.join(self.left_alone)}" if self.left_alone else "all layers"
+        return (
+            f"int8, {self.graph} graph, {which}: {self.megabytes:.1f} MB, {self.speed:.2f} × float32, "
+            f"{self.result.points_lost:+.2f} points of {self.result.metric} lost, "
+            f"{self.result.changed:,} of {self.result.words:,} tags differ"
+        )
+
+
+def quantize_within(
+    target: Path,
+    graphs: dict[str, Path],
+    check: Check,
+    tolerances: Tolerances,
+    quantize: Quantize = quantize_onnx,
+) -> tuple[Comparison, list[Attempt]]:
+    """Write an int8 file that loses little enough.
+
+    Args:
+        target: the file to write.
+        graphs: float32 ONNX files of the model, by their names.
+
+    Returns:
+        the file beside the trained model; all that was tried, the one that was taken last.
+
+    Raises:
+        UserError: none does with half of the layers rounded or more.
+    """
+    tried: list[Attempt] = []
+    reduced = overflows()
+
+    def attempt(name: str, layers: Sequence[str], left_alone: Sequence[str]) -> Attempt:
+        file = target.with_name(f"{name}-{target.name}")
+        quantize(graphs[name], file, layers, reduced)
+        runs = {"float32": onnx_logits(graphs[name]), "int8": onnx_logits(file)}
+        speed = relative_speeds(runs, check.sample)["int8"]
+        result = check.compare(runs["int8"], target.name)
+        size = sum(part.stat().st_size for part in file.parent.glob(f"{file.name}*")) / 1e6
+        tried.append(Attempt(name, tuple(left_alone), size, speed, result))
+        logger.info(tried[-1].describe())
+        return tried[-1]
+
+    def take(chosen: Attempt) -> tuple[Comparison, list[Attempt]]:
+        copy_onnx(target.with_name(f"{chosen.graph}-{target.name}"), target)
+        for name in graphs:
+            for part in target.parent.glob(f"{name}-{target.name}*"):
+                part.unlink()
+        return chosen.result, [*(one for one in tried if one is not chosen), chosen]
+
+    whole = [attempt(name, quantizable_layers(graph), ()) for name, graph in graphs.items()]
+    if fitting := [one for one in whole if tolerances.loses_little(one.result)]:
+        return take(max(fitting, key=lambda one: one.speed))
+    nearest = min(whole, key=lambda one: one.result.changed).graph
+    layers = by_damage(graphs[nearest], check, quantize, reduced)
+    for count in growing(len(layers) // 2):
+        rest = [layer for layer in quantizable_layers(graphs[nearest]) if layer not in layers[:count]]
+        if tolerances.loses_little((found := attempt(nearest, rest, layers[:count])).result):
+            return take(found)
+    least = min(tried, key=lambda one: one.result.points_lost)
+    raise UserError(
+        target.name,
+        f"the int8 model loses {least.result.points_lost:.2f} points of {least.result.metric} on "
+        f"{', '.join(check.files)}, more than the {tolerances.points} allowed, even with {len(least.left_alone)} of "
+        f"{len(layers)} layers in float32",
+        "export without --quantize",
+    )
+
+
+def by_damage(graph: Path, check: Check, quantize: Quantize, reduced: bool) -> list[str]:
+    """Layers of a float32 graph, by how much rounding each alone changes the tags' probabilities, most first."""
+    damage: dict[str, float] = {}
+    file = graph.with_name(f"one-layer-{graph.name}")
+    for layer in tqdm(quantizable_layers(graph), desc="int8: each layer by itself", disable=None, leave=False):
+        quantize(graph, file, [layer], reduced)
+        damage[layer] = check.divergence(onnx_logits(file))
+    for part in file.parent.glob(f"{file.name}*"):
+        part.unlink()
+    return sorted(damage, key=lambda layer: -damage[layer])
+
+
+def growing(most: int) -> list[int]:
+    """1, 2, 3, 4, 6, 8, 12, … up to a number: each at most half as much again as the one before."""
+    counts, count = [], 1
+    while count <= most:
+        counts.append(count)
+        count = max(count + 1, 2 * counts[-2]) if len(counts) > 1 else 2
+    return counts
+
+
+def overflows() -> bool:
+    """Whether this processor adds pairs of 8-bit products in 16 bits: one of x86 without VNNI."""
+    known = flags()
+    return "avx2" in known and not known & {"avx512_vnni", "avx_vnni"}

@@ -1,0 +1,230 @@
+"""What a tagger costs to run: speed, latency, memory, start-up and size of every backend that a directory has.
+
+Each backend is a process of its own (`determined_ner.tagging.cost_process`), so that memory and start-up are its own.
+They take turns, so that what else the machine does hits all alike; while one works, the others wait for their input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from determined_ner.errors import UserError
+from determined_ner.machine import processors
+
+WORDS = 10_000
+"""Of the text, at most."""
+STARTS = 3
+"""Of each process, one after the other; the last one stays."""
+ROUNDS = 5
+"""Turns of each backend."""
+SINGLES = 100
+"""Sentences of a turn that are tagged one by one."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one backend. Speeds and latencies are of words that are there already, as `Tagger.tag` takes them."""
+
+    backend: str
+    """``torch``, or the name of an ONNX file."""
+    words_per_second: float
+    """Many sentences together; the median of the turns."""
+    sentences_per_second: float
+    latency: dict[str, float]
+    """Milliseconds of one sentence by itself: ``p50``, ``p95`` and ``p99``."""
+    memory: float
+    """MiB: the most that its process had in memory at a time, interpreter and libraries included."""
+    start_up: float
+    """Seconds from the start of its process until one sentence is tagged; the median of the starts."""
+    size: float
+    """MB of its weights on the disk."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way to run a model directory."""
+
+    name: str
+    """``torch``, or the name of an ONNX file."""
+    files: tuple[Path, ...]
+    """Its weights."""
+
+
+def find_backends(directory: Path) -> tuple[list[Backend], list[str]]:
+    """What a model directory can be run by here.
+
+    Returns:
+        the backends; and, in words, which it has files for that nothing here can run.
+
+    Raises:
+        UserError: there is none.
+    """
+    weights = [*directory.glob("*.safetensors"), *directory.glob("pytorch_model*.bin")]
+    graphs = sorted(directory.glob("*.onnx"))
+    needs: list[tuple[Backend, tuple[str, ...]]]
+    needs = [(Backend("torch", tuple(weights)), ("torch", "transformers"))] if weights else []
+    needs += [(Backend(file.name, tuple(directory.glob(f"{file.name}*"))), ("onnxruntime",)) for file in graphs]
+    found, missing = [], []
+    for backend, modules in needs:
+        absent = [module for module in modules if importlib.util.find_spec(module) is None]
+        if absent:
+            missing.append(f"{backend.files[0].name} is left out: {' and '.join(absent)} not installed")
+        else:
+            found.append(backend)
+    if not found:
+        problem = "; ".join(missing) or "has neither weights nor an ONNX file"
+        raise UserError(directory, problem, "name the directory of a model: runs/NAME/model, or an export of it")
+    return found, missing
+
+
+def first_texts(texts: Iterable[Sequence[str]]) -> list[list[str]]:
+    """The first texts, as many as have about `WORDS` words; those without words are left out."""
+    chosen: list[list[str]] = []
+    words = 0
+    for text in texts:
+        if words >= WORDS:
+            break
+        if text:
+            chosen.append(list(text))
+            words += len(text)
+    return chosen
+
+
+def measure(
+    directory: Path,
+    backends: Sequence[Backend],
+    texts: Sequence[Sequence[str]],
+    progress: Callable[[str], object] = lambda _: None,
+    trust_remote_code: bool = False,
+) -> list[Cost]:
+    """Measure each backend of a model directory on a text.
+
+    Args:
+        texts: words of each; not empty.
+        progress: called before each step with what is done in it; there are `steps` of them.
+
+    Raises:
+        UserError: a backend does not run.
+    """
+    assert texts and all(texts)
+    words = sum(map(len, texts))
+    seconds: dict[str, list[float]] = {backend.name: [] for backend in backends}
+    singles: dict[str, list[float]] = {backend.name: [] for backend in backends}
+    starts: dict[str, list[float]] = {backend.name: [] for backend in backends}
+    memory: dict[str, float] = {}
+    with contextlib.ExitStack() as running:
+        processes = {}
+        for turn in range(STARTS):
+            for backend in backends:
+                progress(f"starting {backend.name}")
+                with contextlib.ExitStack() as started:
+                    process, taken = started.enter_context(_started(directory, backend, texts, trust_remote_code))
+                    starts[backend.name].append(taken)
+                    if turn == STARTS - 1:
+                        processes[backend.name] = process
+                        running.push(started.pop_all())
+        for turn in range(ROUNDS):
+            for name, process in processes.items():
+                progress(f"tagging with {name}")
+                seconds[name].append(process.ask("all")["seconds"])
+                done = process.ask("single", begin=turn * SINGLES, count=SINGLES)
+                singles[name] += done["seconds"]
+                memory[name] = done["memory"]
+    return [
+        Cost(
+            backend.name,
+            words / statistics.median(seconds[backend.name]),
+            len(texts) / statistics.median(seconds[backend.name]),
+            _percentiles(singles[backend.name]),
+            memory[backend.name],
+            statistics.median(starts[backend.name]),
+            sum(file.stat().st_size for file in backend.files) / 1e6,
+        )
+        for backend in backends
+    ]
+
+
+def steps(backends: int) -> int:
+    """Of `measure` with so many."""
+    return backends * (STARTS + ROUNDS)
+
+
+def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
+    return {f"p{percent}": 1000 * cuts[percent - 1] for percent in (50, 95, 99)}
+
+
+class _Process:
+    """The process of one backend, which answers each question by a line of JSON."""
+
+    def __init__(self, process: subprocess.Popen[str], name: str) -> None:
+        self._process, self._name = process, name
+
+    def ask(self, what: str, **arguments: Any) -> dict[str, Any]:
+        """
+        Raises:
+            UserError: what it says is wrong; or it has ended.
+        """
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # what it says before its end follows
+            print(json.dumps({"do": what, **arguments}), file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            status = self._process.wait()
+            problem = f"its process ended with exit status {status}"
+            raise UserError(self._name, problem, "see what it said above")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise UserError(*answer["error"])
+        return answer
+
+
+@contextlib.contextmanager
+def _started(
+    directory: Path, backend: Backend, texts: Sequence[Sequence[str]], trust_remote_code: bool
+) -> Iterator[tuple[_Process, float]]:
+    """The process of a backend, which has tagged one sentence; and the seconds until then."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    told = {
+        "directory": str(directory),
+        "backend": "torch" if backend.name == "torch" else "onnx",
+        "onnx_file": backend.name,
+        "threads": int(threads) if threads.isdecimal() and int(threads) else processors(),
+        "trust_remote_code": trust_remote_code,
+    }
+    command = [sys.executable, "-m", "determined_ner.tagging.cost_process"]
+    root = str(Path(__file__).parents[2])  # where the package is not installed
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    try:
+        asked = _Process(process, backend.name)
+        asked.ask("start", **told, text=texts[0])
+        taken = time.perf_counter() - began
+        asked.ask("take", texts=texts)
+        yield asked, taken
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdin is not None and process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        process.stdout.close()
