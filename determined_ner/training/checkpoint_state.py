@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import zipfile
 from pathlib import Path
@@ -15,12 +16,17 @@ from determined_ner.files.checksums import write_checksums
 from determined_ner.model.checkpoint import STATE_FILE
 from determined_ner.training.setup import Training
 
+logger = logging.getLogger("determined_ner")
+
 LABELS_KEY = "self_contained"
 """The callback whose state says what labels a checkpoint is of."""
 STOPPING_KEY = "stopping"
 """In that state: what may end the run early, where that is asked for."""
 ORDER_KEY = "group_by_length"
 """In that state: whether batches are of sentences of like length."""
+
+THREADS_KEY = "threads"
+"""In that state: on a CPU, the number of threads of a process, by which sums are rounded."""
 
 
 def label_state(training: Training) -> dict[str, Any]:
@@ -29,12 +35,15 @@ def label_state(training: Training) -> dict[str, Any]:
     return {
         "labels": list(training.labels.names),
         ORDER_KEY: training.grouped,
+        **({THREADS_KEY: torch.get_num_threads()} if training.device.type == "cpu" else {}),
         **({STOPPING_KEY: stopping} if stopping else {}),
     }
 
 
 def restore_run(checkpoint: dict[str, Any], training: Training) -> None:
     """Have a run know how long it has trained, and with what gains; it goes on from the checkpoint.
+
+    A process of a CPU computes with as many threads as the run began with, wherever it goes on.
 
     Raises:
         UserError: it would go on with other batches.
@@ -50,6 +59,10 @@ def restore_run(checkpoint: dict[str, Any], training: Training) -> None:
             f"write group_by_length: {str(grouped).lower()}",
         )
     training.stopping.load(state.get(STOPPING_KEY, {}))
+    here, threads = torch.get_num_threads(), state.get(THREADS_KEY)
+    if training.device.type == "cpu" and threads not in (None, here):
+        torch.set_num_threads(threads)
+        logger.info(f"threads: {threads} a process, with which the run began; {here} would round its sums otherwise")
 
 
 def saved_labels(checkpoint: dict[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from determined_ner.model.engine import Engine
 from determined_ner.settings.experiment import read_config
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
-from determined_ner.training.checkpoint_state import LABELS_KEY, label_state, restore_run
+from determined_ner.training.checkpoint_state import LABELS_KEY, THREADS_KEY, label_state, restore_run
 from determined_ner.training.setup import Training
 from determined_ner.training.slots import OneSlot
 from tests.conftest import ROOT, newest_checkpoint
@@ -79,6 +79,27 @@ def test_a_checkpoint_goes_on_with_the_batches_that_it_is_of_alone(config_file, 
         (of_earlier_release, grouped),
     ):
         restore_run({"callbacks": {LABELS_KEY: state}}, training)
+
+
+def test_a_run_goes_on_with_the_number_of_threads_that_it_began_with(config_file, tmp_path, caplog):
+    training, here = make_training(config_file, tmp_path), torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        state = label_state(training)
+        torch.set_num_threads(1)
+        with caplog.at_level("INFO", "determined_ner"):
+            restore_run({"callbacks": {LABELS_KEY: state}}, training)
+            assert torch.get_num_threads() == 3
+            restore_run({"callbacks": {LABELS_KEY: state}}, training)  # it has them
+        assert [r.message for r in caplog.records if r.message.startswith("threads: 3 a process")] == [
+            "threads: 3 a process, with which the run began; 1 would round its sums otherwise"
+        ]
+        of_earlier_release = {name: value for name, value in state.items() if name != THREADS_KEY}
+        torch.set_num_threads(1)
+        restore_run({"callbacks": {LABELS_KEY: of_earlier_release}}, training)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(here)
 
 
 def test_one_slot_of_a_machine_goes_first_and_a_mistake_of_one_is_that_of_all(config_file, tmp_path):
