@@ -90,6 +90,9 @@ def thresholds(
     model = None if onnx_file is None else directory.onnx_model(onnx_file)
     remedy = f"name a labelled file: determined-ner thresholds {source} TEXT --precision {precision:g}"
     text = read_labelled(trained, data, "thresholds are fitted to", remedy)
+    if text.fingerprint == (directory.described or {}).get("data_fingerprints", {}).get("train"):
+        problem = "is the text that the model was trained on, where it is surer and more often right than on any other"
+        raise UserError(", ".join(text.files), problem, remedy)
     tagged, _ = tag_text(trained, trained.name, text, directory.labels, model)
     if text.as_trained or data is None:
         logger.info(
@@ -111,7 +114,8 @@ def thresholds(
             for name, c in chosen.items()
         }
     overall = None if per_type else next(iter(fits.values()))
-    promise = Promise(precision, confidence, unit, len(starts) - 1, overall, fits if per_type else {}, own_file)
+    files = ", ".join(Path(file).name for file in text.files)
+    promise = Promise(precision, confidence, unit, len(starts) - 1, files, overall, fits if per_type else {}, own_file)
     return promise, _keep(trained, promise)
 
 
@@ -130,7 +134,7 @@ def _keep(trained: Trained, promise: Promise) -> Path:
 
 def describe(promise: Promise) -> list[str]:
     """Lines for a terminal."""
-    drawn = f"{promise.units:,} {promise.unit}"
+    drawn = f"{promise.units:,} {promise.unit} of {promise.text}"
     lines = [f"precision {promise.precision:g} with confidence {promise.confidence:g}, from {drawn}:"]
     width = max(map(len, promise.thresholds))
     for name, each in promise.thresholds.items():

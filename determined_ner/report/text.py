@@ -46,6 +46,8 @@ class LabelledText:
     """Share of padding in the batches of an evaluation on the text."""
     repaired: int
     """Number of gold tags that the scheme does not allow; they are read as seqeval reads them."""
+    fingerprint: str
+    """Of its words and tags."""
     as_trained: bool | None
     """Whether this is the text that the training validated on; None: unknown."""
 
@@ -95,6 +97,7 @@ def take_labelled(trained: Trained, text: StoredText, split: Split) -> LabelledT
         windows=np.array(split.lengths(specials)),
         padding=evaluation_padding(split, specials, Padding()),
         repaired=split.counts["repaired_tags"],
+        fingerprint=split.fingerprint,
         as_trained=None if fingerprint is None else split.fingerprint == fingerprint,
     )
 

@@ -65,6 +65,8 @@ class Promise:
     unit: str
     """What was taken for independent: sentences or documents."""
     units: int
+    text: str
+    """Names of the files that it was fitted to."""
     overall: Threshold | None
     """None: the promise is for each type."""
     of_type: Mapping[str, Threshold] = field(default_factory=dict)
@@ -103,9 +105,11 @@ class Promise:
             if not (_is_number(kept[name]) and 0 < kept[name] < 1):
                 raise ValueError(f"{name}: {kept[name]!r} is no number between 0 and 1")
         if not (
-            isinstance(kept["unit"], str) and isinstance(kept["onnx_file"], str | None) and _is_count(kept["units"])
+            all(isinstance(kept[name], str) for name in ("unit", "text"))
+            and isinstance(kept["onnx_file"], str | None)
+            and _is_count(kept["units"])
         ):
-            raise ValueError("unit, units or onnx_file is no name or no count")
+            raise ValueError("unit, units, text or onnx_file is no name or no count")
         if not isinstance(kept["of_type"], dict) or (kept["overall"] is None) == (not kept["of_type"]):
             raise ValueError("it has to have either overall or of_type")
         overall = None if kept["overall"] is None else _read_threshold(kept["overall"])

@@ -50,6 +50,7 @@ def test_what_is_promised_is_kept_beside_the_model_and_told(run, capsys):
     assert thresholds(run, "--precision", 0.9) == 0
     (promise,) = kept(run / "model")
     assert promise["precision"] == promise["confidence"] == 0.9 and promise["unit"] == "sentences"
+    assert promise["text"] == "validation.conll"
     assert promise["units"] == 258 and promise["of_type"] == {} and promise["onnx_file"] is None
     overall = promise["overall"]
     assert 0 <= overall["score"] < 1 and overall["found"] >= overall["given"] >= overall["correct"] > 0
@@ -134,6 +135,15 @@ def test_what_cannot_be_asked_for_is_one_message(run, capsys, arguments, said):
     assert thresholds(run, *arguments) == 2
     err = capsys.readouterr().err
     assert said in err and err.count("error:") == 1 and not (run / "model" / THRESHOLDS_FILE).exists()
+
+
+def test_the_text_of_the_training_is_refused(trained, run, capsys):
+    train = trained.parent / "train.conll"
+    assert thresholds(run, train, "--precision", 0.9) == 2
+    err = capsys.readouterr().err
+    assert (
+        f"{train}: is the text that the model was trained on" in err and not (run / "model" / THRESHOLDS_FILE).exists()
+    )
 
 
 def test_an_empty_text_and_a_model_without_calibration_are_one_message(run, tmp_path, capsys):

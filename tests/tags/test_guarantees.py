@@ -98,10 +98,10 @@ def test_all_entities_right_need_so_many_of_them():
 
 def test_a_promise_is_read_as_it_was_kept_and_types_without_one_get_nothing():
     of_type = {"PER": Threshold(0.75, 100, 80, 78), "LOC": Threshold(None, 3)}
-    promise = Promise(0.95, 0.9, "sentences", 200, None, of_type)
+    promise = Promise(0.95, 0.9, "sentences", 200, "v.conll", None, of_type)
     assert Promise.of_json(promise.as_json()) == promise
     assert promise.least_scores(["LOC", "MISC", "PER"]).tolist() == [np.inf, np.inf, 0.75]
-    overall = Promise(0.95, 0.9, "documents", 40, Threshold(0.5, 9, 8, 8), {}, "model_quantized.onnx")
+    overall = Promise(0.95, 0.9, "documents", 40, "v.conll", Threshold(0.5, 9, 8, 8), {}, "model_quantized.onnx")
     assert Promise.of_json(overall.as_json()) == overall and overall.least_scores(["A", "B"]).tolist() == [0.5, 0.5]
     for name, value in (
         ("precision", 1.0),
