@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from determined_ner.data.sources import check_files, content_of
 from determined_ner.errors import UserError, write_errors_explained
 from determined_ner.files.atomic import remove_directory, write_json
 from determined_ner.local.folder import fold_name
+from determined_ner.local.processes import process_count
 from determined_ner.local.run import run_locally
 from determined_ner.local.series import Series, open_series
 from determined_ner.logs import set_up_logging
@@ -69,7 +69,7 @@ def check_folds(folds: int, on_cluster: bool = False) -> None:
     Raises:
         UserError: too few folds, or they would not be trained one after the other by this process.
     """
-    if on_cluster or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if on_cluster or process_count() > 1:
         where = "on a cluster" if on_cluster else "by several processes"
         remedy = "set data.folds and data.fold (1 to K) in K experiments or runs"
         raise UserError("--folds", f"folds are not trained {where}", remedy)

@@ -25,10 +25,35 @@ LAST_WAIT = 0.2
 2.3 waits for them at the end of a group, for ever if they need that lock."""
 
 
+LAUNCHED = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+"""What ``torchrun`` says to each of several processes, beside their number."""
+
+
+def process_count() -> int:
+    """How many processes this command has, as ``torchrun`` says in the environment.
+
+    Raises:
+        UserError: it is no number, or something else has set it.
+    """
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size == "1":
+        return 1
+    for name in ("WORLD_SIZE", *LAUNCHED):
+        value = os.environ.get(name)
+        if value is None or not value.isdecimal():
+            problem = f"is not set, and WORLD_SIZE is {size!r}" if value is None else f"{value!r} is no number"
+            raise UserError(name, problem, "start several processes by torchrun, or unset WORLD_SIZE")
+    return int(size)
+
+
 @contextlib.contextmanager
 def joined_processes() -> Iterator[Slots]:
-    """All processes of this training; ``torchrun`` says in the environment how many there are."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    """All processes of this training.
+
+    Raises:
+        UserError: as `process_count`.
+    """
+    if process_count() == 1:
         yield OneSlot()
         return
     if os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from determined_ner.check.table import duration
 from determined_ner.data.sources import check_files, content_of
 from determined_ner.errors import HyperparameterError, UserError, first_line, write_errors_explained
 from determined_ner.interrupts import stop_signals_heard
+from determined_ner.local.processes import process_count
 from determined_ner.local.run import SearchedTrial, run_locally
 from determined_ner.local.series import Series, open_series
 from determined_ner.logs import set_up_logging
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: whatever the user can fix.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if process_count() > 1:
         remedy = "start it without torchrun, or train one point with determined-ner train"
         raise UserError("determined-ner search", "trials are not trained by several processes", remedy)
     set_up_logging(chief=True)

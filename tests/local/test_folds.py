@@ -12,6 +12,7 @@ import pytest
 import ner_trial
 from determined_ner.data.sources import find_sources
 from determined_ner.errors import UserError
+from determined_ner.local.processes import LAUNCHED
 from determined_ner.report.out_of_fold import read_predictions
 from determined_ner.settings.data import DataSettings
 from determined_ner.tags.schemes import to_iob2
@@ -172,7 +173,8 @@ def test_resuming_with_other_settings_is_refused(trained, config, capsys):
 
 
 def test_several_processes_are_refused(config, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("WORLD_SIZE", *LAUNCHED):
+        monkeypatch.setenv(name, "0" if "RANK" in name else "2")
     assert train(config, tmp_path / "out") == 2
     assert "by several processes" in capsys.readouterr().err
 

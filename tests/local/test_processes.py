@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import ner_trial
+from determined_ner.local.processes import LAUNCHED
 from determined_ner.model.checkpoint import checkpoint_name
 from tests.conftest import (
     ROOT,
@@ -45,6 +46,23 @@ for number in range(20):
         assert slots.allgather(None) == [None, None]
     os.write(1, f"round {number}\\n".encode())  # at once: the other process writes, too
 """
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"WORLD_SIZE": "x"}, "WORLD_SIZE: 'x' is no number"),
+        ({"WORLD_SIZE": "2"}, "RANK: is not set, and WORLD_SIZE is '2'"),
+    ],
+)
+def test_half_of_what_torchrun_says_is_refused(told, said, config_file, tmp_path, monkeypatch, capsys):
+    for name in ("WORLD_SIZE", *LAUNCHED):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert ner_trial.main([str(config_file), "--output-dir", str(tmp_path / "out")]) == 2
+    assert f"error: {said}; start several processes by torchrun, or unset WORLD_SIZE" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def run(*arguments: object, processes: int = 1) -> tuple[int, str]:

@@ -16,6 +16,7 @@ import torch
 from determined_ner import cli
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.local import run
+from determined_ner.local.processes import LAUNCHED
 from determined_ner.search import command
 from determined_ner.search.trials import read_trials
 from determined_ner.training.divergence import DivergedError
@@ -308,7 +309,8 @@ def test_other_settings_data_or_commands_are_refused(
     assert search(adaptive, searched, "--resume") == 2
     assert "other settings or data" in capsys.readouterr().err
     validation.write_text(before)
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("WORLD_SIZE", *LAUNCHED):
+        monkeypatch.setenv(name, "0" if "RANK" in name else "2")
     assert search(adaptive, searched, "--resume") == 2
     assert "by several processes" in capsys.readouterr().err
 
