@@ -69,7 +69,7 @@ def measure(run: str, test: str, folder: Path) -> None:
     quantize_statically(plain, static, checks[0])
     files = {"static ranges, plain": static}
     try:
-        _, tried = quantize_within(int8, graphs, checks[0], Tolerances())
+        _, tried = quantize_within(int8, graphs, PLAIN, checks[0], Tolerances())
         taken = tried[-1]
         files = {f"taken: {taken.graph}, in float32: {', '.join(taken.left_alone) or 'none'}": int8, **files}
     except UserError as error:

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from determined_ner.machine import load as load
 from determined_ner.machine import processor
+from determined_ner.machine import processors as processors
 
 SIZES = (256, 512, 1024, 2048, 4096)
 """Of square matrices."""

@@ -197,8 +197,9 @@ def main() -> None:
         "epochs": arguments.epochs,
         "train_samples": arguments.train_samples,
         "encoder": Path(arguments.encoder).name,
+        "decoder": "tagger",
     }
-    lock, threads = threading.Lock(), max(1, len(os.sched_getaffinity(0)) // arguments.runs)
+    lock, threads = threading.Lock(), max(1, machine.processors() // arguments.runs)
 
     def measure(seed: int, name: str, way: str) -> None:
         key = {"way": way, "corpus": name, "seed": seed, "tested": "test" in corpora[name], **common}

@@ -118,7 +118,7 @@ def was_stopped() -> bool:
 
 def is_chief() -> bool:
     """Whether this process speaks for its machine: one message, not one of each process of torchrun."""
-    return int(os.environ.get("LOCAL_RANK", "0")) == 0
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _end(*_: Any) -> None:

@@ -28,13 +28,24 @@ def flags() -> set[str]:
 
 
 def processors() -> int:
-    """On how many this process may run."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many this process has, of its machine or, in a container, of its quota."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return here
+    return here if quota == "max" else max(1, min(here, int(quota) // int(period)))
 
 
 def load() -> float:
-    """Processes that wanted to run, over the last minute."""
-    return os.getloadavg()[0]
+    """Processes that wanted to run, over the last minute; 0 where the system does not count them."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def described() -> str:
+    """For under a table: the processor, how many there are, and what threads the user asked for."""
+    threads = os.environ.get("OMP_NUM_THREADS")
+    return f"{processor()}, {processors()} processors" + (f", OMP_NUM_THREADS={threads}" if threads else "")
 
 
 def _cpuinfo() -> str:

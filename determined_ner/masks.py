@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import reprlib
 import unicodedata
+from pathlib import PurePath
 from typing import Any
 
 # A URL ends at white space, unless it is still before an @: a password may hold anything. pathlib makes // a single /.
@@ -41,6 +42,11 @@ def printable(text: str) -> str:
         return text
     seen = any(unicodedata.category(c)[0] in "LNPS" for c in text)  # else marks have nothing to stand on
     return "".join(c if c.isprintable() and seen else c.encode("unicode_escape").decode() for c in text)
+
+
+def file_name(path: str) -> str:
+    """The last part of a path: where a file lies is nobody's business. Bytes that are no text are written as digits."""
+    return PurePath(path).name.encode(errors="backslashreplace").decode()
 
 
 def printable_lines(text: str) -> str:

@@ -30,6 +30,7 @@ from determined_ner.check.word_kinds import WordKinds
 from determined_ner.data.source import Source
 from determined_ner.errors import UserError, standard_output
 from determined_ner.logs import set_up_logging
+from determined_ner.machine import load
 from determined_ner.masks import printable_lines
 from determined_ner.settings.experiment import DEFAULT_CONFIG, read_config
 from determined_ner.settings.loop import LoopSettings, parse_loop
@@ -69,7 +70,7 @@ def check(config_file: Path | None, overrides: list[str], timing: bool) -> Repor
     Raises:
         UserError: where training would fail.
     """
-    load = _system_load()
+    busy = _system_load()
     config = read_config(config_file, overrides)
     settings = parse_settings(config.get("hyperparameters"), config.get("data"))
     loop = parse_loop(config, settings)
@@ -107,7 +108,7 @@ def check(config_file: Path | None, overrides: list[str], timing: bool) -> Repor
             splits=splits,
             corpora=training.corpus.count_corpora(settings.data),
             ambiguous_words=ambiguous,
-            cost=find_cost(training, slots, load, bar if timing else None, begin_batch),
+            cost=find_cost(training, slots, busy, bar if timing else None, begin_batch),
             warnings=[Remark(note) for note in (*settings.warnings, *loop.warnings)],
         )
     report.warnings += [*remark_on_retries(config), *find_remarks(report)]
@@ -116,7 +117,7 @@ def check(config_file: Path | None, overrides: list[str], timing: bool) -> Repor
 
 def _system_load() -> float:
     """Load average of the last minute, per core; 0 where the system has none."""
-    return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
+    return load() / (os.cpu_count() or 1)
 
 
 def _slots(config: dict[str, Any]) -> int:

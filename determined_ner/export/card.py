@@ -20,7 +20,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from determined_ner.export.int8 import Attempt
 from determined_ner.export.parity import Comparison
-from determined_ner.machine import processor, processors
+from determined_ner.machine import described
+from determined_ner.masks import file_name
 from determined_ner.tagging.cost import Cost
 from determined_ner.tags.schemes import Scheme
 from determined_ner.trackers.runs import is_local
@@ -116,9 +117,9 @@ def card_metadata(trained: Trained, files: Sequence[str], scores: dict[str, floa
     """What the hub reads: the task, the encoder, and the scores of the trained model."""
     assert trained.settings is not None
     data = trained.settings.data
-    scored = [("validation", ", ".join(map(_last, files)), scores)]
+    scored = [("validation", ", ".join(map(file_name, files)), scores)]
     if test := _test_scores(trained):
-        scored.append(("test", _last(data.test_file or data.dataset_name or ""), test))
+        scored.append(("test", file_name(data.test_file or data.dataset_name or ""), test))
     results = [
         EvalResult(
             task_type=TASK,
@@ -176,8 +177,8 @@ def card_text(
         plain=directory.scheme is Scheme.PLAIN,
         scheme=directory.scheme.value,
         labels=directory.labels,
-        data=[(what, _last(name)) for what, name in named if name],
-        validation=[_last(file) for file in files],
+        data=[(what, file_name(name)) for what, name in named if name],
+        validation=[file_name(file) for file in files],
         columns=list(columns),
         scores=[
             (metric, [_score(column, metric, intervals.get(name, {})) for name, column in columns.items()])
@@ -186,7 +187,7 @@ def card_text(
         intervals=bool(intervals),
         checks=checked,
         measured=measured or Measurements(),
-        machine=f"{processor()}, {processors()} processors, {datetime.date.today().isoformat()}",
+        machine=f"{described()}, {datetime.date.today().isoformat()}",
         settings={
             **{name: getattr(trained.settings.hparams, name) for name in SETTINGS},
             "max_seq_length": directory.max_seq_length,
@@ -227,11 +228,6 @@ def _score(scores: dict[str, float], metric: str, intervals: dict[str, dict[str,
     if found is None or abs(found["value"] - value) > SAME:
         return f"{value:.4f}"
     return f"{value:.4f} ({found['low']:.3f} to {found['high']:.3f})"
-
-
-def _last(path: str) -> str:
-    """The last part of a path: where a file lies is nobody's business. Bytes that are no text are written as digits."""
-    return Path(path).name.encode(errors="backslashreplace").decode()
 
 
 def _megabytes(folder: Path, name: str) -> float:

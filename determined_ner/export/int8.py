@@ -9,6 +9,7 @@ in float32, as few as will do.
 from __future__ import annotations
 
 import logging
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class Attempt:
     """Layers that stay in float32."""
     megabytes: float
     speed: float
-    """Beside the float32 file of the same graph."""
+    """Beside the fastest float32 file."""
     result: Comparison
 
     def describe(self) -> str:
@@ -53,6 +54,7 @@ class Attempt:
 def quantize_within(
     target: Path,
     graphs: dict[str, Path],
+    fastest: str,
     check: Check,
     tolerances: Tolerances,
     quantize: Quantize = quantize_onnx,
@@ -62,6 +64,7 @@ def quantize_within(
     Args:
         target: the file to write.
         graphs: float32 ONNX files of the model, by their names.
+        fastest: the name of the one that speeds are told beside.
 
     Returns:
         the file beside the trained model; all that was tried, the one that was taken last.
@@ -70,12 +73,21 @@ def quantize_within(
         UserError: none does with half of the layers rounded or more.
     """
     tried: list[Attempt] = []
-    reduced = overflows()
+    errors: list[UserError] = []
+    reduced, reference = overflows(), onnx_logits(graphs[fastest])
 
-    def attempt(name: str, layers: Sequence[str], left_alone: Sequence[str]) -> Attempt:
+    def attempt(name: str, layers: Sequence[str], left_alone: Sequence[str]) -> Attempt | None:
+        try:
+            return compare(name, layers, left_alone)
+        except UserError as error:  # onnxruntime cannot round this graph, or not run it then
+            errors.append(error)
+            logger.warning(f"int8, {name} graph: {error.problem}")
+            return None
+
+    def compare(name: str, layers: Sequence[str], left_alone: Sequence[str]) -> Attempt:
         file = target.with_name(f"{name}-{target.name}")
         quantize(graphs[name], file, layers, reduced)
-        runs = {"float32": onnx_logits(graphs[name]), "int8": onnx_logits(file)}
+        runs = {"float32": reference, "int8": onnx_logits(file)}
         speed = relative_speeds(runs, check.sample)["int8"]
         result = check.compare(runs["int8"], target.name)
         size = sum(part.stat().st_size for part in file.parent.glob(f"{file.name}*")) / 1e6
@@ -90,21 +102,25 @@ def quantize_within(
                 part.unlink()
         return chosen.result, [*(one for one in tried if one is not chosen), chosen]
 
-    whole = [attempt(name, quantizable_layers(graph), ()) for name, graph in graphs.items()]
-    if fitting := [one for one in whole if tolerances.loses_little(one.result)]:
+    for name, graph in graphs.items():
+        attempt(name, quantizable_layers(graph), ())
+    if not tried:
+        raise errors[0]
+    if fitting := [one for one in tried if tolerances.loses_little(one.result)]:
         return take(max(fitting, key=lambda one: one.speed))
-    nearest = min(whole, key=lambda one: one.result.changed).graph
+    nearest = min(tried, key=lambda one: one.result.changed).graph
     layers = by_damage(graphs[nearest], check, quantize, reduced)
     for count in growing(len(layers) // 2):
         rest = [layer for layer in quantizable_layers(graphs[nearest]) if layer not in layers[:count]]
-        if tolerances.loses_little((found := attempt(nearest, rest, layers[:count])).result):
+        found = attempt(nearest, rest, layers[:count])
+        if found is not None and tolerances.loses_little(found.result):
             return take(found)
     least = min(tried, key=lambda one: one.result.points_lost)
     raise UserError(
         target.name,
-        f"the int8 model loses {least.result.points_lost:.2f} points of {least.result.metric} on "
-        f"{', '.join(check.files)}, more than the {tolerances.points} allowed, even with {len(least.left_alone)} of "
-        f"{len(layers)} layers in float32",
+        f"no int8 model passes: the best loses {least.result.points_lost:.2f} points of {least.result.metric} on "
+        f"{', '.join(check.files)}, where {tolerances.points} may be lost and all logits are numbers; up to "
+        f"{len(tried[-1].left_alone)} of {len(layers)} layers were left in float32",
         "export without --quantize",
     )
 
@@ -122,15 +138,14 @@ def by_damage(graph: Path, check: Check, quantize: Quantize, reduced: bool) -> l
 
 
 def growing(most: int) -> list[int]:
-    """1, 2, 3, 4, 6, 8, 12, … up to a number: each at most half as much again as the one before."""
+    """1, 2, 3, 4, 6, 8, 12, … up to a number, and that."""
     counts, count = [], 1
-    while count <= most:
+    while count < most:
         counts.append(count)
         count = max(count + 1, 2 * counts[-2]) if len(counts) > 1 else 2
-    return counts
+    return [*counts, most] if most else []
 
 
 def overflows() -> bool:
-    """Whether this processor adds pairs of 8-bit products in 16 bits: one of x86 without VNNI."""
-    known = flags()
-    return "avx2" in known and not known & {"avx512_vnni", "avx_vnni"}
+    """Whether this processor adds pairs of 8-bit products in 16 bits: one of x86 that is not known to have VNNI."""
+    return platform.machine().lower() in ("x86_64", "amd64") and not flags() & {"avx512_vnni", "avx_vnni"}

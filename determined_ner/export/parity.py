@@ -109,7 +109,7 @@ class Check:
             self.files = text.source.files
             texts = (words for batch in text.batches() for words in batch.column("words").to_pylist())
             self.words = first_texts(texts)
-        before = trained.validation_fingerprint
+        before = trained.fingerprint("validation")
         self.changed = data is None and before not in (None, self.split.fingerprint)
 
     def compare(self, exported: Any, name: str) -> Comparison:

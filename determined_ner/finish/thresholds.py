@@ -12,7 +12,7 @@ import numpy as np
 from determined_ner.errors import UserError, write_errors_explained
 from determined_ner.files.atomic import write_json
 from determined_ner.logs import set_up_logging
-from determined_ner.masks import printable
+from determined_ner.masks import file_name, printable
 from determined_ner.model.directory import CALIBRATION_FILE, ONNX_FILE, THRESHOLDS_FILE
 from determined_ner.report.text import read_labelled, tag_text
 from determined_ner.tags.fitting import same_spans
@@ -90,7 +90,7 @@ def thresholds(
     model = None if onnx_file is None else directory.onnx_model(onnx_file)
     remedy = f"name a labelled file: determined-ner thresholds {source} TEXT --precision {precision:g}"
     text = read_labelled(trained, data, "thresholds are fitted to", remedy)
-    if text.fingerprint == (directory.described or {}).get("data_fingerprints", {}).get("train"):
+    if text.fingerprint == trained.fingerprint("train"):
         problem = "is the text that the model was trained on, where it is surer and more often right than on any other"
         raise UserError(", ".join(text.files), problem, remedy)
     tagged, _ = tag_text(trained, trained.name, text, directory.labels, model)
@@ -114,7 +114,7 @@ def thresholds(
             for name, c in chosen.items()
         }
     overall = None if per_type else next(iter(fits.values()))
-    files = ", ".join(Path(file).name for file in text.files)
+    files = ", ".join(map(file_name, text.files))
     promise = Promise(precision, confidence, unit, len(starts) - 1, files, overall, fits if per_type else {}, own_file)
     return promise, _keep(trained, promise)
 

@@ -25,7 +25,7 @@ LAST_WAIT = 0.2
 2.3 waits for them at the end of a group, for ever if they need that lock."""
 
 
-LAUNCHED = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+LAUNCHED = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What ``torchrun`` says to each of several processes, beside their number."""
 
 
@@ -38,11 +38,15 @@ def process_count() -> int:
     size = os.environ.get("WORLD_SIZE", "1")
     if size == "1":
         return 1
+    remedy = "start several processes by torchrun, or unset WORLD_SIZE"
     for name in ("WORLD_SIZE", *LAUNCHED):
         value = os.environ.get(name)
-        if value is None or not value.isdecimal():
-            problem = f"is not set, and WORLD_SIZE is {size!r}" if value is None else f"{value!r} is no number"
-            raise UserError(name, problem, "start several processes by torchrun, or unset WORLD_SIZE")
+        if value is None:
+            raise UserError(name, f"is not set, and WORLD_SIZE is {size!r}", remedy)
+        if name != "MASTER_ADDR" and not (value.isascii() and value.isdecimal()):
+            raise UserError(name, f"{value!r} is no number", remedy)
+    if int(os.environ["RANK"]) >= int(size):
+        raise UserError("RANK", f"{os.environ['RANK']} is none of {size} processes (WORLD_SIZE)", remedy)
     return int(size)
 
 

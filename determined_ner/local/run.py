@@ -33,7 +33,7 @@ from determined_ner.interrupts import stop_signals_heard
 from determined_ner.local.checkpoints import Checkpoints
 from determined_ner.local.folder import OpenedFolder, open_folder
 from determined_ner.local.loop import Loop, seed_generators
-from determined_ner.local.processes import joined_processes
+from determined_ner.local.processes import joined_processes, process_count
 from determined_ner.local.progress import Progress
 from determined_ner.local.reports import RunReports
 from determined_ner.logs import set_up_logging
@@ -80,7 +80,8 @@ def run_locally(arguments: argparse.Namespace, trial: SearchedTrial | None = Non
         StopRequestedError: a signal asked for it.
         UserError: whatever the user can fix; what was written is removed again if nothing was trained.
     """
-    set_up_logging(chief=int(os.environ.get("RANK", "0")) == 0)
+    process_count()  # as the others are told by what else torchrun says
+    set_up_logging(chief=os.environ.get("RANK", "0") == "0")
     with stop_signals_heard(), joined_processes() as slots, contextlib.ExitStack() as stack:
         config = None if trial is None else trial.config
         opened = on_chief(slots, lambda: stack.enter_context(open_folder(arguments, config)))

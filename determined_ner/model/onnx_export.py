@@ -241,9 +241,12 @@ def quantize_onnx(
     """
     quantization = require("onnxruntime.quantization")
     onnx = require("onnx")
+    layers = quantizable_layers(source) if layers is None else layers
+    assert layers  # of none, onnxruntime rounds all
     metadata = {entry.key: entry.value for entry in onnx.load(str(source), load_external_data=False).metadata_props}
     with _replacing(target) as file:
-        with _without_messages():
+        with _without_messages(), _as_user_error("int8"):
+            # (It writes a Gemm as a MatMul of this other name.)
             quantization.quantize_dynamic(
                 str(source),
                 str(file),
@@ -251,13 +254,30 @@ def quantize_onnx(
                 per_channel=True,
                 reduce_range=reduced,
                 op_types_to_quantize=list(QUANTIZED),
-                nodes_to_quantize=list(quantizable_layers(source) if layers is None else layers),
+                nodes_to_quantize=[name for layer in layers for name in (layer, f"{layer}_MatMul")],
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},  # behind operators of onnxruntime's own
                 use_external_data_format=_weights_file(source).exists(),
             )
         graph = onnx.load(str(file))
         onnx.helper.set_model_props(graph, {**metadata, "precision": "int8"})
         _save(graph, file, file_limit)
+
+
+@contextlib.contextmanager
+def _as_user_error(precision: str) -> Iterator[None]:
+    """
+    Raises:
+        UserError: in place of what onnxruntime raises for a graph that it cannot write in this precision.
+    """
+    try:
+        yield
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:  # of a dozen kinds
+        if why_unwritable(error) is not None or type(error).__name__ == "InvalidProtobuf":
+            raise
+        problem = f"onnxruntime cannot write the graph in {precision}: {first_line(error)}"
+        raise UserError("", problem, "export without --quantize") from error
 
 
 def _weights_file(path: Path) -> Path:

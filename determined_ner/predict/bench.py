@@ -12,13 +12,24 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from determined_ner.errors import UserError
-from determined_ner.machine import load, processor, processors
+from determined_ner.errors import UserError, standard_output
+from determined_ner.machine import described, load
 from determined_ner.masks import printable
 from determined_ner.predict.inputs import open_input
 from determined_ner.tagging.cost import Cost, find_backends, first_texts, measure, steps
 
-COLUMNS = ("backend", "words/s", "sentences/s", "p50 ms", "p95 ms", "p99 ms", "memory MiB", "start-up s", "disk MB")
+COLUMNS = (
+    "backend",
+    "words/s",
+    "sentences/s",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+    "memory MiB",
+    "start-up s",
+    "disk MB",
+    "runs on",
+)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -30,6 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: no model directory, no text with words, or a backend that does not run.
     """
+    output = standard_output()
     directory, trust = arguments.model_dir, arguments.trust_remote_code
     texts, name = _read(directory, arguments.text, trust)
     backends, missing = find_backends(directory)
@@ -42,8 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
 
         costs = measure(directory, backends, texts, progress, trust)
     facts = {
-        "processor": processor(),
-        "threads": processors(),
+        "machine": described(),
         "load": [round(before, 2), round(load(), 2)],
         "date": datetime.date.today().isoformat(),
         "text": name,
@@ -52,12 +63,17 @@ def run(arguments: argparse.Namespace) -> None:
         "left_out": missing,
     }
     if arguments.json:
-        print(json.dumps({**facts, "backends": [asdict(cost) for cost in costs]}, ensure_ascii=False))
+        print(json.dumps({**facts, "backends": [asdict(cost) for cost in costs]}), file=output)
         return
-    for line in [*format_costs(costs), *missing]:
-        print(printable(line))
-    print(printable(f"{facts['sentences']:,} sentences, {facts['words']:,} words: {name}"))
-    print(printable(f"{facts['processor']}, {facts['threads']} processors, load {before:.1f} before, {facts['date']}"))
+    if hasattr(output, "reconfigure"):
+        output.reconfigure(errors="replace")
+    for line in [
+        *format_costs(costs),
+        *missing,
+        f"{facts['sentences']:,} sentences, {facts['words']:,} words: {name}",
+        f"{facts['machine']}, load {before:.1f} before, {facts['date']}",
+    ]:
+        print(printable(line), file=output)
 
 
 def format_costs(costs: Sequence[Cost]) -> list[str]:
@@ -71,12 +87,13 @@ def format_costs(costs: Sequence[Cost]) -> list[str]:
             f"{cost.memory:,.0f}",
             f"{cost.start_up:.1f}",
             f"{cost.size:.1f}",
+            cost.runs_on,
         )
         for cost in costs
     ]
     widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
     return [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:-1], widths[1:-1]), row[-1]])
         for row in (COLUMNS, *rows)
     ]
 
@@ -87,13 +104,13 @@ def _read(directory: Path, file: str | None, trust_remote_code: bool) -> tuple[l
     Raises:
         UserError: there are none.
     """
+    from determined_ner.model.directory import ModelDirectory
+    from determined_ner.tagging.words import RawText
+
+    splitting = ModelDirectory(directory, trust_remote_code=trust_remote_code).word_splitting
     if file is None:
         texts, name = _validation_text(directory, trust_remote_code)
     else:
-        from determined_ner.model.directory import ModelDirectory
-        from determined_ner.tagging.words import RawText
-
-        splitting = ModelDirectory(directory, trust_remote_code=trust_remote_code).word_splitting
         with open_input(file, None, None, None) as (_, read_items, _):
             texts = first_texts(item.words for item in read_items(lambda text: RawText(text, splitting)))
         name = file
@@ -107,11 +124,14 @@ def _validation_text(directory: Path, trust_remote_code: bool) -> tuple[list[lis
     Raises:
         UserError: it is not at hand.
     """
-    from determined_ner.training.trained import find_trained
-
+    remedy = f"name a text: determined-ner bench {directory} TEXT"
+    try:
+        from determined_ner.training.trained import find_trained
+    except ModuleNotFoundError as error:
+        problem = f"reading the run's validation data needs {error.name}, which is not installed"
+        raise UserError("", problem, f"{remedy}, or pip install 'determined-ner[report]'") from error
     with tempfile.TemporaryDirectory() as downloads:
         trained = find_trained(str(directory), Path(downloads), trust_remote_code)
-        remedy = f"name a text: determined-ner bench {directory} TEXT"
         with trained.labelled_text(None, "it tags", remedy) as (text, _):
             texts = (words for batch in text.batches() for words in batch.column("words").to_pylist())
             return first_texts(texts), ", ".join(text.source.files)

@@ -82,7 +82,7 @@ def take_labelled(trained: Trained, text: StoredText, split: Split) -> LabelledT
     words: list[list[str]] = []
     lines: list[tuple[int, int]] = []
     documents: list[int] = []
-    fingerprint, specials = trained.validation_fingerprint, trained.directory.tokenizer.specials
+    fingerprint, specials = trained.fingerprint("validation"), trained.directory.tokenizer.specials
     for batch in text.batches():
         words += batch.column("words").to_pylist()
         lines += zip(batch.column("file").to_pylist(), batch.column("line").to_pylist(), strict=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from determined_ner.errors import UserError
-from determined_ner.machine import processors
 
 WORDS = 10_000
 """Of the text, at most."""
@@ -49,6 +47,8 @@ class Cost:
     """Seconds from the start of its process until one sentence is tagged; the median of the starts."""
     size: float
     """MB of its weights on the disk."""
+    runs_on: str
+    """What computes, and on which device, in words."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,12 @@ def find_backends(directory: Path) -> tuple[list[Backend], list[str]]:
     Raises:
         UserError: there is none.
     """
-    weights = [*directory.glob("*.safetensors"), *directory.glob("pytorch_model*.bin")]
+    patterns = ("*.safetensors", "pytorch_model*.bin", "state_dict.pth")  # in the order in which they are read
+    weights = next((some for pattern in patterns if (some := sorted(directory.glob(pattern)))), [])
     graphs = sorted(directory.glob("*.onnx"))
     needs: list[tuple[Backend, tuple[str, ...]]]
     needs = [(Backend("torch", tuple(weights)), ("torch", "transformers"))] if weights else []
-    needs += [(Backend(file.name, tuple(directory.glob(f"{file.name}*"))), ("onnxruntime",)) for file in graphs]
+    needs += [(Backend(file.name, tuple(sorted(directory.glob(f"{file.name}*")))), ("onnxruntime",)) for file in graphs]
     found, missing = [], []
     for backend, modules in needs:
         absent = [module for module in modules if importlib.util.find_spec(module) is None]
@@ -123,15 +124,22 @@ def measure(
     singles: dict[str, list[float]] = {backend.name: [] for backend in backends}
     starts: dict[str, list[float]] = {backend.name: [] for backend in backends}
     memory: dict[str, float] = {}
+    devices: dict[str, str] = {}
     with contextlib.ExitStack() as running:
         processes = {}
         for turn in range(STARTS):
             for backend in backends:
                 progress(f"starting {backend.name}")
+                onnx_file = None if backend.name == "torch" else backend.name
+                began = time.perf_counter()
                 with contextlib.ExitStack() as started:
-                    process, taken = started.enter_context(_started(directory, backend, texts, trust_remote_code))
-                    starts[backend.name].append(taken)
+                    process = started.enter_context(_started(backend))
+                    told: dict[str, Any] = {"directory": str(directory), "onnx_file": onnx_file}
+                    told |= {"text": texts[0], "trust_remote_code": trust_remote_code}
+                    devices[backend.name] = process.ask("start", **told)["runs_on"]
+                    starts[backend.name].append(time.perf_counter() - began)
                     if turn == STARTS - 1:
+                        process.ask("take", texts=texts)
                         processes[backend.name] = process
                         running.push(started.pop_all())
         for turn in range(ROUNDS):
@@ -150,6 +158,7 @@ def measure(
             memory[backend.name],
             statistics.median(starts[backend.name]),
             sum(file.stat().st_size for file in backend.files) / 1e6,
+            devices[backend.name],
         )
         for backend in backends
     ]
@@ -190,37 +199,26 @@ class _Process:
         return answer
 
 
+CHILD = """import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from determined_ner.tagging.cost_process import main
+main()"""
+"""Isolated (-I), so that no file of the directory that it is called in is taken for a module."""
+
+
 @contextlib.contextmanager
-def _started(
-    directory: Path, backend: Backend, texts: Sequence[Sequence[str]], trust_remote_code: bool
-) -> Iterator[tuple[_Process, float]]:
-    """The process of a backend, which has tagged one sentence; and the seconds until then."""
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    told = {
-        "directory": str(directory),
-        "backend": "torch" if backend.name == "torch" else "onnx",
-        "onnx_file": backend.name,
-        "threads": int(threads) if threads.isdecimal() and int(threads) else processors(),
-        "trust_remote_code": trust_remote_code,
-    }
-    command = [sys.executable, "-m", "determined_ner.tagging.cost_process"]
-    root = str(Path(__file__).parents[2])  # where the package is not installed
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    began = time.perf_counter()
+def _started(backend: Backend) -> Iterator[_Process]:
+    """The process of a backend; Ctrl-C ends it by ending this."""
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-I", "-c", CHILD, json.dumps(sys.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        env={**os.environ, "PYTHONPATH": path},
+        start_new_session=True,
     )
     try:
-        asked = _Process(process, backend.name)
-        asked.ask("start", **told, text=texts[0])
-        taken = time.perf_counter() - began
-        asked.ask("take", texts=texts)
-        yield asked, taken
+        yield _Process(process, backend.name)
     finally:
         process.kill()
         process.wait()

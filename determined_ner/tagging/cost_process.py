@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
 import sys
 import time
 from pathlib import Path
@@ -16,11 +15,10 @@ from determined_ner.threads import spin_briefly
 
 def main() -> None:
     """Answer until the questions end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks ends this process, too
     spin_briefly()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
-    from determined_ner.errors import UserError
+    from determined_ner.errors import UserError, first_line
 
     process = _Process()
     for line in sys.stdin:
@@ -28,7 +26,9 @@ def main() -> None:
         try:
             answer = getattr(process, asked.pop("do"))(**asked)
         except UserError as error:
-            answer = {"error": [str(error.where), error.problem, error.remedy]}
+            answer = {"error": [error.where, error.problem, error.remedy]}
+        except Exception as error:  # of PyTorch, of ONNX Runtime: out of memory, say
+            answer = {"error": ["", f"does not run here: {first_line(error)}", "leave its file out of the directory"]}
         print(json.dumps(answer), file=answers, flush=True)
 
 
@@ -38,26 +38,13 @@ class _Process:
     tagger: Any
     texts: list[list[str]]
 
-    def start(
-        self,
-        directory: str,
-        backend: Any,
-        onnx_file: str,
-        threads: int,
-        trust_remote_code: bool,
-        text: list[str],
-    ) -> dict[str, Any]:
+    def start(self, directory: str, onnx_file: str | None, trust_remote_code: bool, text: list[str]) -> dict[str, Any]:
         from determined_ner.tagging.tagger import Tagger
 
-        if backend == "torch":
-            import torch
-
-            torch.set_num_threads(threads)
-            self.tagger = Tagger.from_pretrained(directory, trust_remote_code=trust_remote_code)
-        else:
-            self.tagger = Tagger.from_pretrained(directory, "onnx", onnx_file=onnx_file, threads=threads)
+        chosen: dict[str, Any] = {} if onnx_file is None else {"backend": "onnx", "onnx_file": onnx_file}
+        self.tagger = Tagger.from_pretrained(directory, trust_remote_code=trust_remote_code, **chosen)
         self.tagger.tag([text])
-        return {}
+        return {"runs_on": self.tagger.runs_on}
 
     def take(self, texts: list[list[str]]) -> dict[str, Any]:
         self.texts = texts
@@ -86,8 +73,8 @@ def peak_memory() -> float:
     except OSError:
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-    (kib,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(kib) / 1024
+    kib = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")), "nan")
+    return float(kib) / 1024
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ ORDER_KEY = "group_by_length"
 """In that state: whether batches are of sentences of like length."""
 
 THREADS_KEY = "threads"
-"""In that state: on a CPU, the number of threads of a process, by which sums are rounded."""
+"""In that state: on a CPU, the number of processes, and that of the threads of each, by which sums are rounded."""
 
 
 def label_state(training: Training) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def label_state(training: Training) -> dict[str, Any]:
     return {
         "labels": list(training.labels.names),
         ORDER_KEY: training.grouped,
-        **({THREADS_KEY: torch.get_num_threads()} if training.device.type == "cpu" else {}),
+        **({THREADS_KEY: [training.slots.size, torch.get_num_threads()]} if training.device.type == "cpu" else {}),
         **({STOPPING_KEY: stopping} if stopping else {}),
     }
 
@@ -43,7 +43,7 @@ def label_state(training: Training) -> dict[str, Any]:
 def restore_run(checkpoint: dict[str, Any], training: Training) -> None:
     """Have a run know how long it has trained, and with what gains; it goes on from the checkpoint.
 
-    A process of a CPU computes with as many threads as the run began with, wherever it goes on.
+    A process of a CPU computes with as many threads as the run began with, if there are as many processes.
 
     Raises:
         UserError: it would go on with other batches.
@@ -59,8 +59,9 @@ def restore_run(checkpoint: dict[str, Any], training: Training) -> None:
             f"write group_by_length: {str(grouped).lower()}",
         )
     training.stopping.load(state.get(STOPPING_KEY, {}))
-    here, threads = torch.get_num_threads(), state.get(THREADS_KEY)
-    if training.device.type == "cpu" and threads not in (None, here):
+    here = torch.get_num_threads()
+    slots, threads = state.get(THREADS_KEY, (0, 0))
+    if training.device.type == "cpu" and slots == training.slots.size and threads != here:
         torch.set_num_threads(threads)
         logger.info(f"threads: {threads} a process, with which the run began; {here} would round its sums otherwise")
 

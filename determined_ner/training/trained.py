@@ -48,11 +48,10 @@ class Trained:
         path = self.path.resolve()
         return path.parent.name if path.name == "model" else path.name
 
-    @property
-    def validation_fingerprint(self) -> str | None:
-        """Of the validation data of the training, where it is known."""
+    def fingerprint(self, split: str) -> str | None:
+        """Of the data of the training, where it is known."""
         fingerprints = (self.directory.described or {}).get("data_fingerprints") or {}
-        found: str | None = fingerprints.get("validation")
+        found: str | None = fingerprints.get(split)
         return found
 
     def intervals(self, split: str) -> dict[str, dict[str, float]]:

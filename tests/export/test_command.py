@@ -190,8 +190,8 @@ def test_float16_that_is_too_far_off_is_refused(run, tmp_path, tolerance):
 def test_int8_that_loses_too_much_is_refused(run, tmp_path):
     with pytest.raises(UserError) as error:
         export(str(run), tmp_path / "out", quantize=True, tolerances=Tolerances(points=-1.0))
-    assert "points of f1" in error.value.problem and "more than the -1.0 allowed" in error.value.problem
-    assert "layers in float32" in error.value.problem and "without --quantize" in error.value.remedy
+    assert "points of f1" in error.value.problem and "where -1.0 may be lost" in error.value.problem
+    assert "layers were left in float32" in error.value.problem and "without --quantize" in error.value.remedy
     assert only(tmp_path) == []
 
 

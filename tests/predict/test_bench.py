@@ -61,7 +61,7 @@ def test_every_backend_of_a_directory_is_measured(once, model_dir, text, tmp_pat
 def test_a_run_is_measured_on_its_validation_data(once, model_dir, capsys):
     assert cli.main(["bench", str(model_dir)]) == 0
     head, row, text, machine = capsys.readouterr().out.splitlines()
-    assert head.split()[:2] == ["backend", "words/s"] and row.split()[0] == "torch"
+    assert head.split()[:2] == ["backend", "words/s"] and row.split()[0] == "torch" and "PyTorch on" in row
     assert text.startswith("13 sentences, ") and text.endswith("validation.conll")
     assert "processors, load" in machine
 
@@ -96,7 +96,7 @@ def test_mistakes_are_refused_in_one_message(once, model_dir, text, tmp_path, ca
 
 
 def test_a_process_that_dies_is_told(once, model_dir, monkeypatch):
-    monkeypatch.setattr(sys, "executable", shutil.which("true"))
+    monkeypatch.setattr(sys, "executable", shutil.which("true"))  # which knows none of what it is asked
     with pytest.raises(UserError, match="torch: its process ended with exit status 0"):
         measure(model_dir, [Backend("torch", ())], [["Ada"]])
     assert once[0].poll() == 0

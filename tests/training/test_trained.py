@@ -27,7 +27,7 @@ def test_a_run_its_model_and_its_checkpoint_are_one_model(train, tmp_path):
     assert found[0].summary["model_batches"] == 6 and found[1].summary is None
     for trained in found:
         assert trained.settings is not None and trained.settings.hparams.learning_rate == 1e-3
-        assert trained.validation_fingerprint == found[0].validation_fingerprint is not None
+        assert trained.fingerprint("validation") == found[0].fingerprint("validation") is not None
         expected, model = found[0].directory.load_model(), trained.directory.load_model()
         assert_equal_states(dict(model.state_dict()), dict(expected.state_dict()))
 
@@ -85,7 +85,7 @@ def test_a_uuid_is_told_from_a_path(text, expected):
 def test_labelled_text_is_that_of_the_training_or_what_is_named(train, tmp_path, corpus):
     run = train("hyperparameters.num_train_epochs=1")
     with find(run, tmp_path).labelled_text(None, "this looks at") as (_, split):
-        assert split.fingerprint == find(run, tmp_path).validation_fingerprint
+        assert split.fingerprint == find(run, tmp_path).fingerprint("validation")
     with find(run, tmp_path).labelled_text(str(corpus["test"]), "this looks at") as (_, split):
         assert len(split.sentences) - 1 == 7
     corpus["validation"].unlink()
