@@ -209,6 +209,8 @@ class Report:
     """train, validation and, where given, test."""
     corpora: list[CorpusCounts]
     """Of train, where it is several."""
+    distillation: list[str]
+    """Of a student, a line on its teacher and one on its loss."""
     ambiguous_words: list[AmbiguousWord]
     """The ten most ambiguous words of train that occur five times or more."""
     cost: Cost

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 _WINDOWS_AT_A_TIME = 1 << 16
 """Counted at once, so that no more of the memory-mapped labels is in memory."""
+_PIECES_AT_A_TIME = 1 << 20
 IGNORED = -100
 """Label of a piece that no loss is taken over (PyTorch's cross entropy)."""
 
@@ -53,3 +54,26 @@ class Split:
                 labelled, borders[:-1] - borders[0], dtype=np.int64
             )
         return counts
+
+    def words_of(self, windows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Numbers of the words that these windows own, window by window."""
+        begins = self.words[windows]
+        sizes = self.words[windows + 1] - begins
+        offsets = np.cumsum(sizes) - sizes
+        numbers: NDArray[np.int64] = np.arange(int(sizes.sum())) - np.repeat(offsets - begins, sizes)
+        return numbers
+
+    def count_labels(self, labels: int) -> NDArray[np.int64]:
+        """(K,) pieces of each of K labels."""
+        counts = np.zeros(labels, np.int64)
+        for begin in range(0, len(self.labels), _PIECES_AT_A_TIME):
+            some = np.asarray(self.labels[begin : begin + _PIECES_AT_A_TIME], np.int64)
+            counts += np.bincount(some[some != IGNORED], minlength=labels)
+        return counts
+
+    def different_pieces(self) -> NDArray[np.int64]:
+        """The pieces that occur, ascending."""
+        seen = np.zeros(int(self.ids.max()) + 1, np.bool_)
+        for begin in range(0, len(self.ids), _PIECES_AT_A_TIME):  # sorting all would take seconds and their size
+            seen[self.ids[begin : begin + _PIECES_AT_A_TIME]] = True
+        return np.flatnonzero(seen)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from determined_ner.model.loss import describe_loss
+from determined_ner.model.distillation import describe
 from determined_ner.model.parameter_groups import describe_groups
 from determined_ner.training.setup import Training
 
@@ -43,6 +43,8 @@ def log_summary(training: Training) -> None:
         f"model: {hparams.pretrained_model_name_or_path}, {training.parameters / 1e6:.1f} M parameters, "
         f"{training.engine.description} on {slots} × {_device(training.device)}"
     )
+    for line in describe_distillation(training):
+        logger.info(line)
     if lora := hparams.peft:
         logger.info(f"LoRA: adapters of rank {lora.r}, alpha {lora.alpha:g}, dropout {lora.dropout:g}")
     if groups := describe_groups(training.model, hparams):
@@ -55,12 +57,20 @@ def log_summary(training: Training) -> None:
         f"{hparams.global_batch_size} windows"
         f"{split_up if slots * training.accumulation_steps > 1 else ''}, seed {training.seed}"
     )
-    if of_training := describe_loss(training.loss, training.labels.names):
+    if not training.teachers and (of_training := describe(training.loss, training.labels.names)):
         logger.info(of_training)
     if training.crf is not None:
         logger.info("loss: the negative log-likelihood of a CRF, of a window's sequence of words, divided by words")
     if ends_early := training.stopping.describe():
         logger.info(ends_early)
+
+
+def describe_distillation(training: Training) -> list[str]:
+    """Whose student it is, and what it learns; nothing of others."""
+    if training.teachers is None:
+        return []
+    of_loss = describe(training.loss, training.labels.names)
+    return [training.teachers.describe(training.student_layers), *([of_loss] if of_loss else [])]
 
 
 def _describe_splitting(training: Training) -> str | None:
