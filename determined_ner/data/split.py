@@ -30,7 +30,7 @@ class Split:
     words: NDArray[np.int64]
     """(W + 1,) first word that each window owns."""
     tags: NDArray[np.int16]
-    """(N,) gold tag id of every word."""
+    """(N,) gold tag id of every word; IGNORED where there is none."""
     sentences: NDArray[np.int64]
     """(S + 1,) first word of each sentence."""
     counts: dict[str, int]
@@ -44,8 +44,9 @@ class Split:
         """(W,) pieces of each window with its special ones."""
         return np.diff(self.windows) + specials
 
-    def labelled_pieces(self) -> NDArray[np.int64]:
-        """(W,) labelled pieces of each window: what the loss is a mean over."""
+    def counted_pieces(self) -> NDArray[np.int64]:
+        """(W,) pieces of each window that the loss is a mean over: those with a label; of a window without any label,
+        of which a student learns, the first of each word."""
         counts = np.empty(len(self.windows) - 1, np.int64)
         for begin in range(0, len(counts), _WINDOWS_AT_A_TIME):
             borders = self.windows[begin : begin + _WINDOWS_AT_A_TIME + 1]
@@ -53,7 +54,7 @@ class Split:
             counts[begin : begin + len(borders) - 1] = np.add.reduceat(
                 labelled, borders[:-1] - borders[0], dtype=np.int64
             )
-        return counts
+        return np.where(counts == 0, np.diff(self.words), counts)
 
     def words_of(self, windows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Numbers of the words that these windows own, window by window."""

@@ -128,6 +128,7 @@ def card_text(
     named = [
         *(("training", corpus.file) for corpus in data.corpora.values()),
         ("test", data.test_file),
+        ("without labels, tagged by the teacher", data.unlabelled_file),
         ("data set", data.dataset_name),
         ("data set's configuration", data.dataset_config_name),
         ("data set's revision", data.dataset_revision),

@@ -123,8 +123,14 @@ def _check_together(hparams: Hyperparameters, data: DataSettings) -> Iterator[Us
 
 def _check_distillation(hparams: Hyperparameters, data: DataSettings) -> Iterator[UserError]:
     if hparams.teacher is None:
+        if data.unlabelled_file is not None:
+            yield UserError(
+                "data.unlabelled_file",
+                f"{shown(data.unlabelled_file)} is learnt of a teacher, and there is none",
+                "write hyperparameters.teacher: DIR, or drop it",
+            )
         return
-    if hparams.distillation_weight == 0 and hparams.student_layers is None:
+    if hparams.distillation_weight == 0 and hparams.student_layers is None and data.unlabelled_file is None:
         yield UserError(
             "hyperparameters.distillation_weight",
             "0 has nothing learnt of the teacher, and nothing else is taken of it",

@@ -18,22 +18,17 @@ from numpy.typing import NDArray
 from determined_ner.data.batches import EvaluationBatches, TrainingBatches
 from determined_ner.data.collate import BatchDataset
 from determined_ner.data.corpus import Corpus, load_corpus
+from determined_ner.data.encode import join_splits
 from determined_ner.data.padding import Padding
 from determined_ner.data.remote import fetch_files, named_by_url
 from determined_ner.data.sources import check_files
+from determined_ner.data.split import Split
 from determined_ner.data.tokenizer import load_tokenizer
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.files.atomic import write_json
 from determined_ner.hub import Pretrained
 from determined_ner.masks import without_secrets
-from determined_ner.model.build import (
-    attention_of,
-    build_model,
-    check_vocabulary,
-    load_config,
-    longest_window,
-    window_size,
-)
+from determined_ner.model.build import build_model, check_vocabulary, load_config, longest_window, window_size
 from determined_ner.model.conditions import check_architecture, check_conditions
 from determined_ner.model.cpu.embedding import train_only_rows
 from determined_ner.model.crf import Crf, add_crf, check_crf, check_crf_data
@@ -48,7 +43,6 @@ from determined_ner.model.optimizer import build_schedule
 from determined_ner.model.parameter_groups import check_parts, freeze
 from determined_ner.model.precision import length_multiple
 from determined_ner.model.probe import check_behaviour
-from determined_ner.model.student import build_student, student_config
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.loop import LEGACY_METRICS, Duration, LoopSettings
 from determined_ner.settings.parsing import Settings
@@ -85,8 +79,8 @@ class Training:
         crf: on the model's logits, and a part of it; None: there is none.
         loss: what is trained on, unless it is the CRF's.
         teachers: of a student; None: there are none.
-        student_layers: of the first teacher, with which the model begins, from 0; none: it begins otherwise.
         taught: (N, K) log-probabilities that they give to the words of train; None: nothing is learnt of them.
+        train: what is trained on: of a student that has it, unlabelled text besides.
         train_batches: the batch plan, epoch after epoch.
         epoch_batches: calls of `train_step` of an epoch, on each slot.
         optimizer_steps: of the whole training.
@@ -134,22 +128,16 @@ class Training:
 
         check_files(settings.data)  # a mistyped path is reported before a hub is asked for anything
         self.data = self._one_slot_first(self._fetch_files)
-        source = Pretrained.of_setting(hparams, "config_name")
         self.teachers = Teachers(hparams) if hparams.teacher else None
-        self.student_layers: list[int] = []
-        if self.teachers and hparams.student_layers:
-            source = self.teachers.source
-            config, self.student_layers = student_config(
-                self.teachers.directories[0].config, source, hparams.student_layers
-            )
-        else:
-            config = load_config(source)
+        own = self.teachers if hparams.student_layers else None  # of whose layers the student is made
+        source = own.source if own else Pretrained.of_setting(hparams, "config_name")
+        config = own.student_config() if own else load_config(source)
         check_architecture(hparams, config.model_type, device)
         check_parts(config, source, hparams)
         check_supported(config, source, hparams)
         if hparams.peft:
             check_lora(config, source, hparams.peft.model_dump())
-        of_teacher = bool(self.student_layers) and hparams.tokenizer_name is None
+        of_teacher = own is not None and hparams.tokenizer_name is None
         tokenizer_source = source if of_teacher else Pretrained.of_setting(hparams, "tokenizer_name")
         self.tokenizer = load_tokenizer(tokenizer_source)
         check_vocabulary(config, self.tokenizer, tokenizer_source)
@@ -160,18 +148,15 @@ class Training:
         self._labels_before = labels_to_keep(config, hparams)
         self.corpus = self._one_slot_first(self._load_corpus)
         self.labels = self.corpus.labels
+        self.train = self._one_slot_first(self._join_unlabelled)
         self.crf: Crf | None = None
         self._check_searcher_metric()
         check_crf_data(hparams, self.labels.scheme)
 
         if self.teachers:
             self.teachers.check_labels(self.labels.names)
-        if self.teachers and self.student_layers:
-            begun_from, attention = self.teachers.directories[0], attention_of(hparams)
-            layers = self.student_layers
-            self.model = build_student(begun_from, config, layers, self.labels.names, source, attention)
-        else:
-            self.model = build_model(config, hparams, self.labels.names, seed)
+        names = self.labels.names
+        self.model = own.build_student(config, names) if own else build_model(config, hparams, names, seed)
         check_behaviour(self.model, self.tokenizer, self.max_seq_length, source)
         self.flat = find_flat(self.model, self.tokenizer, self.max_seq_length) if self._may_be_flat() else None
         self.grouped = self.flat is None if hparams.group_by_length is None else hparams.group_by_length
@@ -188,7 +173,7 @@ class Training:
             most=self.max_seq_length,
         )
         self.train_batches = TrainingBatches(
-            self.corpus.splits["train"],
+            self.train,
             self.tokenizer.specials,
             hparams.global_batch_size,
             slots.size * accumulation_steps,
@@ -197,10 +182,9 @@ class Training:
             padded=self.flat is None,
         )
         self.epoch_batches = len(self.train_batches) // slots.size
-        learns = self.teachers is not None and hparams.distillation_weight != 0
-        self.taught = self._one_slot_first(self._ask_teachers) if learns else None
-        train = self.corpus.splits["train"]
-        self.loss = build_loss(hparams, self.labels, train, device, distilled=self.taught is not None)
+        learns = hparams.distillation_weight != 0 or self.corpus.unlabelled is not None
+        self.taught = self._one_slot_first(self._ask_teachers) if self.teachers and learns else None
+        self.loss = build_loss(hparams, self.labels, self.train, device, distilled=self.taught is not None)
         batches = self.in_batches(loop.length)
         check_patience(hparams.early_stopping_patience, batches, self.in_batches(loop.validation_period))
         self.optimizer_steps = batches // accumulation_steps
@@ -246,8 +230,14 @@ class Training:
     def _ask_teachers(self, first: bool) -> NDArray[np.float16]:
         assert self.teachers is not None
         overwrite = self.data.overwrite_cache and first
-        split, names = self.corpus.splits["train"], self.labels.names
-        return self.teachers.log_probabilities(split, self.tokenizer, names, self.device, self._cache_dir, overwrite)
+        names, cache = self.labels.names, self._cache_dir
+        return self.teachers.log_probabilities(self.train, self.tokenizer, names, self.device, cache, overwrite)
+
+    def _join_unlabelled(self, first: bool) -> Split:
+        train, unlabelled = self.corpus.splits["train"], self.corpus.unlabelled
+        if unlabelled is None:
+            return train
+        return join_splits(train, unlabelled, self._cache_dir, self.data.overwrite_cache and first)
 
     def _training_pieces(self) -> NDArray[np.int64]:
         """(N,) all that a training batch may hold."""
@@ -255,7 +245,7 @@ class Training:
         padding = getattr(self.model.config, "pad_token_id", None)
         if isinstance(padding, int) and padding >= 0:  # by which Longformer fills up its blocks itself
             specials.append(padding)
-        return np.union1d(self.corpus.splits["train"].different_pieces(), specials)
+        return np.union1d(self.train.different_pieces(), specials)
 
     def _check_searcher_metric(self) -> None:
         names = self.make_metrics("validation").names()
@@ -296,9 +286,12 @@ class Training:
 
     def dataset(self, split: str) -> BatchDataset:
         """A split whose items are whole batches; its indices are those of `train_batches` or `evaluation_batches`."""
-        losses = self.corpus.losses if split == "train" else None
-        taught = self.taught if split == "train" else None
-        return BatchDataset(self.corpus.splits[split], self.tokenizer, self.padding, losses, taught)
+        if split != "train":
+            return BatchDataset(self.corpus.splits[split], self.tokenizer, self.padding)
+        losses, unlabelled = self.corpus.losses, self.corpus.unlabelled
+        if losses is not None and unlabelled is not None:
+            losses = losses.followed_by(len(unlabelled.windows) - 1)
+        return BatchDataset(self.train, self.tokenizer, self.padding, losses, self.taught)
 
     def evaluation_batches(self, split: str, slots: int) -> EvaluationBatches:
         """All windows of a split once, in batches that do not depend on the number of slots."""
@@ -366,8 +359,10 @@ class Training:
     @property
     def data_fingerprints(self) -> dict[str, str]:
         """By split, equal for the same text and tags, read in the same way; and of the teachers' weights."""
-        of_teachers = {"teacher": self.teachers.fingerprint} if self.teachers else {}
-        return {name: split.fingerprint for name, split in self.corpus.splits.items()} | of_teachers
+        found = {name: split.fingerprint for name, split in self.corpus.splits.items()}
+        if self.corpus.unlabelled is not None:
+            found["unlabelled"] = self.corpus.unlabelled.fingerprint
+        return found | ({"teacher": self.teachers.fingerprint} if self.teachers else {})
 
     def describe(self) -> dict[str, Any]:
         """What a reader of the weights needs: settings, labels and tag scheme."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
+from determined_ner.data.split import Split
 from determined_ner.model.distillation import describe
 from determined_ner.model.parameter_groups import describe_groups
 from determined_ner.training.setup import Training
@@ -24,10 +25,7 @@ def log_summary(training: Training) -> None:
     for line in _data_warnings(training):
         logger.warning(line)
     for split in training.corpus.splits.values():
-        logger.info(
-            f"{split.name}: {len(split.sentences) - 1:,} sentences, {len(split.tags):,} words, "
-            f"{len(split.windows) - 1:,} windows of at most {training.max_seq_length} pieces"
-        )
+        logger.info(_describe_split(training, split))
     logger.info(
         f"tags: {training.labels.scheme.value}, {len(training.labels.names)} labels: {' '.join(training.labels.names)}"
     )
@@ -69,8 +67,18 @@ def describe_distillation(training: Training) -> list[str]:
     """Whose student it is, and what it learns; nothing of others."""
     if training.teachers is None:
         return []
+    lines = [training.teachers.describe()]
+    if (unlabelled := training.corpus.unlabelled) is not None:
+        lines.append(f"{_describe_split(training, unlabelled)}, learnt of the teacher alone, with a weight of 1")
     of_loss = describe(training.loss, training.labels.names)
-    return [training.teachers.describe(training.student_layers), *([of_loss] if of_loss else [])]
+    return [*lines, of_loss] if of_loss else lines
+
+
+def _describe_split(training: Training, split: Split) -> str:
+    return (
+        f"{split.name}: {len(split.sentences) - 1:,} sentences, {len(split.tags):,} words, "
+        f"{len(split.windows) - 1:,} windows of at most {training.max_seq_length} pieces"
+    )
 
 
 def _describe_splitting(training: Training) -> str | None:

@@ -9,6 +9,7 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +22,10 @@ from determined_ner.data.tokenizer import WordTokenizer
 from determined_ner.errors import HyperparameterError
 from determined_ner.files.cache import FORMAT, build_once, hash_parts
 from determined_ner.hub import Pretrained
+from determined_ner.model.build import attention_of
 from determined_ner.model.directory import ModelDirectory
 from determined_ner.model.inference import TorchModel
+from determined_ner.model.student import build_student, student_config
 from determined_ner.model.weights import weights_fingerprint
 from determined_ner.settings.hyperparameters import Hyperparameters
 from determined_ner.training.trained import find_trained
@@ -40,6 +43,7 @@ class Teachers:
         names: as the settings have them.
         directories: of each.
         fingerprint: equal for the same weights.
+        layers: of the first, of which the student is made, from 0; none: it begins with another encoder.
     """
 
     def __init__(self, hparams: Hyperparameters) -> None:
@@ -48,7 +52,8 @@ class Teachers:
             UserError: a directory is damaged.
             HyperparameterError: there is no such directory, or its model cannot teach words.
         """
-        self.names, self._trust = list(hparams.teacher or []), hparams.trust_remote_code
+        self.names, self._trust, self._hparams = list(hparams.teacher or []), hparams.trust_remote_code, hparams
+        self.layers: list[int] = []
         self.directories = [self._open(name) for name in self.names]
         self.fingerprint = hash_parts([weights_fingerprint(directory.path) for directory in self.directories])
 
@@ -74,6 +79,28 @@ class Teachers:
         """Each, as messages name it."""
         paths = [str(directory.path) for directory in self.directories]
         return [Pretrained(path, "teacher", trust_remote_code=self._trust) for path in paths]
+
+    def student_config(self) -> Any:
+        """The config of a student of the layers that the settings ask for, which are `layers` from then on.
+
+        Raises:
+            HyperparameterError: the first teacher has not so many, or they cannot be chosen.
+        """
+        assert self._hparams.student_layers is not None
+        config, self.layers = student_config(self.directories[0].config, self.source, self._hparams.student_layers)
+        return config
+
+    def build_student(self, config: Any, labels: tuple[str, ...]) -> Any:
+        """The student of `student_config` with its teacher's weights.
+
+        Args:
+            labels: of the training, in the order of the logits.
+
+        Raises:
+            UserError: the weights are missing or damaged.
+        """
+        attention = attention_of(self._hparams)
+        return build_student(self.directories[0], config, self.layers, labels, self.source, attention)
 
     def check(self, tokenizer: WordTokenizer, max_seq_length: int) -> None:
         """Check that they can read the windows of the student.
@@ -111,17 +138,13 @@ class Teachers:
                 remedy = "take a teacher that was trained on these labels (data.label_map reads types as others)"
                 raise source.refused(f"has other labels than the training data: {', '.join(parts)}", remedy)
 
-    def describe(self, layers: Sequence[int]) -> str:
-        """One line for a person.
-
-        Args:
-            layers: of the first one, with which the student begins, from 0; none: it begins with another encoder.
-        """
+    def describe(self) -> str:
+        """One line for a person."""
         line = f"teacher{'s' * (len(self.names) > 1)}: {', '.join(self.names)}"
-        if layers:
+        if self.layers:
             of = f" of {self.names[0]}" if len(self.names) > 1 else ""
-            numbers = ", ".join(str(number + 1) for number in layers)
-            line += f"; the student begins with embeddings, head and layer{'s' * (len(layers) > 1)} {numbers}{of}"
+            numbers = ", ".join(str(number + 1) for number in self.layers)
+            line += f"; the student begins with embeddings, head and layer{'s' * (len(self.layers) > 1)} {numbers}{of}"
         return line
 
     def log_probabilities(
@@ -152,7 +175,7 @@ class Teachers:
         key = hash_parts([FORMAT, KIND.__name__, self.fingerprint, split.fingerprint])
 
         def build(directory: Path) -> None:
-            logger.info(f"teacher: reading {shape[0]:,} words of {split.name}")
+            logger.info(f"teacher: reading {shape[0]:,} words")
             models = [each.torch_model(str(device)) for each in self.directories]
             columns = [[each.labels.index(name) for name in labels] for each in self.directories]
             out = np.memmap(directory / "words.bin", KIND, "w+", shape=shape)

@@ -15,6 +15,7 @@ import torch
 import ner_trial
 from determined_ner import Tagger
 from determined_ner.cli import main
+from determined_ner.data.batches import MicroBatch
 from determined_ner.model.directory import ModelDirectory
 from determined_ner.training import teacher as teachers
 from determined_ner.training.trained import find_trained
@@ -129,7 +130,7 @@ def test_a_student_begins_with_the_layers_named_or_with_another_encoder(
         assert_equal_states(dict(layer.state_dict()), dict(original.state_dict()))
     assert own.model.config.num_hidden_layers == 2
     another = make_training(config, tmp_path, *asked(teacher=teacher, pretrained_model_name_or_path=tiny_encoder))
-    assert len(another.model.bert.encoder.layer) == 1 and another.student_layers == []
+    assert len(another.model.bert.encoder.layer) == 1 and another.teachers is not None and another.teachers.layers == []
     np.testing.assert_array_equal(another.taught, own.taught)
 
 
@@ -200,6 +201,82 @@ def test_one_slot_two_slots_and_accumulation_train_the_same_student(config, tmp_
         assert losses[0] == pytest.approx(other_losses, rel=1e-4)
 
 
+# -- Text without labels ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def more(tmp_path: Path) -> Path:
+    """A text without labels."""
+    lines = [" ".join(word for word, _ in row) for row in make_sentences(21, 300)]
+    (tmp_path / "more.txt").write_text("\n".join(lines) + "\n")
+    return tmp_path / "more.txt"
+
+
+def test_a_word_without_a_label_counts_by_its_divergence_alone(config, tmp_path, teacher, more):
+    options = asked(teacher=teacher, student_layers=1, distillation_weight=0.3)
+    training = make_training(config, tmp_path, *options, f"data.unlabelled_file={more}")
+    labelled = len(training.corpus.splits["train"].windows) - 1
+    windows = (labelled - 1, labelled, labelled + 3)  # one that has labels
+    batch = training.dataset("train")[MicroBatch(windows)]
+    logits = training.model.eval()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    found = training.loss(logits, batch["labels"], teacher=batch["teacher"], words=batch["words"])
+    own = logits[batch["is_first_piece"]].detach().double().numpy()
+    its = training.taught[training.train.words_of(np.array(windows))].astype(np.float64)
+    p, q = (np.exp(x / 2) / np.exp(x / 2).sum(1, keepdims=True) for x in (its, own))
+    divergences = 4 * (p * np.log(p / q)).sum(1)
+    count = int(np.diff(training.train.words)[labelled - 1])
+    right = training.train.tags[training.train.words_of(np.array(windows[:1]))]
+    own -= np.log(np.exp(own).sum(1, keepdims=True))
+    expected = 0.3 * divergences[:count].sum() - 0.7 * own[np.arange(count), right].sum() + divergences[count:].sum()
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_one_slot_two_slots_and_accumulation_train_the_same_of_text_without_labels(
+    config, tmp_path, teacher, corpus, more
+):
+    """Each window once an epoch, beside corpora of unequal weights; weight 0 leaves the teacher this text."""
+    corpora = f"{{a: {{file: {corpus['train']}, loss_weight: 2}}, b: {corpus['validation']}}}"
+    options = (
+        *asked(teacher=teacher, student_layers=2, distillation_weight=0, group_by_length="false"),
+        f"data.unlabelled_file={more}",
+        f"data.train_file={corpora}",
+    )
+    folders = {name: tmp_path / name for name in ("one", "two", "accumulated")}
+    said = run(config, folders["one"], *options)
+    assert said.count("unlabelled: 21 sentences, ") == 1 and ", learnt of the teacher alone, with a weight of 1" in said
+    files = (corpus["train"], corpus["validation"])
+    words = sum(len(words) for file in files for words in words_of(file)) + len(more.read_text().split())
+    assert f"teacher: reading {words} words" in said  # at once
+    run(config, folders["two"], *options, processes=2)
+    run(config, folders["accumulated"], *options, "optimizations.aggregation_frequency=2", "scheduling_unit=4")
+    (one, *others) = (final_state(folder)["models_state_dict"][0] for folder in folders.values())
+    for weights in others:
+        for name, expected in one.items():
+            torch.testing.assert_close(weights[name], expected, atol=2e-5, rtol=1e-4, msg=name)
+    without = run(config, tmp_path / "without", *options, "data.unlabelled_file=null")
+    assert "unlabelled" not in without
+    assert len(read_metrics(tmp_path / "without", "training")) < len(read_metrics(folders["one"], "training"))
+
+
+def test_a_run_with_text_without_labels_resumes_with_the_same_bits_and_that_text_alone(
+    config, tmp_path, teacher, more, capsys
+):
+    options = (*asked(teacher=teacher, student_layers=2), f"data.unlabelled_file={more}")
+    whole, folder = tmp_path / "whole", tmp_path / "half"
+    run(config, whole, *options, "checkpoint_storage.save_trial_latest=9")
+    shutil.copytree(whole, folder)
+    shutil.rmtree(newest_checkpoint(folder))
+    shutil.rmtree(folder / "cache")
+    text = more.read_text()
+    more.write_text(text.replace("Oslo", "Rome"))
+    assert ner_trial.main(["--output-dir", str(folder), "--resume"]) == 2
+    assert "the data has changed since" in (said := capsys.readouterr().err) and ": unlabelled;" in said
+    more.write_text(text)
+    assert ner_trial.main(["--output-dir", str(folder), "--resume"]) == 0
+    assert_equal_states(final_state(folder)["models_state_dict"], final_state(whole)["models_state_dict"])
+    assert without_times(read_metrics(folder)) == without_times(read_metrics(whole))
+
+
 # -- Stopped, resumed, read ------------------------------------------------------------------------------------
 
 
@@ -259,16 +336,16 @@ def test_a_student_is_a_plain_model_that_needs_no_teacher(config, tmp_path, teac
     assert "<td>teacher</td>" in page and "<td>student_layers</td>" in page
 
 
-def test_the_check_says_what_is_distilled(config, tmp_path, teacher, capsys):
+def test_the_check_says_what_is_distilled(config, tmp_path, teacher, more, capsys):
     arguments = ["check", str(config), "--no-timing"]
-    for setting in asked(teacher=teacher, student_layers=2):
+    for setting in (*asked(teacher=teacher, student_layers=2), f"data.unlabelled_file={more}"):
         arguments += ["--config", setting]
     capsys.readouterr()
     assert main(arguments) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert f"Distillation teacher: {teacher}; the student begins with embeddings, head and layers 1, 3 loss: of" in said
+    assert f"Distillation teacher: {teacher}; the student begins with embeddings, head and layers 1, 3 unlab" in said
     assert main([*arguments, "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["distillation"]) == 2
+    assert len(json.loads(capsys.readouterr().out)["distillation"]) == 3
 
 
 # -- Refused ---------------------------------------------------------------------------------------------------
@@ -311,6 +388,13 @@ def test_what_cannot_be_is_refused_before_data_is_read(refuse, config, teacher, 
     Path(data["train_file"]).write_text("\0 no text\n")  # which would be refused, too
     given = {name: str(value).replace("T", str(teacher)) for name, value in settings.items()}
     assert message in refuse(*asked(**given), config=config)
+
+
+def test_text_without_labels_needs_a_teacher_and_a_file(refuse, config, teacher, more):
+    message = refuse(f"data.unlabelled_file={more}", config=config)
+    assert "data.unlabelled_file: " in message and "is learnt of a teacher, and there is none; write hyper" in message
+    message = refuse(*asked(teacher=teacher), f"data.unlabelled_file={more}.gz", config=config)
+    assert f"{more}.gz: no such file" in message
 
 
 def test_labels_of_all_pieces_are_refused(refuse, config, teacher):
