@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from tests.conftest import (
     write_config,
     write_conll,
 )
+from tests.determined_loop import train_by_determined
 from tests.forked import together
 from tests.training.test_setup import make_training
 
@@ -95,7 +97,12 @@ def log_probabilities(logits: Any) -> Any:
 # -- What a student begins with --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("begin", ["teacher", "other"])
+@pytest.fixture(scope="module")
+def checkpoint(teacher: Path) -> Path:
+    return newest_checkpoint(teacher)
+
+
+@pytest.mark.parametrize("begin", ["teacher", "other", "checkpoint"])
 def test_a_student_of_all_layers_says_to_the_bit_what_its_teacher_says(request, config, tmp_path, corpus, begin):
     folder = request.getfixturevalue(begin)
     training = make_training(config, tmp_path, *asked(teacher=folder, student_layers=3, distillation_weight=0))
@@ -346,6 +353,39 @@ def test_the_check_says_what_is_distilled(config, tmp_path, teacher, more, capsy
     assert f"Distillation teacher: {teacher}; the student begins with embeddings, head and layers 1, 3 unlab" in said
     assert main([*arguments, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["distillation"]) == 3
+
+
+def test_determineds_loop_trains_the_bits_of_the_same_student(config, tmp_path, teacher, more):
+    options = (*asked(teacher=teacher, student_layers=2), f"data.unlabelled_file={more}", "scheduling_unit=2")
+    run(config, tmp_path / "ours", *options)
+    status, output = together(lambda: train_by_determined(config, tmp_path / "theirs", *options), 1)
+    assert status == 0, output
+    left, right = final_state(tmp_path / "ours"), final_state(tmp_path / "theirs")
+    for part in left.keys() - {"callbacks"}:
+        assert_equal_states(left[part], right[part], part)
+
+
+def test_trials_of_a_search_ask_their_teacher_once(config, tmp_path, teacher, capsys):
+    section = json.loads(config.read_text())
+    section["searcher"] |= {"name": "grid"}
+    section["hyperparameters"] |= {
+        "teacher": str(teacher),
+        "student_layers": {"type": "categorical", "vals": [1, [1, 3]]},
+    }
+    config.write_text(json.dumps(section))
+    capsys.readouterr()
+    assert main(["search", str(config), "--output-dir", str(tmp_path / "search")]) == 0
+    said = capsys.readouterr().err
+    assert said.count("teacher: reading ") == 1 and "layer 1\n" in said and "layers 1, 3\n" in said
+
+
+@pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="PEFT is not installed")
+def test_adapters_of_a_student_are_merged_and_have_no_encoder_of_their_own(config, tmp_path, teacher, capsys):
+    run(config, tmp_path / "run", *asked(teacher=teacher, student_layers=2, peft="{r: 2}"))
+    assert ModelDirectory(tmp_path / "run" / "model").load_model().config.num_hidden_layers == 2
+    capsys.readouterr()
+    assert main(["export", str(tmp_path / "run"), "--output", str(tmp_path / "export"), "--adapters"]) == 2
+    assert "has adapters of a student" in capsys.readouterr().err
 
 
 # -- Refused ---------------------------------------------------------------------------------------------------
