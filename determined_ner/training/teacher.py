@@ -6,6 +6,7 @@ No step holds a teacher, and neither a resumed run nor another slot or trial com
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,7 +59,7 @@ class Teachers:
         self.fingerprint = hash_parts([weights_fingerprint(directory.path) for directory in self.directories])
 
     def _open(self, name: str) -> ModelDirectory:
-        path = Path(name).expanduser()
+        path = Path(os.path.expanduser(name))  # noqa: PTH111 (Path.expanduser raises where there is no home)
         if not path.is_dir():
             problem = f"{name!r} is {'a file' if path.exists() else 'no directory'}"
             raise HyperparameterError(SETTING, problem, "write a model directory or a run's folder")
