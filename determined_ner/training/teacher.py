@@ -23,6 +23,7 @@ from determined_ner.data.tokenizer import WordTokenizer
 from determined_ner.errors import HyperparameterError
 from determined_ner.files.cache import FORMAT, build_once, hash_parts
 from determined_ner.hub import Pretrained
+from determined_ner.masks import shown
 from determined_ner.model.build import attention_of
 from determined_ner.model.directory import ModelDirectory
 from determined_ner.model.inference import TorchModel
@@ -59,14 +60,14 @@ class Teachers:
         self.fingerprint = hash_parts([weights_fingerprint(directory.path) for directory in self.directories])
 
     def _open(self, name: str) -> ModelDirectory:
-        path = Path(os.path.expanduser(name))  # noqa: PTH111 (Path.expanduser raises where there is no home)
-        if not path.is_dir():
-            problem = f"{name!r} is {'a file' if path.exists() else 'no directory'}"
+        path = os.path.expanduser(name)  # noqa: PTH111 (Path's raises where there is no home, or a name is too long)
+        if not os.path.isdir(path):  # noqa: PTH112
+            problem = f"{shown(name)} is {'a file' if os.path.exists(path) else 'no directory'}"  # noqa: PTH110
             raise HyperparameterError(SETTING, problem, "write a model directory or a run's folder")
         with tempfile.TemporaryDirectory() as nothing:  # a directory is not fetched
-            directory = find_trained(str(path), Path(nothing), self._trust).directory
+            directory = find_trained(path, Path(nothing), self._trust).directory
         if directory.transitions is not None:
-            problem = f"{name!r} has a CRF, which tells of sequences, and a student learns of words"
+            problem = f"{shown(name)} has a CRF, which tells of sequences, and a student learns of words"
             raise HyperparameterError(SETTING, problem, "name a model with head: linear")
         return directory
 

@@ -308,7 +308,8 @@ def test_a_run_does_not_go_on_with_another_teacher(config, tmp_path, teacher, ca
     make: Callable[[], int] = lambda: ner_trial.main(["--output-dir", str(folder), "--resume"])  # noqa: E731
     capsys.readouterr()
     assert make() == 2
-    assert f"hyperparameters.teacher: '{moved}' is no directory" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "\nerror: hyperparameters.teacher: '" in said and "is no directory" in said
     shutil.copytree(teacher / "model", moved)
     weights = moved / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
@@ -396,6 +397,7 @@ def test_adapters_of_a_student_are_merged_and_have_no_encoder_of_their_own(confi
     ("settings", "message"),
     [
         ({"teacher": "nowhere"}, "hyperparameters.teacher: 'nowhere' is no directory; write a model directory or"),
+        ({"teacher": "x" * 5000}, "is no directory; write a model directory or a run"),
         ({"teacher": "~nobody/model"}, "hyperparameters.teacher: '~nobody/model' is no directory"),
         ({"teacher": "[]"}, "hyperparameters.teacher: [] is wrong: write a model directory or a run's folder, or a"),
         ({"teacher": "[T, T]"}, "stands twice"),
@@ -446,7 +448,8 @@ def test_labels_of_all_pieces_are_refused(refuse, config, teacher):
 
 def test_a_teacher_of_sequences_is_refused(refuse, config, tmp_path, train):
     crf = train("hyperparameters.head=crf", output="crf")
-    assert f"hyperparameters.teacher: '{crf}' has a CRF" in refuse(*asked(teacher=crf), config=config)
+    message = refuse(*asked(teacher=crf), config=config)
+    assert message.startswith("error: hyperparameters.teacher: '") and "has a CRF, which tells of sequences" in message
 
 
 def test_a_teacher_of_other_labels_is_refused(refuse, config, tmp_path, teacher):
