@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, make_encoder
 from tests.documentation import GUIDES, OTHERS, PAGES, README, Block, blocks, commands
 from tests.hub.standin import hub
 
@@ -134,8 +134,8 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Reader:
-    return Reader(tmp_path_factory.mktemp("reader"), tiny_encoder)
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    return Reader(tmp_path_factory.mktemp("reader"), make_encoder(tmp_path_factory.mktemp("encoder"), layers=3))
 
 
 @pytest.mark.parametrize("line", COMMANDS)

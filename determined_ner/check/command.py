@@ -79,6 +79,7 @@ def check(config_file: Path | None, overrides: list[str], timing: bool) -> Repor
     # These import torch, which takes seconds: a mistake in the settings need not wait for it.
     from determined_ner.check.cost import count_padding, find_cost
     from determined_ner.training.setup import check_batch_size
+    from determined_ner.training.summary import describe_distillation
 
     check_batch_size(settings.hparams.global_batch_size, slots)
     set_up_logging(chief=False)  # the report has what the training would log
@@ -107,6 +108,7 @@ def check(config_file: Path | None, overrides: list[str], timing: bool) -> Repor
             word_splitting=training.corpus.word_splitting,
             splits=splits,
             corpora=training.corpus.count_corpora(settings.data),
+            distillation=describe_distillation(training),
             ambiguous_words=ambiguous,
             cost=find_cost(training, slots, busy, bar if timing else None, begin_batch),
             warnings=[Remark(note) for note in (*settings.warnings, *loop.warnings)],

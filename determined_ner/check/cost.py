@@ -26,7 +26,7 @@ def count_padding(training: Training, splits: dict[str, SplitFacts], slots: int)
     hparams, specials = training.settings.hparams, training.tokenizer.specials
     micro_batches = slots * training.accumulation_steps
     for name, facts in splits.items():
-        split = training.corpus.splits[name]
+        split = training.train if name == "train" else training.corpus.splits[name]
         lengths = split.lengths(specials)
         if name != "train":
             facts.padding = evaluation_padding(split, specials, training.padding)
@@ -34,7 +34,7 @@ def count_padding(training: Training, splits: dict[str, SplitFacts], slots: int)
         if training.flat is not None:
             facts.padding = facts.padding_random = 0.0
             continue
-        words = split.labelled_pieces()
+        words = split.counted_pieces()
         shares = []
         for grouped in (training.grouped, False):
             plan = plan_epoch(lengths, words, hparams.global_batch_size, micro_batches, training.seed, 0, grouped)
@@ -78,7 +78,7 @@ def _time(training: Training, epochs: float, load: float, bar: tqdm[Any], begin_
     on a part of its windows.
     """
     plan, accumulation_steps = training.train_batches.plan(0), training.accumulation_steps
-    lengths = training.corpus.splits["train"].lengths(training.tokenizer.specials)
+    lengths = training.train.lengths(training.tokenizer.specials)
     micro_batches = padded_sizes(lengths[plan.order], plan.borders, training.padding)
     sizes = micro_batches.reshape(-1, accumulation_steps).sum(1)  # (steps,) padded pieces
     ranked = np.argsort(sizes, kind="stable")

@@ -209,6 +209,8 @@ class Report:
     """train, validation and, where given, test."""
     corpora: list[CorpusCounts]
     """Of train, where it is several."""
+    distillation: list[str]
+    """Of a student, a line each on its teacher, its unlabelled text, if it has any, and its loss."""
     ambiguous_words: list[AmbiguousWord]
     """The ten most ambiguous words of train that occur five times or more."""
     cost: Cost

@@ -32,6 +32,9 @@ def format_report(report: Report) -> str:
         lines += ["", *section(report)]
     if report.corpora:
         lines += ["", *_corpora(report)]
+    if report.distillation:
+        lines += ["", "Distillation"]
+        lines += [line for said in report.distillation for line in _wrapped("  ", said)]
     lines += ["", *_ambiguous(report), "", *_cost(report.cost), "", *_to_look_at(report)]
     return "\n".join(line.rstrip() for line in lines)
 

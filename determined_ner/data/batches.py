@@ -176,7 +176,7 @@ class TrainingBatches(torch.utils.data.Sampler[list[MicroBatch]]):
         padded: bool = True,
     ) -> None:
         self._lengths = split.lengths(specials)
-        self._words = split.labelled_pieces()
+        self._words = split.counted_pieces()
         self._settings = (global_batch_size, micro_batches, seed)
         self._order = (group_by_length, padded)
         self._epoch = 0

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from determined_ner.data.batches import MicroBatch
 from determined_ner.data.padding import Padding
@@ -23,13 +24,15 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         tokenizer: WordTokenizer,
         padding: Padding | None = None,
         losses: WindowLosses | None = None,
+        teacher: NDArray[np.float16] | None = None,
     ) -> None:
         """
         Args:
             losses: how its windows count; None: all alike, and labels are what they say.
+            teacher: (N, K) log-probabilities of its words, of which a student learns; None: there is none.
         """
         self._split = split
-        self._losses = losses
+        self._losses, self._teacher = losses, teacher
         self._tokenizer = tokenizer
         self._padding = padding or Padding()
 
@@ -78,6 +81,9 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
                 is_open = (labels == self._losses.outside) & (row > 0)
                 labels = np.where(is_open, possible.shape[1] + row - 1, labels)
                 counted["possible"] = torch.from_numpy(possible)
+        if self._teacher is not None:
+            counted["teacher"] = torch.from_numpy(np.asarray(self._teacher[self._split.words_of(windows)]))
+            counted["words"] = torch.from_numpy(np.flatnonzero(is_first_piece))
         mask = np.arange(length) < (ends_at + len(suffix))[:, None]
         return {
             "input_ids": torch.from_numpy(ids),

@@ -233,7 +233,7 @@ def window_losses(
     corpus = corpus_of_windows(text, split)
     weights = None
     if (raw != raw[0]).any():
-        words = np.bincount(corpus, weights=split.labelled_pieces(), minlength=len(settings))
+        words = np.bincount(corpus, weights=split.counted_pieces(), minlength=len(settings))
         weights = (raw * (words.sum() / (raw * words).sum())).astype(np.float32)[corpus]
     rows, group_of = [], np.zeros(len(settings), np.int64)
     for number, labelled in enumerate(partial):

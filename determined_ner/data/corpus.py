@@ -18,6 +18,7 @@ from determined_ner.data.sources import find_sources
 from determined_ner.data.split import Split
 from determined_ner.data.text_store import StoredText, store_text
 from determined_ner.data.tokenizer import WordTokenizer
+from determined_ner.data.unlabelled import load_unlabelled
 from determined_ner.data.window_losses import WindowLosses
 from determined_ner.data.words import WordSplitting
 from determined_ner.settings.data import DataSettings
@@ -38,6 +39,8 @@ class Corpus:
     """How raw text is cut into such words."""
     losses: WindowLosses | None = None
     """How the windows of train count, where not all count alike."""
+    unlabelled: Split | None = None
+    """Text of which a student learns what its teacher says; its labels mean nothing."""
 
     def count_corpora(self, settings: DataSettings) -> list[CorpusCounts]:
         """What each corpus of train has; nothing where it is a single one."""
@@ -86,4 +89,7 @@ def load_corpus(
     chosen = settings.word_splitting
     words = texts["train"].better_splitting() if chosen == "auto" else chosen
     losses = window_losses(settings.corpora, labels, texts["train"], splits["train"])
-    return Corpus(labels, texts, splits, words, losses)
+    unlabelled = None
+    if settings.unlabelled_file is not None:
+        unlabelled = load_unlabelled(settings, task, words, tokenizer, max_seq_length, cache_dir, overwrite)
+    return Corpus(labels, texts, splits, words, losses, unlabelled)

@@ -86,6 +86,26 @@ def encode_split(
     return Split(text.source.split, counts=found["counts"], bad_tags=bad_tags, fingerprint=key, **arrays)
 
 
+def join_splits(train: Split, unlabelled: Split, cache_dir: Path, overwrite: bool = False) -> Split:
+    """The windows of both as those of one split; those of the second without labels and tags.
+
+    In the cache, as each of them is: neither is read into memory.
+    """
+    key = hash_parts([FORMAT, "joined", train.fingerprint, unlabelled.fingerprint])
+
+    def build(directory: Path) -> None:
+        with _ArrayWriter(directory) as out:
+            out.append(**{name: getattr(train, name) for name in _ARRAYS})
+            none = {name: np.full_like(getattr(unlabelled, name), IGNORED) for name in ("labels", "tags")}
+            begins = {"windows": len(train.ids), "words": len(train.tags), "sentences": len(train.tags)}
+            further = {name: getattr(unlabelled, name)[1:] + begin for name, begin in begins.items()}
+            out.append(ids=unlabelled.ids, is_first_piece=unlabelled.is_first_piece, **none, **further)
+
+    directory = build_once(cache_dir, f"joined-{key}", build, overwrite)
+    arrays = {name: _map_array(directory / f"{name}.bin", dtype) for name, dtype in _ARRAYS.items()}
+    return Split(train.name, counts=train.counts, bad_tags=train.bad_tags, fingerprint=key, **arrays)
+
+
 class _Encoder:
     """Turns record batches of text into arrays, and counts what the user should know about."""
 

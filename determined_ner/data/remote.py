@@ -137,7 +137,8 @@ def named_by_url(given: DataSettings, fetched: DataSettings) -> Iterator[None]:
 
 def _files_of(settings: DataSettings) -> list[str]:
     train = [corpus.file for corpus in settings.corpora.values()]
-    return [file for file in (*train, settings.validation_file, settings.test_file) if file is not None]
+    others = (settings.validation_file, settings.test_file, settings.unlabelled_file)
+    return [file for file in (*train, *others) if file is not None]
 
 
 def _named_by_url(error: UserError, copies: dict[str, str]) -> UserError:

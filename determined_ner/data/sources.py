@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from determined_ner.data.hub_datasets import dataset_sources
 from determined_ner.data.label_maps import MappedText, Survey, check_map
 from determined_ner.data.readers.open import describe, find_files, format_of, read_file
 from determined_ner.data.readers.pairs import document_files, one_a_document
-from determined_ner.data.readers.sentences import DETECTED, Choice, Layout
+from determined_ner.data.readers.sentences import DETECTED, Choice, Layout, Sentence
 from determined_ner.data.source import (
     WHOLE,
     HeldOut,
@@ -45,7 +45,7 @@ def check_files(settings: DataSettings) -> None:
         UserError: one is not.
     """
     train = [corpus.file for corpus in settings.corpora.values()]
-    for pattern in (*train, settings.validation_file, settings.test_file):
+    for pattern in (*train, settings.validation_file, settings.test_file, settings.unlabelled_file):
         if pattern is not None and not is_remote(pattern):
             find_documents(pattern)
 
@@ -190,9 +190,13 @@ class Files:
         document = 0
         for number, path in enumerate(self.paths):
             offset = document
-            for sentence in read_file(path, self._choice):
+            for sentence in self.read(path):
                 document = offset + sentence.document + 1
                 yield number, replace(sentence, document=offset + sentence.document)
+
+    def read(self, path: Path) -> Iterable[Sentence]:
+        """The sentences of one of them."""
+        return read_file(path, self._choice)
 
     def layouts(self) -> list[Layout]:
         return [describe(path, self._choice) for path in self.paths]

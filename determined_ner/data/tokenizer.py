@@ -49,6 +49,19 @@ class WordTokenizer:
         """Equal for tokenizers that give the same pieces."""
         return hashlib.sha256(self.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
+    def unlike(self, other: WordTokenizer) -> str | None:
+        """How it reads text otherwise than another tokenizer, in words; None: both give the same pieces."""
+        own, others = (tokenizer.tokenizer.get_vocab() for tokenizer in (self, other))
+        if odd := sorted(own.items() ^ others.items()):
+            piece = odd[0][0]
+            numbers = (f"{pieces.get(piece, 'none')} of {len(pieces):,}" for pieces in (own, others))
+            return f"the piece {piece!r} is number {' here and '.join(numbers)} there"
+        if (self.prefix, self.suffix) != (other.prefix, other.suffix):
+            return "other special pieces stand around a text"
+        here, there = (json.loads(each.tokenizer.backend_tokenizer.to_str()) for each in (self, other))
+        parts = ("normalizer", "pre_tokenizer", "model")
+        return next((f"its {part} is another" for part in parts if here[part] != there[part]), None)
+
     def pieces_beyond(self, rows: int) -> list[tuple[str, int]]:
         """Pieces that it can give, with their ids, for which a model of ``rows`` word vectors has none.
 

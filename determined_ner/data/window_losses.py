@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,3 +20,8 @@ class WindowLosses:
     """(G, K)."""
     outside: int
     """Id of O; -1 where no corpus is partly labelled."""
+
+    def followed_by(self, windows: int) -> WindowLosses:
+        """The same with so many windows more, which count 1 each and have no labels."""
+        weights = None if self.weights is None else np.append(self.weights, np.ones(windows, np.float32))
+        return replace(self, weights=weights, open_labels=np.append(self.open_labels, np.zeros(windows, np.int64)))

@@ -24,7 +24,7 @@ from determined_ner.machine import described
 from determined_ner.masks import file_name
 from determined_ner.tagging.cost import Cost
 from determined_ner.tags.schemes import Scheme
-from determined_ner.trackers.runs import is_local
+from determined_ner.trackers.runs import is_local, public_settings
 from determined_ner.training.trained import Trained
 
 CARD_FILE = "README.md"
@@ -41,6 +41,8 @@ SETTINGS = (
     "precision",
 )
 """The hyperparameters that the card shows."""
+DISTILLATION = ("teacher", "student_layers", "distillation_weight", "distillation_temperature")
+"""Those that it shows of a student."""
 RESULTS = ("f1", "precision", "recall", "accuracy")
 """The scores that go into the metadata."""
 SPLITS = {"trained, validation": "validation", "trained, test": "test"}
@@ -157,6 +159,7 @@ def card_text(
     named = [
         *(("training", corpus.file) for corpus in data.corpora.values()),
         ("test", data.test_file),
+        ("without labels, tagged by the teacher", data.unlabelled_file),
         ("data set", data.dataset_name),
         ("data set's configuration", data.dataset_config_name),
         ("data set's revision", data.dataset_revision),
@@ -190,6 +193,7 @@ def card_text(
         machine=f"{described()}, {datetime.date.today().isoformat()}",
         settings={
             **{name: getattr(trained.settings.hparams, name) for name in SETTINGS},
+            **_of_teacher(trained),
             "max_seq_length": directory.max_seq_length,
             "seed": (directory.described or {}).get("seed"),
             "transformers, of the export" if checked else "transformers": transformers.__version__,
@@ -205,8 +209,16 @@ def card_text(
 def _hub_encoder(trained: Trained) -> str | None:
     """The encoder's name on the hub; None where it was a directory, whose place is nobody's business."""
     assert trained.settings is not None
-    name = trained.settings.hparams.pretrained_model_name_or_path
-    return None if is_local(name) else name
+    hparams = trained.settings.hparams
+    name = hparams.pretrained_model_name_or_path
+    return None if hparams.student_layers is not None or is_local(name) else name
+
+
+def _of_teacher(trained: Trained) -> dict[str, Any]:
+    """The settings of a student that the card shows; directories by their last part."""
+    assert trained.settings is not None
+    teachers = public_settings(trained.settings.hparams.model_dump(include={*DISTILLATION}))
+    return {name: value for name, value in teachers.items() if value is not None}
 
 
 def _trained_scores(checks: dict[str, Comparison]) -> dict[str, float]:

@@ -183,6 +183,9 @@ def _find_adapters(trained: Trained, trust_remote_code: bool) -> ModelDirectory:
             f"{trained.path} has no adapters: it was trained without hyperparameters.peft, or is merged",
             "name the folder or a checkpoint of a run with hyperparameters.peft, or leave --adapters out",
         )
+    if (directory.described or {})["hyperparameters"].get("student_layers") is not None:
+        problem = f"{trained.path} has adapters of a student, which is no encoder that PEFT could put them into"
+        raise UserError("--adapters", problem, "leave it out: the export has them merged")
     return directory
 
 

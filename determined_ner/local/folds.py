@@ -157,7 +157,11 @@ def record_of(arguments: argparse.Namespace, folds: int) -> dict[str, Any]:
         raise UserError("data.push_to_hub", problem, "set data.push_to_hub=false")
     check_files(settings.data)
     config["data"] = {name: value for name, value in config["data"].items() if name not in ("folds", "fold")}
-    return {"folds": folds, "content": content_of(settings.data), **without_secrets(config)}
+    return {
+        "folds": folds,
+        "content": content_of(settings.data, settings.data.unlabelled_file),
+        **without_secrets(config),
+    }
 
 
 def series_of_folds(*results: str) -> Series:

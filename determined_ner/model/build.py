@@ -171,7 +171,7 @@ def build_model(config: Any, hparams: Hyperparameters, label_names: tuple[str, .
     set_labels(config, label_names)
     torch.manual_seed(seed)
     source = Pretrained.of_setting(hparams, "config_name")
-    attention = _attention(hparams)
+    attention = attention_of(hparams)
     if not hparams.use_pretrained_weights:
         return untrained_model(config, source, attention)
     model, info = _load_weights(config, hparams)
@@ -205,7 +205,7 @@ def untrained_model(config: Any, source: Pretrained, attention: dict[str, str] |
         ).float()
 
 
-def _attention(hparams: Hyperparameters) -> dict[str, str]:
+def attention_of(hparams: Hyperparameters) -> dict[str, str]:
     """How attention is computed: ORTModule has no gradient of scaled_dot_product_attention, only of its parts."""
     return {"attn_implementation": "eager"} if hparams.backend == "ort" else {}
 
@@ -225,7 +225,7 @@ def _load_weights(config: Any, hparams: Hyperparameters) -> tuple[Any, dict[str,
             config=config,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
-            **_attention(hparams),
+            **attention_of(hparams),
             **source.options(),
         )
     _check_loaded(model, info, source)

@@ -145,6 +145,7 @@ def check_crf(hparams: Hyperparameters, data: DataSettings) -> None:
         ("use_apex_amp: true", hparams.use_apex_amp, "Apex would halve the transitions", "precision: fp16"),
         ("class_weights", hparams.class_weights is not None, "its loss is of sequences, not of words", "none"),
         ("label_smoothing", hparams.label_smoothing > 0, "its loss is of sequences, not of words", "none"),
+        ("teacher", hparams.teacher is not None, "its loss is of sequences, not of words", "none"),
         ("data.label_all_tokens: true", data.label_all_tokens, "its sequences are of words", "false"),
         ("data.folds", data.folds is not None, "they are put together from probabilities of single words", "none"),
         (

@@ -159,8 +159,10 @@ class Engine:
                     logits = self._flat.logits(self.model, batch["input_ids"], batch["attention_mask"])
                 else:
                     logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-            of_windows = {name: batch[name] for name in ("window_weights", "possible") if name in batch}
-            loss = self._loss(logits, batch["labels"], **of_windows)
+            further = {
+                name: batch[name] for name in ("window_weights", "possible", "teacher", "words") if name in batch
+            }
+            loss = self._loss(logits, batch["labels"], **further)
             weighted = loss * batch["loss_weight"]
             self._context.backward(self._scaler.scale(weighted) if self._scaler else weighted)
         self._context.step_optimizer(self.optimizer, clip_grads=self._clip, scaler=self._scaler)

@@ -115,6 +115,13 @@ def weights_of_labels(
 
 def describe_loss(loss: WordLoss, names: Sequence[str]) -> str | None:
     """What is trained on where it is not the plain cross entropy, in words; None: it is."""
+    if loss.weights is None and not loss.smoothing:
+        return None
+    return f"loss: of training, {describe_cross_entropy(loss, names)}; of validation and test, plain cross entropy"
+
+
+def describe_cross_entropy(loss: WordLoss, names: Sequence[str]) -> str:
+    """With class weights and smoothing, if it has them."""
     parts = []
     if loss.weights is not None:
         by_label = sorted(zip(loss.weights.tolist(), names, strict=True), key=lambda pair: -pair[0])
@@ -123,6 +130,4 @@ def describe_loss(loss: WordLoss, names: Sequence[str]) -> str | None:
         parts.append(f"class weights {', '.join(shown)}")
     if loss.smoothing:
         parts.append(f"label smoothing {loss.smoothing:g}")
-    if not parts:
-        return None
-    return f"loss: of training, cross entropy with {' and '.join(parts)}; of validation and test, plain cross entropy"
+    return f"cross entropy with {' and '.join(parts)}" if parts else "cross entropy"

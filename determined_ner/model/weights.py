@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from determined_ner.errors import UserError, first_line
+from determined_ner.files.cache import hash_file, hash_parts
 from determined_ner.files.checksums import CHECKSUMS_FILE, check_files
 from determined_ner.hub import Pretrained, quiet_transformers
 from determined_ner.model.checkpoint import STATE_FILE
@@ -56,6 +57,16 @@ def find_infinite_weight(model: torch.nn.Module) -> str | None:
     extremes = [torch.stack(torch.aminmax(weights)).float() for _, weights in named]
     finite = torch.stack(extremes).isfinite().all(dim=1)
     return None if finite.all() else named[int(finite.int().argmin())][0]
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """Equal for directories of the same weights, label map and architecture.
+
+    Raises:
+        UserError: a file of them cannot be read.
+    """
+    files = sorted({*_weights_files(folder), folder / "config.json"})
+    return hash_parts([[file.name, hash_file(file)] for file in files])
 
 
 def stored_bytes(folder: Path) -> int:

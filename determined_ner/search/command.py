@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
         plan = make_plan(config)
         data = plan.settings.data
         check_files(data)
-        content = content_of(data, data.validation_file, data.test_file)
+        content = content_of(data, data.validation_file, data.test_file, data.unlabelled_file)
         record = {"content": content, **without_secrets(config)}
         with open_series(arguments.output_dir, record, arguments.resume, SERIES) as folder:
             _search(plan, folder)

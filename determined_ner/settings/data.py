@@ -81,6 +81,9 @@ class DataSettings(Section):
     """Which of the folds is held out, from 1; ``determined-ner train --folds K`` trains with each in turn."""
     test_file: str | None = None
     """Scored once with the best model, at the end of a training."""
+    unlabelled_file: str | None = None
+    """More text for a student (hyperparameters.teacher), of which it learns what its teacher says: a text a line
+    (.txt), or what train_file may be, whose labels are not looked at; a glob takes several."""
     text_column_name: ColumnName | None = None
     """Column of the words, by name or (CoNLL) number; default: found."""
     label_column_name: ColumnName | None = None

@@ -300,6 +300,13 @@ FOREIGN: dict[str, dict[str, Counterpart]] = {
             "hyperparameters.pretrained_model_name_or_path",
         ),
         **_all("tokenizer", "hyperparameters.tokenizer_name"),
+        **_all("teacher_name_or_path teacher_model_name_or_path teacher_model", "hyperparameters.teacher"),
+        **_all("num_student_layers student_num_layers", "hyperparameters.student_layers"),
+        **_all(
+            "alpha_ce kd_loss_weight kd_weight", "hyperparameters.distillation_weight", note="the label has the rest"
+        ),
+        **_none("hard_label_weight alpha_squad", "the label counts 1 - distillation_weight"),
+        **_all("kd_temperature temperature", "hyperparameters.distillation_temperature"),
         **_all("max_len max_sequence_length maxlen model_max_length seq_length", "data.max_seq_length"),
         **_all("doc_stride", "data.stride"),
         **_all("max_time time_budget max_train_time max_seconds", "hyperparameters.time_limit", note="in seconds"),

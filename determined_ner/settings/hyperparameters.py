@@ -14,6 +14,25 @@ from determined_ner.settings.foreign_names import OPTIMIZERS
 from determined_ner.settings.sections import Directory, Section
 
 
+def _directories(value: Any) -> Any:
+    """``teacher`` is a directory, or a list of them."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError("write a model directory or a run's folder, or a list of them")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{twice[0]} stands twice")
+    return names
+
+
+def _layers(value: Any) -> Any:
+    """``student_layers`` is how many, or which."""
+    numbers = value if isinstance(value, list) else [value]
+    whole = all(isinstance(number, int) and not isinstance(number, bool) and number >= 1 for number in numbers)
+    if not numbers or not whole or numbers != sorted(set(numbers)):
+        raise ValueError("write how many, or which, ascending from 1, the lowest: [1, 3, 6]")
+    return value
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
@@ -24,6 +43,8 @@ SchedulerType = Literal[
 Task = Annotated[Literal["ner", "pos", "chunk"], pydantic.BeforeValidator(_lower)]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Teachers = Annotated[list[Directory], pydantic.BeforeValidator(_directories)]
+StudentLayers = Annotated[Positive | list[Positive], pydantic.BeforeValidator(_layers)]
 
 
 class Lora(Section):
@@ -96,6 +117,16 @@ class Hyperparameters(Section):
     ``balanced`` by the inverse of its label's share; scaled to a mean of 1 over the training words."""
     label_smoothing: Fraction = 0.0
     """Share of a word's probability that the loss of training spreads over all labels."""
+    teacher: Teachers | None = None
+    """Model directory or run's folder of a trained tagger, whose probabilities are learnt beside the labels
+    (distillation); of several in a list, the mean of their probabilities."""
+    student_layers: StudentLayers | None = None
+    """Begin with the teacher's embeddings and head and so many of its layers, evenly spaced, or these: [1, 3, 6], from
+    1, the lowest (unset: with pretrained_model_name_or_path, of the same tokenizer)."""
+    distillation_weight: Annotated[float, Field(ge=0, le=1)] | None = None
+    """How much the teacher counts in the loss of a labelled word, and the label the rest (not set: 0.5)."""
+    distillation_temperature: Annotated[float, Field(gt=0)] | None = None
+    """What the logits of teacher and student are divided by where they are compared (not set: 2)."""
     peft: Lora | None = None
     """Train adapters (LoRA) in the encoder's layers in place of its weights, and the whole head: ``r``, ``alpha``,
     ``dropout``, ``target_modules``."""
@@ -183,6 +214,23 @@ class Hyperparameters(Section):
                 f"crf_learning_rate: {self.crf_learning_rate:g} is of a CRF, and head is {self.head}; write head: crf, "
                 f"or drop it"
             )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _settings_of_a_teacher(self) -> Hyperparameters:
+        for name in ("student_layers", "distillation_weight", "distillation_temperature"):
+            if self.teacher is None and (value := getattr(self, name)) is not None:
+                raise ValueError(f"{name}: {value} has no meaning without a teacher; write teacher: DIR, or drop it")
+        for name, other, given in (
+            ("config_name", self.config_name, self.config_name is not None),
+            ("use_pretrained_weights", "false", not self.use_pretrained_weights),
+            ("ignore_mismatched_sizes", "true", self.ignore_mismatched_sizes),
+        ):
+            if self.student_layers is not None and given:
+                raise ValueError(
+                    f"student_layers: {self.student_layers} are the teacher's own, with its embeddings and its head, "
+                    f"and {name}: {other} asks for others; drop one"
+                )
         return self
 
     @pydantic.model_validator(mode="after")

@@ -69,6 +69,7 @@ def parse_settings(hyperparameters: dict[str, Any] | None, data: dict[str, Any] 
             f"data.train_file {shown(data_section['train_file'])} is"
         )
         data_section |= {"dataset_name": None, "dataset_config_name": None, "dataset_revision": None}
+    _begin_with_teacher(hparams_section, warnings)
     kept = _without_obsolete("hyperparameters", hparams_section, problems, warnings)
     hparams = None if ranges else check_section("hyperparameters", Hyperparameters, kept, problems)
     hparams_only = len(problems)
@@ -84,8 +85,27 @@ def parse_settings(hyperparameters: dict[str, Any] | None, data: dict[str, Any] 
     return Settings(hparams, parsed_data, frozenset(hparams_section), tuple(warnings))
 
 
+def _begin_with_teacher(section: dict[str, Any], warnings: list[str]) -> None:
+    """A student of its teacher's layers begins with the teacher, whatever encoder the config names.
+
+    So that the config of the teacher's own training and ``teacher`` and ``student_layers`` suffice.
+    """
+    teacher, layers = section.get("teacher"), section.get("student_layers")
+    first = teacher[0] if isinstance(teacher, list) and teacher else teacher
+    if layers is None or not isinstance(first, str):
+        return
+    name = "pretrained_model_name_or_path"
+    if section.get(name) not in (None, first):
+        warnings.append(
+            f"hyperparameters.{name}: {shown(section[name])} is not used, the layers of the teacher {shown(first)} are"
+        )
+    section[name] = first
+
+
 def _check_together(hparams: Hyperparameters, data: DataSettings) -> Iterator[UserError]:
-    """What does not go together in the loss: weights whose product has no mean of 1, words without one gold tag."""
+    """What does not go together in the loss: weights whose product has no mean of 1, words without one gold tag, a
+    teacher of words and labels of pieces."""
+    yield from _check_distillation(hparams, data)
     weighted = len({corpus.loss_weight for corpus in data.corpora.values()}) > 1
     which = [name for name, given in (("annotated_types", data.partly_labelled), ("loss_weight", weighted)) if given]
     asked = {
@@ -98,6 +118,29 @@ def _check_together(hparams: Hyperparameters, data: DataSettings) -> Iterator[Us
             f"hyperparameters.{name.partition(':')[0]}",
             f"{name} and {which[0]} of a corpus (data.train_file) count words in ways that do not go together",
             "drop one of them",
+        )
+
+
+def _check_distillation(hparams: Hyperparameters, data: DataSettings) -> Iterator[UserError]:
+    if hparams.teacher is None:
+        if data.unlabelled_file is not None:
+            yield UserError(
+                "data.unlabelled_file",
+                f"{shown(data.unlabelled_file)} is learnt of a teacher, and there is none",
+                "write hyperparameters.teacher: DIR, or drop it",
+            )
+        return
+    if hparams.distillation_weight == 0 and hparams.student_layers is None and data.unlabelled_file is None:
+        yield UserError(
+            "hyperparameters.distillation_weight",
+            "0 has nothing learnt of the teacher, and nothing else is taken of it",
+            "write a weight up to 1, set student_layers, or drop teacher",
+        )
+    if data.label_all_tokens:
+        yield UserError(
+            "hyperparameters.teacher",
+            "teaches words, and data.label_all_tokens: true has all pieces of a word learnt",
+            "write label_all_tokens: false",
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-FILES = ("train_file", "validation_file", "test_file")
+FILES = ("train_file", "validation_file", "test_file", "unlabelled_file")
 """Settings of the ``data:`` section that name a file."""
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")
 

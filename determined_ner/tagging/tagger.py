@@ -286,10 +286,7 @@ class Tagger:
         for chosen in self._batches(split):
             batch = batches[chosen]
             of_words = self._model(batch["input_ids"], batch["attention_mask"])[batch["is_first_piece"].numpy()]
-            windows = np.array(chosen.windows)
-            sizes = cut.words[windows + 1] - cut.words[windows]
-            offset = np.cumsum(sizes) - sizes
-            logits[np.arange(len(of_words)) - np.repeat(offset - cut.words[windows], sizes)] = of_words
+            logits[split.words_of(np.array(chosen.windows))] = of_words
             if progress is not None:
                 progress(len(of_words))
         return logits

@@ -12,13 +12,15 @@ from typing import Any, Protocol
 
 from determined_ner.errors import UserError, first_line, kind_of
 from determined_ner.masks import masked, without_secrets
+from determined_ner.settings.urls import FILES
 from determined_ner.trackers.mlflow_run import MlflowRun
 from determined_ner.trackers.wandb_run import WandbRun
 
 logger = logging.getLogger("determined_ner")
 PREFIXES = {"training": "train", "validation": "eval", "test": "test"}
 """What stands before a metric's name, as run_ner.py has it."""
-_FILES = ("train_file", "validation_file", "test_file")
+
+_ENCODER = "pretrained_model_name_or_path"
 
 
 class Tracker(Protocol):
@@ -123,13 +125,15 @@ class Trackers:
 def public_settings(values: dict[str, Any]) -> dict[str, Any]:
     """A section of the settings as it may leave this machine: paths by their last part, no secrets."""
     shown: dict[str, Any] = without_secrets(values)
-    public = {}
+    public, of_teacher = {}, shown.get("student_layers") is not None
     for name, value in shown.items():
         if name == "cache_dir":
             continue
-        if name in _FILES and isinstance(value, dict):
+        if name in FILES and isinstance(value, dict):
             value = {corpus: {**its, "file": _last(its["file"])} for corpus, its in value.items()}
-        elif isinstance(value, str) and (name in _FILES or is_local(value)):
+        elif name == "teacher" and value is not None:
+            value = ", ".join(_last(path.removesuffix("/model")) for path in value)
+        elif isinstance(value, str) and (name in FILES or is_local(value) or (name == _ENCODER and of_teacher)):
             value = _last(value)
         public[name] = value
     return public

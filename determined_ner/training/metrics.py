@@ -42,7 +42,9 @@ class TrainingMetrics:
             batch: of `BatchDataset`.
             compile_seconds: that it took, if a backend compiled in it; else 0.
         """
-        words, pieces = (batch["labels"] != IGNORED).sum(), batch["attention_mask"].sum()
+        pieces = batch["attention_mask"].sum()
+        # (Of a student also words without a label.)
+        words = (batch["labels"] != IGNORED).sum() if "words" not in batch else pieces.new_tensor(len(batch["words"]))
         if compile_seconds:
             self._compile_seconds += compile_seconds
             pieces = torch.zeros_like(pieces)
@@ -140,7 +142,7 @@ class EvaluationMetrics:
         tags = np.full(len(self._split.tags), -1, np.int16)
         scores_of_words = None if self._crf is None else np.zeros((len(tags), len(self._labels.names)), np.float32)
         for _, windows, predicted in per_slot_metrics:
-            words_of_windows = self._words_of(windows)
+            words_of_windows = self._split.words_of(windows)
             if scores_of_words is None:
                 tags[words_of_windows] = predicted
             else:
@@ -159,13 +161,6 @@ class EvaluationMetrics:
         assert self._crf is not None
         allowed = allowed_transitions(self._labels.names, Scheme.IOB2)
         return best_tags(logits, self._split.sentences, allowed, transitions=self._crf.scores()).astype(np.int16)
-
-    def _words_of(self, windows: Any) -> Any:
-        """Where the words of windows stand in the split, window by window."""
-        begin = self._split.words[windows]
-        sizes = self._split.words[windows + 1] - begin
-        offset = np.cumsum(sizes) - sizes
-        return np.arange(sizes.sum()) - np.repeat(offset - begin, sizes)
 
     def _scores(self, tags: Any) -> dict[str, float]:
         gold, sentences = np.asarray(self._split.tags), np.asarray(self._split.sentences)
@@ -202,5 +197,5 @@ class KeptLogits(EvaluationMetrics):
         """(N, K) float32 of the words of the split, all of which have been seen."""
         logits = np.empty((len(self._split.tags), len(self._table.labels)), np.float32)
         for windows, of_words in self._parts:
-            logits[self._words_of(windows)] = of_words
+            logits[self._split.words_of(windows)] = of_words
         return logits

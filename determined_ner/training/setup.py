@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from determined_ner.data.batches import EvaluationBatches, TrainingBatches
 from determined_ner.data.collate import BatchDataset
 from determined_ner.data.corpus import Corpus, load_corpus
+from determined_ner.data.encode import join_splits
 from determined_ner.data.padding import Padding
 from determined_ner.data.remote import fetch_files, named_by_url
 from determined_ner.data.sources import check_files
-from determined_ner.data.split import IGNORED
+from determined_ner.data.split import Split
 from determined_ner.data.tokenizer import load_tokenizer
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.files.atomic import write_json
@@ -32,12 +33,12 @@ from determined_ner.model.conditions import check_architecture, check_conditions
 from determined_ner.model.cpu.embedding import train_only_rows
 from determined_ner.model.crf import Crf, add_crf, check_crf, check_crf_data
 from determined_ner.model.directory import SETTINGS_FILE
+from determined_ner.model.distillation import build_loss
 from determined_ner.model.engine import Engine, LoopContext
 from determined_ner.model.flat import find_flat
 from determined_ner.model.gradient_checkpointing import check_supported
 from determined_ner.model.head import labels_to_keep
 from determined_ner.model.lora import add_adapters, check_lora
-from determined_ner.model.loss import WordLoss, weights_of_labels
 from determined_ner.model.optimizer import build_schedule
 from determined_ner.model.parameter_groups import check_parts, freeze
 from determined_ner.model.precision import length_multiple
@@ -49,6 +50,7 @@ from determined_ner.tags.schemes import Scheme
 from determined_ner.training.metrics import EvaluationMetrics, KeptLogits
 from determined_ner.training.slots import Slots
 from determined_ner.training.stopping import Stopping, check_patience
+from determined_ner.training.teacher import Teachers
 
 logger = logging.getLogger("determined_ner")
 T = TypeVar("T")
@@ -76,6 +78,9 @@ class Training:
         padding: to which lengths training pads.
         crf: on the model's logits, and a part of it; None: there is none.
         loss: what is trained on, unless it is the CRF's.
+        teachers: of a student; None: there are none.
+        taught: (N, K) log-probabilities that they give to the words of train; None: nothing is learnt of them.
+        train: what is trained on: of a student that has it, unlabelled text besides.
         train_batches: the batch plan, epoch after epoch.
         epoch_batches: calls of `train_step` of an epoch, on each slot.
         optimizer_steps: of the whole training.
@@ -123,26 +128,35 @@ class Training:
 
         check_files(settings.data)  # a mistyped path is reported before a hub is asked for anything
         self.data = self._one_slot_first(self._fetch_files)
-        source = Pretrained.of_setting(hparams, "config_name")
-        config = load_config(source)
+        self.teachers = Teachers(hparams) if hparams.teacher else None
+        own = self.teachers if hparams.student_layers else None  # of whose layers the student is made
+        source = own.source if own else Pretrained.of_setting(hparams, "config_name")
+        config = own.student_config() if own else load_config(source)
         check_architecture(hparams, config.model_type, device)
         check_parts(config, source, hparams)
         check_supported(config, source, hparams)
         if hparams.peft:
             check_lora(config, source, hparams.peft.model_dump())
-        tokenizer_source = Pretrained.of_setting(hparams, "tokenizer_name")
+        of_teacher = own is not None and hparams.tokenizer_name is None
+        tokenizer_source = source if of_teacher else Pretrained.of_setting(hparams, "tokenizer_name")
         self.tokenizer = load_tokenizer(tokenizer_source)
         check_vocabulary(config, self.tokenizer, tokenizer_source)
         self.model_limit = longest_window(config, source, self.tokenizer.tokenizer.model_max_length)
         self.max_seq_length = window_size(settings.data.max_seq_length, self.model_limit)
+        if self.teachers:
+            self.teachers.check(self.tokenizer, self.max_seq_length)
         self._labels_before = labels_to_keep(config, hparams)
         self.corpus = self._one_slot_first(self._load_corpus)
         self.labels = self.corpus.labels
+        self.train = self._one_slot_first(self._join_unlabelled)
         self.crf: Crf | None = None
         self._check_searcher_metric()
         check_crf_data(hparams, self.labels.scheme)
 
-        self.model = build_model(config, hparams, self.labels.names, seed)
+        if self.teachers:
+            self.teachers.check_labels(self.labels.names)
+        names = self.labels.names
+        self.model = own.build_student(config, names) if own else build_model(config, hparams, names, seed)
         check_behaviour(self.model, self.tokenizer, self.max_seq_length, source)
         self.flat = find_flat(self.model, self.tokenizer, self.max_seq_length) if self._may_be_flat() else None
         self.grouped = self.flat is None if hparams.group_by_length is None else hparams.group_by_length
@@ -159,7 +173,7 @@ class Training:
             most=self.max_seq_length,
         )
         self.train_batches = TrainingBatches(
-            self.corpus.splits["train"],
+            self.train,
             self.tokenizer.specials,
             hparams.global_batch_size,
             slots.size * accumulation_steps,
@@ -168,7 +182,9 @@ class Training:
             padded=self.flat is None,
         )
         self.epoch_batches = len(self.train_batches) // slots.size
-        self.loss = self._build_loss()
+        learns = hparams.distillation_weight != 0 or self.corpus.unlabelled is not None
+        self.taught = self._one_slot_first(self._ask_teachers) if self.teachers and learns else None
+        self.loss = build_loss(hparams, self.labels, self.train, device, distilled=self.taught is not None)
         batches = self.in_batches(loop.length)
         check_patience(hparams.early_stopping_patience, batches, self.in_batches(loop.validation_period))
         self.optimizer_steps = batches // accumulation_steps
@@ -211,20 +227,17 @@ class Training:
         padded |= hparams.gradient_checkpointing  # which computes attention again after the step's forward pass
         return not padded and hparams.backend == "eager" and self.device.type == "cpu"
 
-    def _build_loss(self) -> WordLoss:
-        """
-        Raises:
-            HyperparameterError: class weights of what is no label.
-        """
-        hparams, names = self.settings.hparams, self.labels.names
-        if hparams.class_weights is None:
-            return WordLoss(smoothing=hparams.label_smoothing)
-        labels, counts = self.corpus.splits["train"].labels, np.zeros(len(names), np.int64)
-        for begin in range(0, len(labels), 1 << 20):
-            some = np.asarray(labels[begin : begin + (1 << 20)], np.int64)
-            counts += np.bincount(some[some != IGNORED], minlength=len(names))
-        weights = weights_of_labels(hparams.class_weights, names, self.labels.scheme, counts)
-        return WordLoss(torch.tensor(weights, dtype=torch.float32, device=self.device), hparams.label_smoothing)
+    def _ask_teachers(self, first: bool) -> NDArray[np.float16]:
+        assert self.teachers is not None
+        overwrite = self.data.overwrite_cache and first
+        names, cache = self.labels.names, self._cache_dir
+        return self.teachers.log_probabilities(self.train, self.tokenizer, names, self.device, cache, overwrite)
+
+    def _join_unlabelled(self, first: bool) -> Split:
+        train, unlabelled = self.corpus.splits["train"], self.corpus.unlabelled
+        if unlabelled is None:
+            return train
+        return join_splits(train, unlabelled, self._cache_dir, self.data.overwrite_cache and first)
 
     def _training_pieces(self) -> NDArray[np.int64]:
         """(N,) all that a training batch may hold."""
@@ -232,11 +245,7 @@ class Training:
         padding = getattr(self.model.config, "pad_token_id", None)
         if isinstance(padding, int) and padding >= 0:  # by which Longformer fills up its blocks itself
             specials.append(padding)
-        ids = self.corpus.splits["train"].ids
-        seen = np.zeros(int(ids.max()) + 1, np.bool_)
-        for begin in range(0, len(ids), 1 << 20):  # sorting them all would take seconds and their size in memory
-            seen[ids[begin : begin + (1 << 20)]] = True
-        return np.union1d(np.flatnonzero(seen), specials)
+        return np.union1d(self.train.different_pieces(), specials)
 
     def _check_searcher_metric(self) -> None:
         names = self.make_metrics("validation").names()
@@ -277,8 +286,12 @@ class Training:
 
     def dataset(self, split: str) -> BatchDataset:
         """A split whose items are whole batches; its indices are those of `train_batches` or `evaluation_batches`."""
-        losses = self.corpus.losses if split == "train" else None
-        return BatchDataset(self.corpus.splits[split], self.tokenizer, self.padding, losses)
+        if split != "train":
+            return BatchDataset(self.corpus.splits[split], self.tokenizer, self.padding)
+        losses, unlabelled = self.corpus.losses, self.corpus.unlabelled
+        if losses is not None and unlabelled is not None:
+            losses = losses.followed_by(len(unlabelled.windows) - 1)
+        return BatchDataset(self.train, self.tokenizer, self.padding, losses, self.taught)
 
     def evaluation_batches(self, split: str, slots: int) -> EvaluationBatches:
         """All windows of a split once, in batches that do not depend on the number of slots."""
@@ -345,8 +358,11 @@ class Training:
 
     @property
     def data_fingerprints(self) -> dict[str, str]:
-        """By split; equal for the same text and tags, read in the same way."""
-        return {name: split.fingerprint for name, split in self.corpus.splits.items()}
+        """By split, equal for the same text and tags, read in the same way; and of the teachers' weights."""
+        found = {name: split.fingerprint for name, split in self.corpus.splits.items()}
+        if self.corpus.unlabelled is not None:
+            found["unlabelled"] = self.corpus.unlabelled.fingerprint
+        return found | ({"teacher": self.teachers.fingerprint} if self.teachers else {})
 
     def describe(self) -> dict[str, Any]:
         """What a reader of the weights needs: settings, labels and tag scheme."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import torch
 
-from determined_ner.model.loss import describe_loss
+from determined_ner.data.split import Split
+from determined_ner.model.distillation import describe
 from determined_ner.model.parameter_groups import describe_groups
 from determined_ner.training.setup import Training
 
@@ -24,10 +25,7 @@ def log_summary(training: Training) -> None:
     for line in _data_warnings(training):
         logger.warning(line)
     for split in training.corpus.splits.values():
-        logger.info(
-            f"{split.name}: {len(split.sentences) - 1:,} sentences, {len(split.tags):,} words, "
-            f"{len(split.windows) - 1:,} windows of at most {training.max_seq_length} pieces"
-        )
+        logger.info(_describe_split(training, split))
     logger.info(
         f"tags: {training.labels.scheme.value}, {len(training.labels.names)} labels: {' '.join(training.labels.names)}"
     )
@@ -43,6 +41,8 @@ def log_summary(training: Training) -> None:
         f"model: {hparams.pretrained_model_name_or_path}, {training.parameters / 1e6:.1f} M parameters, "
         f"{training.engine.description} on {slots} × {_device(training.device)}"
     )
+    for line in describe_distillation(training):
+        logger.info(line)
     if lora := hparams.peft:
         logger.info(f"LoRA: adapters of rank {lora.r}, alpha {lora.alpha:g}, dropout {lora.dropout:g}")
     if groups := describe_groups(training.model, hparams):
@@ -55,12 +55,30 @@ def log_summary(training: Training) -> None:
         f"{hparams.global_batch_size} windows"
         f"{split_up if slots * training.accumulation_steps > 1 else ''}, seed {training.seed}"
     )
-    if of_training := describe_loss(training.loss, training.labels.names):
+    if not training.teachers and (of_training := describe(training.loss, training.labels.names)):
         logger.info(of_training)
     if training.crf is not None:
         logger.info("loss: the negative log-likelihood of a CRF, of a window's sequence of words, divided by words")
     if ends_early := training.stopping.describe():
         logger.info(ends_early)
+
+
+def describe_distillation(training: Training) -> list[str]:
+    """Whose student it is, and what it learns; nothing of others."""
+    if training.teachers is None:
+        return []
+    lines = [training.teachers.describe()]
+    if (unlabelled := training.corpus.unlabelled) is not None:
+        lines.append(f"{_describe_split(training, unlabelled)}, learnt of the teacher alone, with a weight of 1")
+    of_loss = describe(training.loss, training.labels.names)
+    return [*lines, of_loss] if of_loss else lines
+
+
+def _describe_split(training: Training, split: Split) -> str:
+    return (
+        f"{split.name}: {len(split.sentences) - 1:,} sentences, {len(split.tags):,} words, "
+        f"{len(split.windows) - 1:,} windows of at most {training.max_seq_length} pieces"
+    )
 
 
 def _describe_splitting(training: Training) -> str | None:

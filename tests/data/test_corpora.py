@@ -117,14 +117,14 @@ def test_weights_are_of_mean_1_over_the_training_words(load, corpora):
     loaded = load(train_file=weighted(corpora), validation_file=corpora["gold"])
     weights = loaded.losses.weights  # windows: 3 + 2 words of news, 3 + 1 of chem
     np.testing.assert_allclose(weights, np.array([3, 3, 1, 1]) * 9 / (3 * 5 + 1 * 4), rtol=1e-6)
-    words = loaded.splits["train"].labelled_pieces()
+    words = loaded.splits["train"].counted_pieces()
     assert abs((weights * words).sum() - words.sum()) < 1e-5
 
 
 def test_with_weights_every_window_is_still_trained_on_once_and_w_is_the_word_count(load, corpora, tokenizer):
     split = load(train_file=weighted(corpora), validation_file=corpora["gold"]).splits["train"]
     plain = load(train_file=[corpora["news"], corpora["chem"]], validation_file=corpora["news"]).splits["train"]
-    plans = [plan_epoch(s.lengths(tokenizer.specials), s.labelled_pieces(), 2, 1, 7, 0, False) for s in (split, plain)]
+    plans = [plan_epoch(s.lengths(tokenizer.specials), s.counted_pieces(), 2, 1, 7, 0, False) for s in (split, plain)]
     assert sorted(plans[0].order) == [0, 1, 2, 3]
     np.testing.assert_array_equal(plans[0].order, plans[1].order)
     np.testing.assert_array_equal(plans[0].loss_weights, plans[1].loss_weights)

@@ -37,7 +37,7 @@ def test_with_label_all_tokens_one_entity_stays_one(load, tmp_path):
     names = [loaded.labels.names[k] if k != IGNORED else None for k in loaded.splits["train"].labels]
     # Y has no I- anywhere, so nothing is said of the later pieces of its words.
     assert names == ["B-X", "I-X", "I-X", "O", "O", "O", "B-Y", None]
-    assert loaded.splits["train"].labelled_pieces().tolist() == [7]
+    assert loaded.splits["train"].counted_pieces().tolist() == [7]
 
 
 def test_a_word_without_pieces_still_has_a_tag(load, tmp_path, tokenizer):

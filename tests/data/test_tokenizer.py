@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.normalizers import Strip
 from tokenizers.pre_tokenizers import Sequence
+from transformers import PreTrainedTokenizerFast
 
 from determined_ner.data.tokenizer import MAX_WORD, from_fast_tokenizer, load_tokenizer
 from determined_ner.data.words import visible
@@ -198,6 +200,27 @@ def test_the_fingerprint_tells_tokenizers_apart(tmp_path):
     assert prints[0] == prints[1] != prints[2] == prints[3]
 
 
+def test_tokenizers_that_read_otherwise_are_told_apart_in_words(tmp_path):
+    bert(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    content = json.loads(file.read_text())
+
+    def loaded():
+        file.write_text(json.dumps(content))
+        return from_fast_tokenizer(PreTrainedTokenizerFast(tokenizer_file=str(file), unk_token="[UNK]"))
+
+    one = loaded()
+    assert one.unlike(loaded()) is None
+    assert replace(one, prefix=()).unlike(one) == "other special pieces stand around a text"
+    content["normalizer"]["lowercase"] = not content["normalizer"]["lowercase"]
+    assert loaded().unlike(one) == "its normalizer is another"
+    pieces = content["model"]["vocab"]
+    first, second = sorted(piece for piece in pieces if piece.isalpha())[:2]
+    pieces[first], pieces[second] = pieces[second], pieces[first]
+    here, there = (f"{pieces[piece]} of {len(pieces)}" for piece in (first, second))
+    assert loaded().unlike(one) == f"the piece {first!r} is number {here} here and {there} there"
+
+
 def test_the_fingerprint_is_that_of_the_librarys_own_text(loaded):
     """Which enters the fingerprints of splits, so that a run resumes only with the tokenizer it began with."""
     text = loaded.tokenizer.backend_tokenizer.to_str()
@@ -211,6 +234,7 @@ def test_a_saved_tokenizer_reads_as_it_did(loaded, tmp_path):
     for one, two in zip(loaded.pieces(WORDS), again.pieces(WORDS), strict=True):
         np.testing.assert_array_equal(one, two)
     assert from_fast_tokenizer(again.tokenizer).prefix == loaded.prefix
+    assert loaded.unlike(again) is None  # a student of the encoder's own, and a teacher that was trained from it
 
 
 def test_a_saved_tokenizer_reads_alike_without_us(loaded, tmp_path):

@@ -220,9 +220,12 @@ def test_of_a_path_the_last_part_leaves_this_machine(tmp_path, monkeypatch):
         "tokenizer_name": ("encoders/secret/bert", "bert"),
         "config_name": ("google-bert/bert-base-cased", "google-bert/bert-base-cased"),
         "dataset_name": ("data/acme/private", "private"),
+        "teacher": (["runs/big/model", "/data/acme/other"], "big, other"),
     }
     shown = public_settings({name: value for name, (value, _) in names.items()})
     assert shown == {name: kept for name, (_, kept) in names.items()}
+    student = {"pretrained_model_name_or_path": "runs/big", "student_layers": 2}  # no model of a hub
+    assert public_settings(student)["pretrained_model_name_or_path"] == "big"
 
 
 def test_models_of_folds_do_not_replace_one_another(tmp_path, config_file, hub, capsys):

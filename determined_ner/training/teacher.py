@@ -1,0 +1,210 @@
+"""The teachers of a training: what they say of each word, computed before the first step, and kept in the cache.
+
+No step holds a teacher, and neither a resumed run nor another slot or trial computes with one again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from determined_ner.data.batches import EvaluationBatches
+from determined_ner.data.collate import BatchDataset
+from determined_ner.data.split import Split
+from determined_ner.data.tokenizer import WordTokenizer
+from determined_ner.errors import HyperparameterError
+from determined_ner.files.cache import FORMAT, build_once, hash_parts
+from determined_ner.hub import Pretrained
+from determined_ner.masks import shown
+from determined_ner.model.build import attention_of
+from determined_ner.model.directory import ModelDirectory
+from determined_ner.model.inference import TorchModel
+from determined_ner.model.student import build_student, student_config
+from determined_ner.model.weights import weights_fingerprint
+from determined_ner.settings.hyperparameters import Hyperparameters
+from determined_ner.training.trained import find_trained
+
+logger = logging.getLogger("determined_ner")
+SETTING = "hyperparameters.teacher"
+KIND = np.float16
+"""Of log-probabilities, each within 2^-11 of its value: that of a label that is sure, near 0, loses next to nothing."""
+
+
+class Teachers:
+    """The teachers of a training, all that is known of them but their weights.
+
+    Attributes:
+        names: as the settings have them.
+        directories: of each.
+        fingerprint: equal for the same weights.
+        layers: of the first, of which the student is made, from 0; none: it begins with another encoder.
+    """
+
+    def __init__(self, hparams: Hyperparameters) -> None:
+        """
+        Raises:
+            UserError: a directory is damaged.
+            HyperparameterError: there is no such directory, or its model cannot teach words.
+        """
+        self.names, self._trust, self._hparams = list(hparams.teacher or []), hparams.trust_remote_code, hparams
+        self.layers: list[int] = []
+        self.directories = [self._open(name) for name in self.names]
+        self.fingerprint = hash_parts([weights_fingerprint(directory.path) for directory in self.directories])
+
+    def _open(self, name: str) -> ModelDirectory:
+        path = os.path.expanduser(name)  # noqa: PTH111 (Path's raises where there is no home, or a name is too long)
+        if not os.path.isdir(path):  # noqa: PTH112
+            problem = f"{shown(name)} is {'a file' if os.path.exists(path) else 'no directory'}"  # noqa: PTH110
+            raise HyperparameterError(SETTING, problem, "write a model directory or a run's folder")
+        with tempfile.TemporaryDirectory() as nothing:  # a directory is not fetched
+            directory = find_trained(path, Path(nothing), self._trust).directory
+        if directory.transitions is not None:
+            problem = f"{shown(name)} has a CRF, which tells of sequences, and a student learns of words"
+            raise HyperparameterError(SETTING, problem, "name a model with head: linear")
+        return directory
+
+    @property
+    def source(self) -> Pretrained:
+        """The first, as messages name it."""
+        return self.sources[0]
+
+    @property
+    def sources(self) -> list[Pretrained]:
+        """Each, as messages name it."""
+        paths = [str(directory.path) for directory in self.directories]
+        return [Pretrained(path, "teacher", trust_remote_code=self._trust) for path in paths]
+
+    def student_config(self) -> Any:
+        """The config of a student of the layers that the settings ask for, which are `layers` from then on.
+
+        Raises:
+            HyperparameterError: the first teacher has not so many, or they cannot be chosen.
+        """
+        assert self._hparams.student_layers is not None
+        config, self.layers = student_config(self.directories[0].config, self.source, self._hparams.student_layers)
+        return config
+
+    def build_student(self, config: Any, labels: tuple[str, ...]) -> Any:
+        """The student of `student_config` with its teacher's weights.
+
+        Args:
+            labels: of the training, in the order of the logits.
+
+        Raises:
+            UserError: the weights are missing or damaged.
+        """
+        attention = attention_of(self._hparams)
+        return build_student(self.directories[0], config, self.layers, labels, self.source, attention)
+
+    def check(self, tokenizer: WordTokenizer, max_seq_length: int) -> None:
+        """Check that they can read the windows of the student.
+
+        Args:
+            tokenizer: of the student.
+            max_seq_length: pieces of a window, special ones included.
+
+        Raises:
+            HyperparameterError: another tokenizer, or longer windows than one of them takes.
+        """
+        for source, directory in zip(self.sources, self.directories, strict=True):
+            if unlike := directory.tokenizer.unlike(tokenizer):
+                remedy = "choose a student with the tokenizer of its teacher, or set student_layers"
+                raise source.refused(f"reads text by another tokenizer than the student: {unlike}", remedy)
+            if max_seq_length > (most := directory.longest_window()):
+                problem = f"takes {most} pieces, and the windows of the student have up to {max_seq_length}"
+                raise source.refused(problem, f"write data.max_seq_length: {most}")
+
+    def check_labels(self, labels: Sequence[str]) -> None:
+        """Check that they know the labels of the data, and no others.
+
+        Raises:
+            HyperparameterError: naming those that are of one alone.
+        """
+        for source, directory in zip(self.sources, self.directories, strict=True):
+            lacking = [name for name in labels if name not in directory.labels]
+            foreign = [name for name in directory.labels if name not in labels]
+            parts = [
+                f"{what} {' '.join(names)}"
+                for what, names in (("it lacks", lacking), ("the data lacks", foreign))
+                if names
+            ]
+            if parts:
+                remedy = "take a teacher that was trained on these labels (data.label_map reads types as others)"
+                raise source.refused(f"has other labels than the training data: {', '.join(parts)}", remedy)
+
+    def describe(self) -> str:
+        """One line for a person."""
+        line = f"teacher{'s' * (len(self.names) > 1)}: {', '.join(self.names)}"
+        if self.layers:
+            of = f" of {self.names[0]}" if len(self.names) > 1 else ""
+            numbers = ", ".join(str(number + 1) for number in self.layers)
+            line += f"; the student begins with embeddings, head and layer{'s' * (len(self.layers) > 1)} {numbers}{of}"
+        return line
+
+    def log_probabilities(
+        self,
+        split: Split,
+        tokenizer: WordTokenizer,
+        labels: Sequence[str],
+        device: torch.device,
+        cache_dir: Path,
+        overwrite: bool = False,
+    ) -> NDArray[np.float16]:
+        """What they say of the words of a split, computed in its windows, or found in the cache.
+
+        Of several, the logarithm of the mean of their probabilities. By the models in float32 and evaluation mode.
+
+        Args:
+            labels: (K,) in the order of the columns.
+            device: to compute on.
+            overwrite: compute again even if the cache has them.
+
+        Returns:
+            (N, K), memory-mapped.
+
+        Raises:
+            UserError: weights that are missing, damaged, or give logits that are no numbers.
+        """
+        shape = (len(split.tags), len(labels))
+        key = hash_parts([FORMAT, KIND.__name__, self.fingerprint, split.fingerprint])
+
+        def build(directory: Path) -> None:
+            logger.info(f"teacher: reading {shape[0]:,} words")
+            models = [each.torch_model(str(device)) for each in self.directories]
+            columns = [[each.labels.index(name) for name in labels] for each in self.directories]
+            out = np.memmap(directory / "words.bin", KIND, "w+", shape=shape)
+            dataset = BatchDataset(split, tokenizer)
+            for (chosen,) in EvaluationBatches(split, tokenizer.specials, slots=1):
+                batch = dataset[chosen]
+                out[split.words_of(batch["windows"].numpy())] = _mean(models, columns, batch)
+            out.flush()
+
+        directory = build_once(cache_dir, f"teacher-{key}", build, overwrite)
+        return np.memmap(directory / "words.bin", KIND, "r", shape=shape)
+
+
+def _mean(
+    models: Sequence[TorchModel], columns: Sequence[Sequence[int]], batch: dict[str, torch.Tensor]
+) -> NDArray[np.float32]:
+    """(words, K) logarithm of the mean probability of each label.
+
+    Args:
+        columns: (K,) of each model, the column of each label.
+        batch: of `BatchDataset`.
+    """
+    chosen = batch["is_first_piece"].numpy()
+    each = [
+        torch.from_numpy(model(batch["input_ids"], batch["attention_mask"])[chosen][:, order]).log_softmax(-1)
+        for model, order in zip(models, columns, strict=True)
+    ]
+    mean = torch.stack(each).logsumexp(0) - float(np.log(len(each)))
+    result: NDArray[np.float32] = mean.clamp(min=float(np.finfo(KIND).min)).numpy()
+    return result
