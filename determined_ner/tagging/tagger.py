@@ -161,8 +161,9 @@ class Tagger:
         check_number("min_precision", min_precision)
         if min_precision is not None:
             promise = directory.promise(min_precision, onnx_file if backend == "onnx" else None)
-        model = _torch_model(directory, device) if backend == "torch" else None
-        model = model or directory.onnx_model(onnx_file, threads, device)
+        model: Model = (
+            _torch_model(directory, device) if backend == "torch" else directory.onnx_model(onnx_file, threads, device)
+        )
         return cls.from_directory(directory, model, constrained, batch_size, promise)
 
     @classmethod
