@@ -46,6 +46,7 @@ from determined_ner.cluster.tracking import TellTrackers
 from determined_ner.cluster.trial_context import build_training, make_loader
 from determined_ner.cluster.workarounds import UploadLastEvents, prepare_task
 from determined_ner.model.directory import ModelDirectory
+from determined_ner.model.torch_model import untrained_model
 from determined_ner.trackers.runs import Trackers
 from determined_ner.training.setup import Training
 from determined_ner.training.summary import log_summary
@@ -74,7 +75,7 @@ class NERTrial(pytorch.PyTorchTrial):
             # weights: no data is needed.
             remedy = "load a checkpoint without trial_class, so that the code beside its label map is used"
             directory = ModelDirectory(Path(__file__).resolve().parents[1], remedy)
-            self.model = context.wrap_model(directory.untrained_model())
+            self.model = context.wrap_model(untrained_model(directory))
             return
         prepare_task(context)
         self.training = build_training(context, cache_dir)

@@ -28,13 +28,15 @@ import machine
 import torch
 import transformers
 
-from determined_ner.data.tokenizer import load_tokenizer
+from determined_ner.data.pretrained_tokenizer import load_tokenizer
 from determined_ner.files.cache import build_once
 from determined_ner.files.checksums import check_files, write_checksums
 from determined_ner.hub import Pretrained
 from determined_ner.model.directory import ModelDirectory
 from determined_ner.model.probe import check_behaviour
-from determined_ner.model.weights import check_finite, check_model_files
+from determined_ner.model.stored_weights import check_model_files
+from determined_ner.model.torch_model import load_model
+from determined_ner.model.weights import check_finite
 
 
 def digest(path: Path, update: Callable[[bytes], Any]) -> None:
@@ -54,7 +56,7 @@ def main() -> None:
     torch.manual_seed(0)
     source = Pretrained(arguments.encoder)
     tokenizer = load_tokenizer(source)
-    config = transformers.BertConfig(vocab_size=max(30_522, len(tokenizer.tokenizer)), num_labels=9)
+    config = transformers.BertConfig(vocab_size=max(30_522, len(tokenizer.pretrained)), num_labels=9)
     model = transformers.AutoModelForTokenClassification.from_config(config).eval()
     weights = model.state_dict()
     state = {"models": weights, "optimizers": [{k: torch.zeros_like(v) for k, v in weights.items()} for _ in range(2)]}
@@ -74,7 +76,7 @@ def main() -> None:
             "CRC-32 of it alone": lambda: digest(file, lambda block: zlib.crc32(block)),
             "SHA-256 of it alone": lambda: digest(file, hashlib.sha256().update),
             "BLAKE2b of it alone": lambda: digest(file, hashlib.blake2b().update),
-            "model directory, loaded": lambda: ModelDirectory(directory).load_model(),
+            "model directory, loaded": lambda: load_model(ModelDirectory(directory)),
             "its checksums, compared (model)": lambda: check_model_files(directory),
             "cache entry, opened": lambda: build_once(cache, "entry", build),
             "weights that are not finite": lambda: check_finite(model, "the model"),
@@ -84,7 +86,7 @@ def main() -> None:
         torch.save(state, file)
         write_checksums(folder)
         model.save_pretrained(directory)
-        tokenizer.tokenizer.save_pretrained(directory)
+        tokenizer.pretrained.save_pretrained(directory)
         write_checksums(directory)
         build_once(cache, "entry", build)
         seconds: dict[str, list[float]] = {name: [] for name in work}

@@ -28,6 +28,7 @@ from determined_ner.export.int8 import quantize_within
 from determined_ner.export.parity import Check, Tolerances, onnx_logits
 from determined_ner.export.speed import relative_speeds
 from determined_ner.model.onnx_export import export_onnx, fuse
+from determined_ner.model.torch_model import load_model
 from determined_ner.training.trained import find_trained
 
 
@@ -60,11 +61,11 @@ def quantize_statically(source: Path, target: Path, check: Check) -> None:
 def measure(run: str, test: str, folder: Path) -> None:
     """Print the rows of one run."""
     trained = find_trained(run, folder)
-    model, directory = trained.directory.load_model(), trained.directory
+    model, directory = load_model(trained.directory), trained.directory
     checks = [Check(trained, model, None), Check(trained, model, test)]
     plain, fused = folder / "plain.onnx", folder / "fused.onnx"
     export_onnx(model, plain, directory.labels)
-    graphs = {FUSED: fused, PLAIN: plain} if fuse(plain, fused, directory.config) else {PLAIN: plain}
+    graphs = {FUSED: fused, PLAIN: plain} if fuse(plain, fused, model.config) else {PLAIN: plain}
     static, int8 = folder / "static.onnx", folder / "int8.onnx"
     quantize_statically(plain, static, checks[0])
     files = {"static ranges, plain": static}

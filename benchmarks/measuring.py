@@ -18,9 +18,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import torch
 
 from determined_ner.data.corpus import Corpus, load_corpus
-from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
+from determined_ner.data.pretrained_tokenizer import load_tokenizer
+from determined_ner.data.tokenizer import WordTokenizer
+from determined_ner.data.windows import window_size
 from determined_ner.hub import Pretrained
-from determined_ner.model.build import build_model, load_config, longest_window, window_size
+from determined_ner.model.build import build_model, load_config, longest_window
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.hyperparameters import Hyperparameters
 
@@ -68,7 +70,7 @@ def load(spec: dict[str, Any]) -> Loaded:
     )
     source = Pretrained.of_setting(hparams, "config_name")
     config = load_config(source)
-    limit = longest_window(config, source, tokenizer.tokenizer.model_max_length)
+    limit = longest_window(config, source, tokenizer.stated_limit(source))
     corpus = load_corpus(data, "ner", tokenizer, window_size(None, limit), Path(spec["cache"]))
     model = build_model(config, hparams, corpus.labels.names, spec["seed"])
     return Loaded(corpus, tokenizer, model, encoder_weights(model))

@@ -60,7 +60,7 @@ def main() -> None:
     )
     measured, profile = Measured(), Profile() if spec["profile"] else None
     measured.padding_of(lambda batch: batch["attention_mask"])
-    padder = transformers.DataCollatorForTokenClassification(tokenizer.tokenizer)
+    padder = transformers.DataCollatorForTokenClassification(tokenizer.pretrained)
 
     def collate(items: Any) -> Any:
         batch = padder(items)

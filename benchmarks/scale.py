@@ -44,7 +44,7 @@ def measure(corpus: str, validation: str, cache: str, encoder: str, workers: int
     started = time.perf_counter()
     from determined_ner.data.batches import TrainingBatches
     from determined_ner.data.corpus import load_corpus
-    from determined_ner.data.tokenizer import load_tokenizer
+    from determined_ner.data.pretrained_tokenizer import load_tokenizer
     from determined_ner.hub import Pretrained
     from determined_ner.settings.data import DataSettings
 

@@ -284,7 +284,7 @@ VERBS = {
         _add_predict_arguments,
     ),
     "bench": Verb(
-        "determined_ner.predict.bench",
+        "determined_ner.bench",
         "measure what a trained model costs to run here",
         "Measure what a model directory costs to run on this machine, by each backend that it has (PyTorch, every ONNX "
         "file): words and sentences a second, latency of one sentence, memory, start-up, size. The backends take "
@@ -328,7 +328,7 @@ VERBS = {
         "nothing is left and the exit status is 2.",
         "nothing is left",
         _add_export_arguments,
-        extra="report",
+        extra="export",
     ),
     "infer": Verb(
         "determined_ner.cluster.batch_inference",

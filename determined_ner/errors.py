@@ -55,6 +55,13 @@ class TemporaryError(UserError):
     """
 
 
+class DeviceError(ValueError):
+    """A device that is not here. No `UserError`, as it is an argument in Python; commands name their option."""
+
+    def __init__(self, name: str, here: Sequence[str]) -> None:
+        super().__init__(f"device {name!r} is not here; there is {', '.join(here)}")
+
+
 class HyperparameterError(UserError):
     """A point of the hyperparameter space that cannot work; a search goes on with its other points."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import stat
 from collections.abc import Iterator
@@ -141,16 +142,25 @@ def asks_for_code(error: Exception) -> bool:
     return isinstance(error, ValueError) and "trust_remote_code" in str(error)
 
 
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Without the library's table of new weights (the head is meant to be new) and its progress bar."""
-    import transformers
+def import_torch_side(module: str, where: object, what: str, remedy: str = "") -> Any:
+    """Import a module of ours that needs PyTorch and transformers, which tagging by an ONNX file does without.
 
-    before = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    By its name, so that nothing which has to do without them comes to them on another way.
+
+    Args:
+        where: the directory that it is imported for, for the message.
+        what: of the directory needs them, such as ``its weights``.
+        remedy: what else would help than to install them.
+
+    Raises:
+        UserError: they are not installed.
+    """
     try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(before)
-        transformers.logging.enable_progress_bar()
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = str(error.name).partition(".")[0]
+        if missing == "determined_ner":
+            raise  # a broken installation
+        install = "pip install 'determined-ner[torch]'"
+        problem = f"{what} needs PyTorch and transformers, and {missing} is not installed"
+        raise UserError(where, problem, f"{install}, or {remedy}" if remedy else install) from error

@@ -188,7 +188,7 @@ def test_code_of_the_pages_runs(block: Block, reader: Reader, monkeypatch: pytes
 
 def test_the_served_tagger_is_the_tagger(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     """The recipe's methods in the order in which LitServe 0.2.19 calls them, in place of the server."""
-    reader.has_trained()
+    reader.has_exported()
     (block,) = (b for b in CODE if "litserve" in b.text)
     monkeypatch.setitem(sys.modules, "litserve", types.SimpleNamespace(LitAPI=object))
     monkeypatch.chdir(reader.folder)

@@ -8,7 +8,8 @@ import pytest
 import transformers
 
 from determined_ner.errors import HyperparameterError, UserError
-from determined_ner.hub import Pretrained, quiet_transformers
+from determined_ner.hub import Pretrained
+from determined_ner.model.quiet import quiet_transformers
 from determined_ner.settings.hyperparameters import Hyperparameters
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -19,7 +20,11 @@ pytestmark = pytest.mark.slow
 
 PYTHONS = ("3.10", "3.12", "3.13")
 """Of those that pyproject.toml names; the one between is the tests' own."""
-NOT_OF_A_TAGGER = ("datasets", "determined", "matplotlib", "onnxruntime", "pyarrow")
+NOT_OF_A_TAGGER = ("datasets", "determined", "matplotlib", "onnx", "pyarrow")
+OF_WEIGHTS = ("safetensors", "torch", "transformers")
+"""What a tagger of an ONNX file does without."""
+EXTRAS = {"report": "report", "thresholds": "report", "export": "export", "train": "train", "check": "train"}
+"""By verb."""
 
 
 def interpreter(version: str) -> Path:
@@ -102,32 +107,84 @@ def test_the_wheel_holds_the_package_the_root_modules_and_the_default_config(whe
     assert held == package | {"determined_ner/ner_config.yaml", "ner_trial.py", "ner_utils.py"}
 
 
+@pytest.fixture(scope="module")
+def onnx_dir(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a training leaves it, with an ONNX file and without its weights."""
+    from transformers import AutoModelForTokenClassification
+
+    from determined_ner.model.directory import ONNX_FILE, SETTINGS_FILE
+    from determined_ner.model.onnx_export import export_onnx
+
+    path = tmp_path_factory.mktemp("exported") / "model"
+    shutil.copytree(model_dir, path)
+    model = AutoModelForTokenClassification.from_pretrained(path)
+    labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    data = {"stride": None, "context": "sentence"}
+    described = {"labels": labels, "scheme": "IOB2", "max_seq_length": 32, "data": data}
+    (path / SETTINGS_FILE).write_text(json.dumps(described), encoding="utf-8")
+    export_onnx(model, path / ONNX_FILE, labels, max_seq_length=32)
+    (path / "model.safetensors").unlink()
+    return path
+
+
 TAG = """
 import importlib.util, sys
 from determined_ner import Tagger
-there = [name for name in sys.argv[2:] if importlib.util.find_spec(name)]
+there = [name for name in sys.argv[3:] if importlib.util.find_spec(name)]
 assert not there, there
-tagger = Tagger.from_pretrained(sys.argv[1])
+tagger = Tagger.from_pretrained(sys.argv[1], backend=sys.argv[2])
 print(len(tagger(["Ada Lovelace went to Oslo."])), *tagger.labels)
 """
+TEXT = "Ada Lovelace went to Oslo.\n" + "Bo went to Lima, where Dee was. " * 20 + "\n"
 
 
-def test_the_newest_python_tags_with_the_distribution_alone(wheel, model_dir, tmp_path):
-    """``pip install .``, and neither Determined nor what reads training data nor what draws is there."""
+def check_extras(command: Path, model_dir: Path, verbs: list[str]) -> None:
+    """Each verb says which extra brings what it lacks."""
+    for verb in verbs:
+        arguments = [] if EXTRAS[verb] == "train" else [model_dir]
+        arguments += {"export": ["--output=x"], "thresholds": ["--precision=0.9"]}.get(verb, [])
+        done = run(command, verb, *arguments)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.endswith(f" is not installed; pip install 'determined-ner[{EXTRAS[verb]}]'\n"), done.stderr
+
+
+def test_the_newest_python_tags_by_weights_with_the_extra_torch(wheel, model_dir, tmp_path):
+    """Neither Determined nor what reads training data nor what draws is there."""
     python = environment(PYTHONS[-1], tmp_path / "venv")
-    install(python, wheel)
-    install(python, "--dry-run", f"{wheel}[cluster,onnx]")
-    assert succeed(python, "-c", TAG, model_dir, *NOT_OF_A_TAGGER) == "1 O B-LOC I-LOC B-PER I-PER\n"
-    (tmp_path / "text.txt").write_text("Ada Lovelace went to Oslo.\n", encoding="utf-8")
+    install(python, f"{wheel}[torch]")
+    install(python, "--dry-run", f"{wheel}[cluster,export]")
+    tagged = succeed(python, "-c", TAG, model_dir, "torch", *NOT_OF_A_TAGGER, "onnxruntime")
+    assert tagged == "1 O B-LOC I-LOC B-PER I-PER\n"
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     command = python.with_name("determined-ner")
     assert '"text"' in succeed(command, "predict", model_dir, tmp_path / "text.txt")
-    for verb, extra in (("report", "report"), ("export", "report"), ("train", "train"), ("check", "train")):
-        done = run(command, verb, *([model_dir] if extra == "report" else []), *["--output=x"] * (verb == "export"))
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.endswith(f" is not installed; pip install 'determined-ner[{extra}]'\n"), done.stderr
+    check_extras(command, model_dir, list(EXTRAS))
 
 
-WITHOUT_TORCH = """
+@pytest.mark.parametrize("version", PYTHONS)
+def test_an_onnx_file_is_tagged_by_with_the_extra_onnx_without_pytorch(wheel, model_dir, onnx_dir, version, tmp_path):
+    python = environment(version, tmp_path / "venv")
+    install(python, f"{wheel}[onnx]")
+    tagged = succeed(python, "-c", TAG, onnx_dir, "onnx", *NOT_OF_A_TAGGER, *OF_WEIGHTS)
+    assert tagged == "1 O B-LOC I-LOC B-PER I-PER\n"
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    command = python.with_name("determined-ner")
+    given = ["predict", onnx_dir, tmp_path / "text.txt", "--backend", "onnx"]
+    found, expected = (
+        [json.loads(line)["predicted_entities"] for line in succeed(*start, *given).splitlines()]
+        for start in ([command], ["env", "-C", ROOT, sys.executable, "-m", "determined_ner"])
+    )
+    assert len(found) == 2 and all(found)
+    for ours, theirs in zip(found, expected, strict=True):
+        scores, expected_scores = ([entity.pop("score") for entity in one] for one in (ours, theirs))
+        assert ours == theirs and scores == pytest.approx(expected_scores, abs=1e-5)  # another ONNX Runtime
+    done = run(command, "predict", model_dir, tmp_path / "text.txt")
+    assert done.returncode == 2 and "pip install 'determined-ner[torch]'" in done.stderr, done.stderr
+    check_extras(command, onnx_dir, list(EXTRAS))
+    shutil.rmtree(python.parents[1])
+
+
+ALONE = """
 import determined_ner, ner_utils
 from determined_ner import cli, UserError
 from determined_ner.predict import command
@@ -142,10 +199,9 @@ def test_each_older_python_installs_and_imports(wheel, version, tmp_path):
     import determined_ner
 
     python = environment(version, tmp_path / "venv")
-    install(python, "--dry-run", f"{wheel}[cluster,onnx]")
-    install(python, "--no-deps", wheel)
-    install(python, "numpy", "packaging", "tokenizers", "tqdm")
-    assert succeed(python, "-c", WITHOUT_TORCH) == f"{determined_ner.__version__}\n"
+    install(python, "--dry-run", f"{wheel}[cluster,export]")
+    install(python, wheel)
+    assert succeed(python, "-c", ALONE) == f"{determined_ner.__version__}\n"
     (package,) = python.parents[1].glob("lib/python*/site-packages/determined_ner")
     succeed(python, "-m", "compileall", "-q", package, package.with_name("ner_trial.py"))
     assert "train as an experiment config says" in succeed(python.with_name("determined-ner"), "--help")

@@ -160,7 +160,7 @@ class SplitCounter:
         """Count words without any piece, and those that have the vocabulary's own unknown piece."""
         if not len(words):
             return
-        backend = self._tokenizer.tokenizer.backend_tokenizer
+        backend = self._tokenizer.backend
         texts = part.take(words)
         distinct = sorted(set(map(visible, texts)))
         encodings = backend.encode_batch([[t] for t in distinct], is_pretokenized=True, add_special_tokens=False)

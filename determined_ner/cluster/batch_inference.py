@@ -43,6 +43,7 @@ from determined_ner.files.cache import FORMAT, build_once, hash_file, hash_parts
 from determined_ner.model.checkpoint import STATE_FILE
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.precision import autocast, length_multiple
+from determined_ner.model.torch_model import load_model
 from determined_ner.settings.explaining import check_section
 from determined_ner.settings.hyperparameters import Hyperparameters
 from determined_ner.settings.sections import Section
@@ -130,7 +131,7 @@ class Job:
     def _tags(self, windows: NDArray[np.int64], begin: int, end: int, device: torch.device) -> list[str]:
         """Of the words from ``begin`` to ``end``, which are those that these windows own."""
         directory = self.trained.directory
-        padding = Padding(length_multiple(self.hparams, device), most=directory.max_seq_length)
+        padding = Padding(length_multiple(self.hparams, device), most=self.trained.max_seq_length)
         dataset = BatchDataset(self.split, directory.tokenizer, padding)
         ids = np.full(end - begin, -1, np.int64)
         for micro_batch in evaluation_batches(windows, self.split.lengths(directory.tokenizer.specials)[windows]):
@@ -215,12 +216,12 @@ def prepare(hparams: InferenceHyperparameters, data: InferenceData) -> Job:
     text_settings = settings.data.model_copy(update={"context": data.context or settings.data.context})
     text = store_text(_source(files, data, trained), text_settings, cache)
     labels = Labels(directory.labels, directory.label_scheme)  # those of what the model predicts
-    split = encode_split(text, labels, text_settings, directory.tokenizer, directory.max_seq_length, cache)
+    split = encode_split(text, labels, text_settings, directory.tokenizer, trained.max_seq_length, cache)
     output = Path(data.output_file).expanduser().absolute()
     key = hash_parts([split.fingerprint, hash_file(directory.path / STATE_FILE), hparams.pieces_per_part])
     parts = output.with_name(f".{output.name}.parts-{key[:16]}")
     borders = cut_into_parts(split, hparams.pieces_per_part)
-    return Job(trained, directory.load_model(), settings.hparams, text, split, borders, output, parts)
+    return Job(trained, load_model(directory), settings.hparams, text, split, borders, output, parts)
 
 
 def _source(files: list[Path], data: InferenceData, trained: Trained) -> Source:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from determined_ner.data.split import Split
@@ -162,8 +161,11 @@ def _balanced(lengths: Ints, parts: int, padded: bool) -> list[int]:
     return ends
 
 
-class TrainingBatches(torch.utils.data.Sampler[list[MicroBatch]]):
-    """Micro-batches of one epoch after another; each ``iter()`` is the next epoch, as Determined repeats samplers."""
+class TrainingBatches:
+    """A batch sampler of PyTorch: micro-batches of one epoch after another.
+
+    Each ``iter()`` is the next epoch, as Determined repeats samplers.
+    """
 
     def __init__(
         self,
@@ -212,8 +214,8 @@ def evaluation_batches(windows: Ints, lengths: Ints) -> list[MicroBatch]:
     return batches
 
 
-class EvaluationBatches(torch.utils.data.Sampler[list[MicroBatch]]):
-    """All windows once, longest first, in batches that do not depend on the number of slots."""
+class EvaluationBatches:
+    """A batch sampler of PyTorch: all windows once, longest first, in batches that do not depend on the slots."""
 
     def __init__(self, split: Split, specials: int, slots: int) -> None:
         lengths = split.lengths(specials)

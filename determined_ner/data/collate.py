@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from determined_ner.data.batches import MicroBatch
-from determined_ner.data.padding import Padding
+from determined_ner.data.padding import Padding, pad_windows
 from determined_ner.data.split import IGNORED, Split
 from determined_ner.data.tokenizer import WordTokenizer
 from determined_ner.data.window_losses import WindowLosses
@@ -34,7 +34,7 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         self._split = split
         self._losses, self._teacher = losses, teacher
         self._tokenizer = tokenizer
-        self._padding = padding or Padding()
+        self._padding = padding
 
     def __getitem__(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
         """Pad the windows of a micro-batch to one length L.
@@ -50,28 +50,14 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             - possible, where a corpus does not label all types: (G, K) bool; a label of K + g is one of those that row
               g allows.
         """
+        split = self._split
         windows = chosen = np.array(batch.windows or (0,), np.int64)
-        begins, ends = self._split.windows[windows], self._split.windows[windows + 1]
-        sizes = ends - begins
-        prefix, suffix = self._tokenizer.prefix, self._tokenizer.suffix
-        length = int(self._padding(sizes.max() + len(prefix) + len(suffix)))
-        rows = np.repeat(np.arange(len(windows)), sizes)
-        columns = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes) + len(prefix)
-        pieces = columns - len(prefix) + np.repeat(begins, sizes)
-
-        ids = np.full((len(windows), length), self._tokenizer.pad_id, np.int64)
-        labels = np.full((len(windows), length), IGNORED, np.int64)
-        is_first_piece = np.zeros((len(windows), length), np.bool_)
-        ids[:, : len(prefix)] = prefix
-        ids[rows, columns] = self._split.ids[pieces]
-        ends_at = sizes + len(prefix)
-        for i, piece in enumerate(suffix):
-            ids[np.arange(len(windows)), ends_at + i] = piece
-        if batch.windows:
-            labels[rows, columns] = self._split.labels[pieces]
-            is_first_piece[rows, columns] = self._split.is_first_piece[pieces]
-        else:
+        padded = pad_windows(split.ids, split.windows, chosen, self._tokenizer, self._padding)
+        labels = padded.place(split.labels, IGNORED, np.int64)
+        is_first_piece = padded.place(split.is_first_piece, False, np.bool_)
+        if not batch.windows:
             windows = windows[:0]
+            labels[:], is_first_piece[:] = IGNORED, False
         counted: dict[str, torch.Tensor] = {}
         if self._losses is not None:
             if self._losses.weights is not None:
@@ -84,10 +70,9 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         if self._teacher is not None:
             counted["teacher"] = torch.from_numpy(np.asarray(self._teacher[self._split.words_of(windows)]))
             counted["words"] = torch.from_numpy(np.flatnonzero(is_first_piece))
-        mask = np.arange(length) < (ends_at + len(suffix))[:, None]
         return {
-            "input_ids": torch.from_numpy(ids),
-            "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+            "input_ids": torch.from_numpy(padded.input_ids),
+            "attention_mask": torch.from_numpy(padded.attention_mask),
             "labels": torch.from_numpy(labels),
             "is_first_piece": torch.from_numpy(is_first_piece),
             "windows": torch.from_numpy(windows),

@@ -58,11 +58,7 @@ class Split:
 
     def words_of(self, windows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Numbers of the words that these windows own, window by window."""
-        begins = self.words[windows]
-        sizes = self.words[windows + 1] - begins
-        offsets = np.cumsum(sizes) - sizes
-        numbers: NDArray[np.int64] = np.arange(int(sizes.sum())) - np.repeat(offsets - begins, sizes)
-        return numbers
+        return words_of(self.words, windows)
 
     def count_labels(self, labels: int) -> NDArray[np.int64]:
         """(K,) pieces of each of K labels."""
@@ -78,3 +74,17 @@ class Split:
         for begin in range(0, len(self.ids), _PIECES_AT_A_TIME):  # sorting all would take seconds and their size
             seen[self.ids[begin : begin + _PIECES_AT_A_TIME]] = True
         return np.flatnonzero(seen)
+
+
+def words_of(words: NDArray[np.int64], windows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers of the words that windows own, window by window.
+
+    Args:
+        words: (W + 1,) first word that each window owns.
+        windows: some of the W windows.
+    """
+    begins = words[windows]
+    sizes = words[windows + 1] - begins
+    offsets = np.cumsum(sizes) - sizes
+    numbers: NDArray[np.int64] = np.arange(int(sizes.sum())) - np.repeat(offsets - begins, sizes)
+    return numbers

@@ -1,32 +1,39 @@
-"""A fast tokenizer, probed rather than believed: its special pieces, its prefix space, a piece for every word."""
+"""A fast tokenizer, probed rather than believed: its special pieces, a piece for every word; its own file read."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import normalizers
-from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers import Tokenizer
 
 from determined_ner.data.words import has_hidden, visible
-from determined_ner.errors import UserError, first_line
+from determined_ner.errors import first_line
+from determined_ner.files.atomic import read_json
 from determined_ner.hub import Pretrained
 
 MAX_WORD = 1 << 16
 """Characters of a word that are read; a window holds far fewer pieces than these make."""
+TOKENIZER_FILE, TOKENIZER_CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
+"""The tokenizer itself; which of its pieces are special, and how many the model takes."""
+TOKENIZER_FILES = (TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, "special_tokens_map.json", "added_tokens.json")
+"""All that transformers writes of a fast tokenizer; the last two say again what the others do, for its version 4."""
+UNLIMITED = 10**30
+"""``model_max_length`` of a tokenizer that says none, as transformers writes it."""
 
 
 @dataclass(frozen=True)
 class WordTokenizer:
     """Turns lists of words into pieces, at least one a word."""
 
-    tokenizer: Any
-    """The Hugging Face tokenizer, saved with the model."""
+    backend: Any
+    """The ``tokenizers.Tokenizer``."""
     prefix: tuple[int, ...]
     """Special pieces before a text, e.g. [CLS]."""
     suffix: tuple[int, ...]
@@ -34,6 +41,10 @@ class WordTokenizer:
     pad_id: int
     unknown_id: int
     """Stands for a word that has no piece of its own (zero-width or control characters)."""
+    limit: Any
+    """``model_max_length`` of its config: pieces that it says the model takes, unchecked."""
+    pretrained: Any = None
+    """That of transformers around it, which saves it with a model; None: it was read without transformers."""
 
     @property
     def specials(self) -> int:
@@ -43,34 +54,64 @@ class WordTokenizer:
     @property
     def unknown(self) -> str:
         """``unknown_id`` as text, e.g. [UNK]."""
-        return str(self.tokenizer.convert_ids_to_tokens(self.unknown_id))
+        return str(self.backend.id_to_token(self.unknown_id))
 
     def fingerprint(self) -> str:
         """Equal for tokenizers that give the same pieces."""
-        return hashlib.sha256(self.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+        return hashlib.sha256(self.backend.to_str().encode()).hexdigest()
 
     def unlike(self, other: WordTokenizer) -> str | None:
         """How it reads text otherwise than another tokenizer, in words; None: both give the same pieces."""
-        own, others = (tokenizer.tokenizer.get_vocab() for tokenizer in (self, other))
+        own, others = (tokenizer.backend.get_vocab(with_added_tokens=True) for tokenizer in (self, other))
         if odd := sorted(own.items() ^ others.items()):
             piece = odd[0][0]
             numbers = (f"{pieces.get(piece, 'none')} of {len(pieces):,}" for pieces in (own, others))
             return f"the piece {piece!r} is number {' here and '.join(numbers)} there"
         if (self.prefix, self.suffix) != (other.prefix, other.suffix):
             return "other special pieces stand around a text"
-        here, there = (json.loads(each.tokenizer.backend_tokenizer.to_str()) for each in (self, other))
+        here, there = (json.loads(each.backend.to_str()) for each in (self, other))
         parts = ("normalizer", "pre_tokenizer", "model")
         return next((f"its {part} is another" for part in parts if here[part] != there[part]), None)
 
-    def pieces_beyond(self, rows: int) -> list[tuple[str, int]]:
-        """Pieces that it can give, with their ids, for which a model of ``rows`` word vectors has none.
+    def check_rows(self, rows: Any, source: Pretrained) -> None:
+        """Check that a model has a word vector for every piece that this can give.
 
         Added ones, special ones, padding and what stands for an unknown word included: any may come at any time.
+
+        Args:
+            rows: word vectors of the model; None: it does not say how many.
+            source: of the tokenizer.
+
+        Raises:
+            UserError: it has not: the tokenizer is another model's, or has added pieces (of a hyperparameter, a
+                HyperparameterError).
         """
-        named = {*self.tokenizer.get_vocab().items()}
+        if not isinstance(rows, int):
+            return
+        named = {*self.backend.get_vocab(with_added_tokens=True).items()}
         ids = {*self.prefix, *self.suffix, self.pad_id, self.unknown_id}
-        named |= {(str(self.tokenizer.convert_ids_to_tokens(i)), i) for i in ids if i >= rows}
-        return sorted((item for item in named if item[1] >= rows), key=lambda item: item[1])
+        named |= {(str(self.backend.id_to_token(i)), i) for i in ids if i >= rows}
+        beyond = sorted((item for item in named if item[1] >= rows), key=lambda item: item[1])
+        if not beyond:
+            return
+        piece, number = beyond[0]
+        more = f" and {len(beyond) - 1:,} more" if len(beyond) > 1 else ""
+        raise source.refused(
+            f"its tokenizer has the piece {piece!r} (id {number}){more}, and the model vectors for {rows:,} pieces "
+            f"only",
+            "take the tokenizer that belongs to the model, or leave the added pieces out of its tokenizer.json",
+        )
+
+    def stated_limit(self, source: Pretrained) -> int:
+        """Pieces that it says the model takes, special ones included; a million where it says more.
+
+        Raises:
+            UserError: what it says is no number of pieces.
+        """
+        if not (isinstance(self.limit, int | float) and self.limit >= 1):
+            problem = f"model_max_length of its tokenizer is {self.limit!r}, which is no number of pieces"
+            raise source.refused(problem, "correct it in its tokenizer_config.json, or copy it again")
+        return int(min(self.limit, 1_000_000))
 
     def pieces(self, texts: Sequence[Sequence[str]]) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
         """Tokenize texts given as words, without special pieces and without a length limit.
@@ -82,7 +123,7 @@ class WordTokenizer:
             (P,) ids of all pieces; (words,) how many of them each word has, never 0; and how many words had no
             piece of their own and got ``unknown_id``.
         """
-        encodings = self.tokenizer.backend_tokenizer.encode_batch(
+        encodings = self.backend.encode_batch(
             [_readable(text) for text in texts],
             is_pretokenized=True,
             add_special_tokens=False,
@@ -107,130 +148,73 @@ def _readable(text: Sequence[str]) -> list[str]:
     return [word[:MAX_WORD] for word in words] if max(map(len, words), default=0) > MAX_WORD else words
 
 
-def load_tokenizer(source: Pretrained) -> WordTokenizer:
-    """Load a tokenizer and probe it.
+def read_tokenizer(source: Pretrained) -> WordTokenizer:
+    """Read the tokenizer of a model that a training of ours left, as the training had it.
 
-    Raises:
-        UserError: there is none, it is a slow one, it has no vocabulary, it fails at a text, or it does not tell words
-            apart (of a hyperparameter, all but the first are a HyperparameterError).
-    """
-    try:
-        tokenizer = _from_pretrained(source)
-    except UserError:
-        if _is_slow(source):  # which asks for packages of its own, in vain
-            raise _slow_error(source, "tokenizer") from None
-        raise
-    if not tokenizer.is_fast:
-        raise _slow_error(source, type(tokenizer).__name__)
-    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
-        # So the library loads a model directory without tokenizer files.
-        raise source.refused(
-            f"its tokenizer has no vocabulary beside {len(tokenizer)} special pieces",
-            "add the encoder's tokenizer.json to the directory, or set hyperparameters.tokenizer_name",
-        )
-    _remove_limits(tokenizer)
-    _check_unknown(tokenizer, source)
-    if not _words_alike(tokenizer):
-        tokenizer = _with_blanks(tokenizer, source)
-    _align_offsets(tokenizer)
-    return from_fast_tokenizer(tokenizer)
-
-
-def _slow_error(source: Pretrained, kind: str) -> UserError:
-    return source.refused(
-        f"its {kind} is a slow one, which does not tell which piece belongs to which word",
-        "choose an encoder with a fast tokenizer (a tokenizer.json), or convert this one",
-    )
-
-
-def _with_blanks(tokenizer: Any, source: Pretrained) -> Any:
-    """A tokenizer that gives the first word of a text the blank that its other words have before them.
-
-    What it does is part of the tokenizer.json that is saved with the model.
+    From its own file, without transformers, some of whose classes keep the vocabulary and make the rest anew.
 
     Args:
-        tokenizer: as loaded from ``source``.
+        source: of the directory.
 
     Raises:
-        UserError: words are not alike all the same.
+        UserError: there is none, it is damaged, fails at a text, or does not tell words apart.
     """
-    spaced = _from_pretrained(source, add_prefix_space=True)
-    _remove_limits(spaced)
-    pre_tokenizer = spaced.backend_tokenizer.pre_tokenizer
-    if isinstance(pre_tokenizer, ByteLevel):
-        pre_tokenizer.add_prefix_space = True  # transformers 5 does not pass it on where a class is a generic one
-    if _words_alike(spaced):
-        return spaced
-    # A ByteLevel that comes after other steps would put a blank before each of their parts.
-    backend = tokenizer.backend_tokenizer
-    own = [] if backend.normalizer is None else [backend.normalizer]
-    backend.normalizer = normalizers.Sequence([normalizers.Prepend(" "), *own])
-    if not _words_alike(tokenizer):
-        raise source.refused(
-            f"its {type(tokenizer).__name__} gives a word other pieces by where it stands, blanks or not",
-            "choose an encoder whose tokenizer tells words apart",
-        )
-    return tokenizer
+    folder = Path(source.location())
+    remedy = "copy the model directory again"
+    with source.loading("no tokenizer can be loaded", remedy):
+        backend = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+        config = read_json(folder / TOKENIZER_CONFIG_FILE, "the model directory") or {}
+    remove_limits(backend)
+    check_unknown(backend, source)
+    if not words_alike(backend):
+        raise source.refused("its tokenizer gives a word other pieces by where it stands", remedy)
+    ids = {role: _special_id(backend, config.get(f"{role}_token")) for role in ("unk", "mask", "pad", "eos")}
+    return word_tokenizer(backend, ids, config.get("model_max_length", UNLIMITED))
 
 
-def _is_slow(source: Pretrained) -> bool:
-    """Whether a tokenizer that cannot be loaded is of a class that has no fast form."""
-    from transformers import PreTrainedTokenizerFast
-    from transformers.models.auto.tokenization_auto import get_tokenizer_config, tokenizer_class_from_name
-
-    try:
-        name = get_tokenizer_config(source.location(), **source.options()).get("tokenizer_class")
-    except Exception:  # whatever ails it has been told
-        return False
-    if not isinstance(name, str):
-        return False
-    kinds = [tokenizer_class_from_name(kind) for kind in (name, f"{name.removesuffix('Fast')}Fast")]
-    found = [kind for kind in kinds if isinstance(kind, type)]
-    return bool(found) and not any(issubclass(kind, PreTrainedTokenizerFast) for kind in found)
+def _special_id(backend: Any, named: Any) -> int | None:
+    """The id of a special piece as a tokenizer's config names it: by its text, or with how it is matched."""
+    text = named.get("content") if isinstance(named, dict) else named
+    found: int | None = backend.token_to_id(text) if isinstance(text, str) else None
+    return found
 
 
-def from_fast_tokenizer(tokenizer: Any) -> WordTokenizer:
-    """Find a loaded fast tokenizer's special pieces, and remove its length limits."""
-    _remove_limits(tokenizer)
-    with_specials = tokenizer.backend_tokenizer.encode(["a"], is_pretokenized=True, add_special_tokens=True)
+def word_tokenizer(backend: Any, ids: Mapping[str, int | None], limit: Any, pretrained: Any = None) -> WordTokenizer:
+    """Find a tokenizer's special pieces.
+
+    Args:
+        backend: without limits.
+        ids: of its special pieces, by role: ``unk``, ``mask``, ``pad``, ``eos``; None: it has none.
+        limit: pieces that it says the model takes.
+        pretrained: see `WordTokenizer`.
+    """
+    with_specials = backend.encode(["a"], is_pretokenized=True, add_special_tokens=True)
     own = [i for i, special in enumerate(with_specials.special_tokens_mask) if not special] or [0]
-    unknown = tokenizer.unk_token_id
-    if unknown is None:
-        unknown = next(
-            (i for i in (tokenizer.mask_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0
-        )
+    pad = ids["pad"]
     return WordTokenizer(
-        tokenizer=tokenizer,
+        backend=backend,
         prefix=tuple(with_specials.ids[: own[0]]),
         suffix=tuple(with_specials.ids[own[-1] + 1 :]),
-        pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
-        unknown_id=unknown,
+        pad_id=0 if pad is None else pad,
+        unknown_id=next((i for i in (ids["unk"], ids["mask"], pad, ids["eos"]) if i is not None), 0),
+        limit=limit,
+        pretrained=pretrained,
     )
 
 
-def _from_pretrained(source: Pretrained, **options: Any) -> Any:
-    remedy = "fix its tokenizer.json and tokenizer_config.json, or set hyperparameters.tokenizer_name to another one"
-    if source.setting is None:
-        remedy = "put the tokenizer's files (tokenizer.json …) there"
-    with source.loading("no tokenizer can be loaded", remedy):
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(source.location(), **source.options(), **options)
-
-
-def _remove_limits(tokenizer: Any) -> None:
+def remove_limits(backend: Any) -> None:
     """Some tokenizer.json carry a length, to which texts are cut or padded."""
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
+    backend.no_truncation()
+    backend.no_padding()
 
 
-def _check_unknown(tokenizer: Any, source: Pretrained) -> None:
+def check_unknown(backend: Any, source: Pretrained) -> None:
     """
     Raises:
         UserError: it raises at a word that it does not know, as where its unknown piece is not in its vocabulary.
     """
     try:
-        tokenizer.backend_tokenizer.encode(["word", *"ᚠ𒀀𓀀\U0010fffd"], is_pretokenized=True)
+        backend.encode(["word", *"ᚠ𒀀𓀀\U0010fffd"], is_pretokenized=True)
     except BaseException as error:  # its own kinds are bare exceptions, and one that is not even that
         if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
             raise
@@ -240,34 +224,8 @@ def _check_unknown(tokenizer: Any, source: Pretrained) -> None:
         ) from error
 
 
-def _align_offsets(tokenizer: Any) -> None:
-    """Have the offsets of a text's first word begin at its first letter, for readers of the saved tokenizer.
-
-    With a space put before the text, they do where the last step of a byte-level tokenizer knows of it; only some of
-    the library's classes tell it.
-    """
-    backend = tokenizer.backend_tokenizer
-    pre_tokenizer, last = backend.pre_tokenizer, backend.post_processor
-    spaced = isinstance(pre_tokenizer, ByteLevel) and pre_tokenizer.add_prefix_space
-    if last is None or not (spaced or _prepends(backend)):
-        return
-    steps = json.loads(last.__getstate__())
-    for step in (steps, *steps.get("processors", ())):
-        if "add_prefix_space" in step:
-            step["add_prefix_space"] = True
-    last.__setstate__(json.dumps(steps).encode())
-    backend.post_processor = last
-
-
-def _prepends(backend: Any) -> bool:
-    """Whether it puts a blank before a text as `_with_blanks` has it done."""
-    steps = json.loads(backend.to_str())["normalizer"] or {}
-    return any(step == {"type": "Prepend", "prepend": " "} for step in steps.get("normalizers", ()))
-
-
-def _words_alike(tokenizer: Any) -> bool:
+def words_alike(backend: Any) -> bool:
     """Whether a word gets the same pieces wherever it stands."""
-    backend = tokenizer.backend_tokenizer
     encoding = backend.encode(["word", "word"], is_pretokenized=True, add_special_tokens=False)
     first = [i for i, w in zip(encoding.ids, encoding.word_ids, strict=True) if w == 0]
     second = [i for i, w in zip(encoding.ids, encoding.word_ids, strict=True) if w == 1]

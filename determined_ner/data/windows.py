@@ -93,6 +93,27 @@ def _plan_long(total: Ints, first: int, last: int, capacity: int, stride: int) -
     return Windows(begin_at[kept], end_at[kept], own_begin[kept], own_end[kept])
 
 
+def window_size(asked: int | None, limit: int) -> int:
+    """Pieces of a window: as asked, else what the model takes, at most 512.
+
+    Args:
+        asked: ``data.max_seq_length``.
+        limit: pieces that the model takes.
+
+    Raises:
+        HyperparameterError: asked for more than the model takes.
+    """
+    if asked is None:
+        return min(limit, 512)
+    if asked > limit:
+        raise HyperparameterError(
+            "data.max_seq_length",
+            f"{asked} is more than the {limit} pieces that this model takes",
+            f"write at most {limit} (longer texts are read through overlapping windows, nothing is lost)",
+        )
+    return asked
+
+
 def window_room(max_seq_length: int, stride: int | None, tokenizer: WordTokenizer) -> tuple[int, int]:
     """How many pieces windows hold, and by how many they overlap.
 

@@ -139,7 +139,7 @@ def card_metadata(trained: Trained, files: Sequence[str], scores: dict[str, floa
         base_model=_hub_encoder(trained),
         library_name="transformers",
         pipeline_tag=TASK,
-        tags=[TASK, trained.directory.config.model_type, "determined"],
+        tags=[TASK, trained.directory.model_type, "determined"],
         model_name=trained.name,
         eval_results=results,
     )
@@ -174,8 +174,8 @@ def card_text(
     environment.filters |= {"text": text, "code": code, "cell": cell}
     template = resources.files(__package__).joinpath("card.md.jinja").read_text(encoding="utf-8")
     return environment.from_string(template).render(
-        base=_hub_encoder(trained) or directory.config.model_type,
-        model_type=directory.config.model_type,
+        base=_hub_encoder(trained) or directory.model_type,
+        model_type=directory.model_type,
         millions=f"{parameters / 1e6:.1f}",
         plain=directory.scheme is Scheme.PLAIN,
         scheme=directory.scheme.value,
@@ -194,11 +194,11 @@ def card_text(
         settings={
             **{name: getattr(trained.settings.hparams, name) for name in SETTINGS},
             **_of_teacher(trained),
-            "max_seq_length": directory.max_seq_length,
+            "max_seq_length": trained.max_seq_length,
             "seed": (directory.described or {}).get("seed"),
             "transformers, of the export" if checked else "transformers": transformers.__version__,
         },
-        max_seq_length=directory.max_seq_length,
+        max_seq_length=trained.max_seq_length,
         calibration=directory.calibration_errors,
     )
 

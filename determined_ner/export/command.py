@@ -21,14 +21,14 @@ from determined_ner.export.public import public_copy
 from determined_ner.export.speed import relative_speeds
 from determined_ner.files.atomic import atomic_directory, read_json, write_json
 from determined_ner.files.checksums import write_checksums
-from determined_ner.hub import quiet_transformers
 from determined_ner.hub_repository import HubRepository
 from determined_ner.logs import set_up_logging
 from determined_ner.model.directory import CALIBRATION_FILE, ONNX_FILE, SETTINGS_FILE, THRESHOLDS_FILE, ModelDirectory
-from determined_ner.model.inference import find_device
 from determined_ner.model.lora import save_adapters
 from determined_ner.model.onnx_export import copy_onnx, export_onnx, fuse, halve_onnx
-from determined_ner.model.onnx_session import require
+from determined_ner.model.onnx_session import find_device, require
+from determined_ner.model.quiet import quiet_transformers
+from determined_ner.model.torch_model import load_model, untrained_model
 from determined_ner.model.weights import load_weights
 from determined_ner.tagging.cost import Cost, find_backends, measure, steps
 from determined_ner.training.trained import REMEDY, Trained, best_checkpoint, find_trained
@@ -129,13 +129,13 @@ def export(
             problem = f"holds no model of this trial, it has no {SETTINGS_FILE}"
             raise UserError(trained.path, problem, REMEDY)
         adapted = _find_adapters(trained, trust_remote_code) if adapters else None
-        model = trained.directory.load_model()
+        model = load_model(trained.directory)
         check = Check(trained, model, data)
         if check.changed:
             logger.warning(f"{', '.join(check.files)}: is no longer the text that the training validated on")
         _write_directory(folder, trained, model)
         with quiet_transformers():  # loaded again as its readers will
-            exported = ModelDirectory(folder, trust_remote_code=trust_remote_code).load_model()
+            exported = load_model(ModelDirectory(folder, trust_remote_code=trust_remote_code))
         speeds: dict[str, float] = {}
         tried: list[Attempt] = []
         checks = {WEIGHTS_FILE: _check_same(torch_logits(exported), WEIGHTS_FILE, check, tolerances)}
@@ -190,7 +190,7 @@ def _find_adapters(trained: Trained, trust_remote_code: bool) -> ModelDirectory:
 
 
 def _write_adapters(folder: Path, checkpoint: ModelDirectory) -> None:
-    model = checkpoint.untrained_model()
+    model = untrained_model(checkpoint)
     load_weights(model, checkpoint.path)
     assert checkpoint.lora is not None and checkpoint.described is not None
     base = checkpoint.described["hyperparameters"]["pretrained_model_name_or_path"]
@@ -201,7 +201,7 @@ def _write_directory(folder: Path, trained: Trained, model: Any) -> None:
     """Write a Hugging Face directory: weights, config, tokenizer; the settings of the training; the calibration."""
     with quiet_transformers():
         model.save_pretrained(folder)
-        trained.directory.tokenizer.tokenizer.save_pretrained(folder)
+    trained.directory.copy_tokenizer(folder)
     if trained.directory.described is not None:
         write_json(folder / SETTINGS_FILE, trained.directory.described)
     if (kept := read_json(trained.directory.path / CALIBRATION_FILE, "the model directory")) is not None:
@@ -233,10 +233,10 @@ def _write_graphs(
     directory = trained.directory
     plain, fused = folder / f"{PLAIN}.onnx", folder / f"{FUSED}.onnx"
     export_onnx(
-        *(model, plain, directory.labels, directory.scheme.value, directory.max_seq_length),
+        *(model, plain, directory.labels, directory.scheme.value, trained.max_seq_length),
         transitions=directory.transitions,
     )
-    graphs = {FUSED: fused, PLAIN: plain} if fuse(plain, fused, directory.config) else {PLAIN: plain}
+    graphs = {FUSED: fused, PLAIN: plain} if fuse(plain, fused, model.config) else {PLAIN: plain}
     compared: dict[str, Comparison] = {}
     errors = []
     for name, graph in graphs.items():

@@ -105,6 +105,7 @@ class Check:
             UserError: the data is not at hand, or something is wrong with it.
         """
         self._directory, self._model = trained.directory, model
+        self._window = trained.max_seq_length
         with trained.labelled_text(data, "an export checks itself on") as (text, self.split):
             self.files = text.source.files
             texts = (words for batch in text.batches() for words in batch.column("words").to_pylist())
@@ -179,7 +180,7 @@ class Check:
 
     def _lengths(self) -> list[int]:
         """Pieces of the texts that are read alone: few, odd and even, as many as fit."""
-        least, most = self._directory.tokenizer.specials + 1, self._directory.max_seq_length
+        least, most = self._directory.tokenizer.specials + 1, self._window
         return sorted({n for n in (least, 7, 8, 33, most // 2 | 1, most - 1, most) if least <= n <= most})
 
     def _text_alone(self, pieces: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -203,7 +204,8 @@ def _run(exported: Any, ids: torch.Tensor, mask: torch.Tensor, name: str) -> tor
         UserError: it fails.
     """
     try:
-        return torch.as_tensor(exported(ids, mask)).cpu()
+        logits: torch.Tensor = exported(ids, mask)
+        return logits
     except Exception as error:  # of ONNX Runtime, of one kind for each thing that can be wrong with a graph
         said = f"fails at {len(ids)} × {ids.shape[1]} pieces: {first_line(error)}"
         raise UserError(name, said, LEAVE_OUT) from error
@@ -214,6 +216,7 @@ def torch_logits(model: Any) -> Any:
     return lambda ids, mask: model(input_ids=ids, attention_mask=mask).logits
 
 
-def onnx_logits(path: Path, device: torch.device = CPU) -> Any:
+def onnx_logits(path: Path, device: str = CPU) -> Any:
     """An ONNX file, as `Check.compare` takes it, on a device if ONNX Runtime can use it."""
-    return open_session(path, device, threads=torch.get_num_threads(), remedy=LEAVE_OUT).logits
+    session = open_session(path, device, threads=torch.get_num_threads(), remedy=LEAVE_OUT)
+    return lambda ids, mask: torch.from_numpy(session.logits(ids.numpy(), mask.numpy()))

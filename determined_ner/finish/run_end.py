@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from determined_ner.files.atomic import write_json
 from determined_ner.finish.calibration import Calibrated
-from determined_ner.hub import quiet_transformers
 from determined_ner.model.crf import without_crf
 from determined_ner.model.directory import CALIBRATION_FILE
 from determined_ner.model.lora import merge_adapters
+from determined_ner.model.quiet import quiet_transformers
 from determined_ner.model.weights import load_weights
 from determined_ner.settings.loop import LoopSettings
 from determined_ner.training.setup import Training

@@ -10,15 +10,31 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
-from determined_ner.data.tokenizer import WordTokenizer
-from determined_ner.errors import HyperparameterError
-from determined_ner.hub import Pretrained, quiet_transformers
-from determined_ner.model.config_file import read_config
+from determined_ner.hub import Pretrained
+from determined_ner.model.config_file import check_config
 from determined_ner.model.head import check_labels, labels_of, take_rows
-from determined_ner.model.weights import check_finite, check_model_files, stored_bytes
+from determined_ner.model.quiet import quiet_transformers
+from determined_ner.model.stored_weights import check_model_files, stored_bytes
+from determined_ner.model.weights import check_finite
 
 if TYPE_CHECKING:  # who only tags needs no pydantic
     from determined_ner.settings.hyperparameters import Hyperparameters
+
+
+def read_config(source: Pretrained) -> Any:
+    """Load a model's config.
+
+    Raises:
+        UserError: as `check_config`; or (by the library, as anything else) it is not readable.
+    """
+    location, options = source.location(), source.options()
+    of_file = {name: value for name, value in options.items() if name != "trust_remote_code"}
+    described, _ = transformers.PretrainedConfig.get_config_dict(location, **of_file)
+    check_config(described, source)
+    config = transformers.AutoConfig.from_pretrained(location, **options)
+    config.return_dict, config.torchscript = True, False  # the model's outputs are taken by their names
+    config.output_attentions = config.output_hidden_states = False
+    return config
 
 
 def load_config(source: Pretrained) -> Any:
@@ -83,15 +99,12 @@ def longest_window(config: Any, source: Pretrained, tokenizer_limit: int) -> int
 
     Args:
         source: of the config.
-        tokenizer_limit: pieces that the tokenizer says the model takes.
+        tokenizer_limit: pieces that the tokenizer says the model takes (`WordTokenizer.stated_limit`).
 
     Raises:
         UserError: no encoder can be built from the config.
     """
-    if not (isinstance(tokenizer_limit, int | float) and tokenizer_limit >= 1):
-        problem = f"model_max_length of its tokenizer is {tokenizer_limit!r}, which is no number of pieces"
-        raise source.refused(problem, "correct it in its tokenizer_config.json, or copy it again")
-    limits = [int(min(tokenizer_limit, 1_000_000))]
+    limits = [tokenizer_limit]
     stated = getattr(config, "max_position_embeddings", None)
     shapes = skeleton(config, source)
     for name, module in shapes.named_modules():
@@ -105,48 +118,6 @@ def longest_window(config: Any, source: Pretrained, tokenizer_limit: int) -> int
     if stated and stated > 0:  # XLNet writes -1 for "no limit"
         limits.append(stated)
     return min(limits)
-
-
-def check_vocabulary(config: Any, tokenizer: WordTokenizer, source: Pretrained) -> None:
-    """Check that the encoder has a row for every piece that its tokenizer can give.
-
-    Args:
-        source: of the tokenizer.
-
-    Raises:
-        UserError: it has not: the tokenizer is another model's, or has added pieces (of a hyperparameter, a
-            HyperparameterError).
-    """
-    rows = getattr(config, "vocab_size", None)
-    if rows is None or not (beyond := tokenizer.pieces_beyond(rows)):
-        return
-    piece, number = beyond[0]
-    more = f" and {len(beyond) - 1:,} more" if len(beyond) > 1 else ""
-    raise source.refused(
-        f"its tokenizer has the piece {piece!r} (id {number}){more}, and the model vectors for {rows:,} pieces only",
-        "take the tokenizer that belongs to the model, or leave the added pieces out of its tokenizer.json",
-    )
-
-
-def window_size(asked: int | None, limit: int) -> int:
-    """Pieces of a window: as asked, else what the model takes, at most 512.
-
-    Args:
-        asked: ``data.max_seq_length``.
-        limit: pieces that the model takes.
-
-    Raises:
-        HyperparameterError: asked for more than the model takes.
-    """
-    if asked is None:
-        return min(limit, 512)
-    if asked > limit:
-        raise HyperparameterError(
-            "data.max_seq_length",
-            f"{asked} is more than the {limit} pieces that this model takes",
-            f"write at most {limit} (longer texts are read through overlapping windows, nothing is lost)",
-        )
-    return asked
 
 
 def set_labels(config: Any, label_names: tuple[str, ...]) -> None:

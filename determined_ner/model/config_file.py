@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import transformers
-
 from determined_ner.hub import Pretrained
-from determined_ner.model.weights import count_stored_tensors
+from determined_ner.model.stored_weights import count_stored_tensors
 from determined_ner.tags.labels import MOST_LABELS
 
 IMPLEMENTATIONS = ("eager", "sdpa", "flex_attention")
@@ -22,23 +20,6 @@ MOST_LAYERS = 1000
 """That are built whatever the weights are: beyond, building takes long enough to look at the weights first."""
 
 
-def read_config(source: Pretrained) -> Any:
-    """Load a model's config.
-
-    Raises:
-        UserError: what it says would run code, load another model, or cannot be built; or (by the library, as anything
-            else) it is not readable.
-    """
-    location, options = source.location(), source.options()
-    of_file = {name: value for name, value in options.items() if name != "trust_remote_code"}
-    described, _ = transformers.PretrainedConfig.get_config_dict(location, **of_file)
-    check_config(described, source)
-    config = transformers.AutoConfig.from_pretrained(location, **options)
-    config.return_dict, config.torchscript = True, False  # the model's outputs are taken by their names
-    config.output_attentions = config.output_hidden_states = False
-    return config
-
-
 def check_config(described: dict[str, Any], source: Pretrained) -> None:
     """Check what a ``config.json`` says.
 
@@ -46,7 +27,7 @@ def check_config(described: dict[str, Any], source: Pretrained) -> None:
         described: its content.
 
     Raises:
-        UserError: see `read_config`.
+        UserError: it would run code, load another model, or cannot be built.
     """
     folder = Path(source.location())
     if (folder / "adapter_config.json").is_file():

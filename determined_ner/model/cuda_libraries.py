@@ -116,3 +116,14 @@ def _remedy(missing: list[str]) -> str:
         if other != version:
             return f"{name} {other}, which PyTorch needs, is in the way of {version}: take an older PyTorch (2.3)"
     return f"pip install {' '.join(wheels)}"
+
+
+def count_gpus() -> int:
+    """NVIDIA's GPUs here, as CUDA's driver counts them (``CUDA_VISIBLE_DEVICES`` obeyed); 0 without a driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int()
+    started = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+    return count.value if started else 0

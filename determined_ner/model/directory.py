@@ -1,31 +1,29 @@
 """A model directory: a run's, an export's, a checkpoint, or any Hugging Face directory of a token classifier.
 
-The one way in which a trained model is read: what is beside the weights is read and checked at once, the weights when
-they are asked for, in PyTorch or as an ONNX file.
+The one way in which a trained model is read: what is beside the weights is read and checked at once; the weights when
+they are asked for, as an ONNX file, or in PyTorch by `torch_model`, so that here nothing needs PyTorch.
 """
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
+from determined_ner.data.tokenizer import TOKENIZER_FILE, TOKENIZER_FILES, WordTokenizer, read_tokenizer
 from determined_ner.data.words import WordSplitting
 from determined_ner.errors import UserError, first_line
 from determined_ner.files.atomic import read_json
-from determined_ner.hub import Pretrained, asks_for_code
-from determined_ner.model.build import check_size, check_vocabulary, longest_window, untrained_model, window_size
+from determined_ner.hub import Pretrained, import_torch_side
 from determined_ner.model.checkpoint import STATE_FILE, TRIAL_STATE_FILE, check_checkpoint
-from determined_ner.model.config_file import read_config
-from determined_ner.model.inference import OnnxModel, TorchModel, find_device
-from determined_ner.model.lora import add_adapters, merge_adapters
-from determined_ner.model.onnx_session import read_labels
-from determined_ner.model.probe import check_behaviour
+from determined_ner.model.config_file import check_config
+from determined_ner.model.inference import OnnxModel
+from determined_ner.model.onnx_session import EXPORT_AGAIN, read_labels
 from determined_ner.model.settings_file import check_described
-from determined_ner.model.weights import check_finite, check_model_files, load_token_classifier, load_weights
+from determined_ner.model.stored_weights import check_model_files
 from determined_ner.tags.calibration import Calibration, read_errors
 from determined_ner.tags.entities import TagTable
 from determined_ner.tags.guarantees import Promise
@@ -34,6 +32,8 @@ from determined_ner.tags.schemes import Scheme
 from determined_ner.tags.spelling import STANDARD, Spelling
 
 Backend = Literal["torch", "onnx"]
+CONFIG_FILE = "config.json"
+"""Of the model, as transformers writes it."""
 SETTINGS_FILE = "ner_settings.json"
 """In every checkpoint and model directory of a training: settings, labels and tag scheme."""
 CALIBRATION_FILE = "calibration.json"
@@ -46,17 +46,19 @@ REMEDY = "give the directory of a token classifier: runs/NAME/model, or an expor
 
 
 class ModelDirectory:
-    """What a model directory holds beside the weights, and the weights in either form.
+    """What a model directory holds beside the weights, and its ONNX files.
 
     Attributes:
         path: of the directory.
-        config: of the model, as transformers loads it.
+        source: the same, as libraries take it.
+        remedy: what to do where it is something else.
+        model_type: name of the architecture.
         labels: names by id.
         label_scheme: their scheme.
         scheme: that of the training files, where a training made the directory; else that of the labels.
         spelling: of tags in the training files.
         tokenizer: of the model.
-        max_seq_length: pieces of a window, special ones included: as in training, else what the model takes.
+        max_seq_length: pieces of a window, special ones included, as in training; None: no training of ours says it.
         stride: pieces by which windows overlap; None: a quarter of that.
         whole_documents: whether a window saw the neighbours of a sentence in training.
         word_splitting: how raw text is cut into words like those of training; by the rules where nothing says it.
@@ -82,22 +84,24 @@ class ModelDirectory:
             check_checkpoint(path)
         else:
             check_model_files(path)
-        self._remedy = remedy
-        self._source = Pretrained(str(path), trust_remote_code=trust_remote_code)
-        self.config = self._load_config()
-        self.labels = self._read_labels()
-        self.tokenizer: WordTokenizer = load_tokenizer(self._source)
-        check_vocabulary(self.config, self.tokenizer, self._source)
+        self.remedy = remedy
+        self.source = Pretrained(str(path), trust_remote_code=trust_remote_code)
+        config = self._read_config()
+        self.model_type = str(config["model_type"])
+        self.labels = self._read_labels(config)
+        self.described = self._read_json(SETTINGS_FILE)
+        self.tokenizer: WordTokenizer = self._read_tokenizer()
+        self.tokenizer.check_rows(config.get("vocab_size"), self.source)
+        self.max_seq_length: int | None = None
         self.stride: int | None = None
         self.whole_documents = False
         self.word_splitting: WordSplitting = "rules"
         self.spelling = STANDARD
         self.transitions: NDArray[np.float32] | None = None
-        self.described = self._read_json(SETTINGS_FILE)
         if self.described is None:
-            self._take_from_model()
+            self._take_from_labels()
         else:
-            self._take_from_settings(self.described)
+            self._take_from_settings(self.described, config)
         self.calibration, self.calibration_errors = self._read_calibration()
         self.promises = self._read_promises()
 
@@ -110,63 +114,20 @@ class ModelDirectory:
         """The labels, and the scheme and the spelling of the training files."""
         return Labels(self.labels, self.scheme, self.spelling)
 
-    def longest_window(self) -> int:
-        """Pieces that the model takes at most, special ones included."""
-        return longest_window(self.config, self._source, self.tokenizer.tokenizer.model_max_length)
-
-    # -- Weights ---------------------------------------------------------------------------------------------------
-
-    def untrained_model(self) -> Any:
-        """The model with random weights; of a checkpoint with adapters, with these.
-
-        Raises:
-            UserError: what makes adapters is not installed.
-        """
-        model = untrained_model(self.config, self._source)
-        if self.lora:
-            add_adapters(model, self.lora, seed=0)
-        return model
-
     @property
     def lora(self) -> dict[str, Any] | None:
         """What a checkpoint's adapters are like; None: there are none, or they have been merged."""
         found: dict[str, Any] | None = (self.described or {}).get("hyperparameters", {}).get("peft")
         return found if self.is_checkpoint else None
 
-    def load_model(self) -> Any:
-        """The model in PyTorch: float32, on the CPU, in evaluation mode.
-
-        Raises:
-            UserError: no weights, damaged ones, some that are not finite, those of another task, or of an architecture
-                that reads a text otherwise in a batch.
-        """
-        check_size(self.config, self._source)
-        if self.is_checkpoint:
-            model = self.untrained_model()
-            load_weights(model, self.path)
-            if self.lora:
-                merge_adapters(model)
-        else:
-            onnx = "take its ONNX file: --backend onnx" if (self.path / ONNX_FILE).is_file() else None
-            model = load_token_classifier(self._source, self.config, onnx or self._remedy)
-        check_finite(model, self.path)
-        model = model.float().eval()
-        # (What a training of ours left, it has checked at every length.)
-        check_behaviour(model, self.tokenizer, self.max_seq_length, self._source, lengths=self.described is None)
-        return model
-
-    def torch_model(self, device: str | None = None) -> TorchModel:
-        """The model in PyTorch, float32.
-
-        Args:
-            device: what it runs on; None: a GPU where there is one.
-
-        Raises:
-            UserError: as `load_model`.
-            ValueError: no such device.
-        """
-        chosen = find_device(device)
-        return TorchModel(self.load_model(), self.path, chosen, device is not None)
+    def copy_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer into another directory: that of a training of ours file by file."""
+        if self.tokenizer.pretrained is not None:
+            self.tokenizer.pretrained.save_pretrained(folder)
+            return
+        for name in TOKENIZER_FILES:
+            if (self.path / name).is_file():
+                shutil.copyfile(self.path / name, folder / name)
 
     def onnx_model(
         self, file_name: str = ONNX_FILE, threads: int | None = None, device: str | None = None
@@ -179,7 +140,7 @@ class ModelDirectory:
 
         Raises:
             UserError: no such file, ONNX Runtime is not installed or cannot use the device, or the file is not of this
-                model.
+                model, or not for windows of its size.
             ValueError: no such device.
         """
         path = self.path / file_name
@@ -191,51 +152,65 @@ class ModelDirectory:
         labels = read_labels(model.session, path)
         if labels != self.labels:
             raise self._of_two_models(path, labels, "export again")
+        window, exported = self.max_seq_length, model.max_seq_length
+        if window is None and exported is None:
+            raise UserError(path, "does not say how many pieces a window has", EXPORT_AGAIN)
+        if window is not None and exported is not None and window > exported:
+            problem = f"was exported for windows of {exported} pieces, and {SETTINGS_FILE} asks for {window}"
+            raise UserError(path, problem, EXPORT_AGAIN)
         return model
 
     # -- What is beside them ---------------------------------------------------------------------------------------
 
-    def _load_config(self) -> Any:
+    def _read_config(self) -> dict[str, Any]:
+        """What ``config.json`` says, checked. What the library makes of it is asked where weights are loaded."""
         path = self.path
         if not path.is_dir():
-            raise UserError(path, "is a file" if path.exists() else "no such directory", self._remedy)
-        self._source.location()  # before a pipe in it is opened
-        found = self._read_json("config.json")
+            raise UserError(path, "is a file" if path.exists() else "no such directory", self.remedy)
+        self.source.location()  # before a pipe in it is opened
+        found = self._read_json(CONFIG_FILE)
         if found is None or "model_type" not in found:  # a run's folder has a config.json too
             inner = path / "model"
-            hint = f"did you mean {inner}?" if (inner / "config.json").is_file() else self._remedy
+            hint = f"did you mean {inner}?" if (inner / CONFIG_FILE).is_file() else self.remedy
             raise UserError(path, "no model directory, it has no config.json of a model", hint)
-        try:
-            config = read_config(self._source)
-        except UserError:
-            raise
-        except Exception as error:  # of the library, which says in dozens of ways what it cannot read
-            if asks_for_code(error):
-                raise self._source.needs_code() from error
-            raise self._unreadable("config.json", error) from error
+        check_config(found, self.source)
         architectures = found.get("architectures") or []
         # (A checkpoint's config still names the class that the encoder came from; there the weights tell.)
         if architectures and not self.is_checkpoint and not any("TokenClassification" in a for a in architectures):
-            raise UserError(path, f"a {architectures[0]}, which is no token classifier", self._remedy)
-        return config
+            raise UserError(path, f"a {architectures[0]}, which is no token classifier", self.remedy)
+        return found
 
-    def _read_labels(self) -> tuple[str, ...]:
-        id2label = self.config.id2label or {}
-        if sorted(id2label) != list(range(len(id2label))) or len(set(id2label.values())) < len(id2label):
-            raise UserError(self.path / "config.json", "id2label does not name each label once, from 0", "correct it")
-        return tuple(str(id2label[i]) for i in range(len(id2label)))
+    def _read_labels(self, config: dict[str, Any]) -> tuple[str, ...]:
+        names = config.get("id2label")
+        if names is None:  # which the library leaves out where it has made them up
+            names = {str(i): f"LABEL_{i}" for i in range(config.get("num_labels") or 2)}
+        numbers = [str(i) for i in range(len(names))]
+        if sorted(names) != sorted(numbers) or len(set(names.values())) < len(names):
+            raise UserError(self.path / CONFIG_FILE, "id2label does not name each label once, from 0", "correct it")
+        return tuple(str(names[i]) for i in numbers)
 
-    def _take_from_model(self) -> None:
-        """Scheme and windows where another trainer made the directory."""
+    def _read_tokenizer(self) -> WordTokenizer:
+        """As a training of ours left it, or as transformers loads another trainer's."""
+        if self.described is not None and (self.path / TOKENIZER_FILE).is_file():
+            return read_tokenizer(self.source)
+        what = "its tokenizer, which no training of ours wrote,"
+        side = import_torch_side("determined_ner.data.pretrained_tokenizer", self.path, what)
+        tokenizer: WordTokenizer = side.load_tokenizer(self.source)
+        return tokenizer
+
+    def _take_from_labels(self) -> None:
+        """The scheme where another trainer made the directory."""
         try:
             self.label_scheme = self.scheme = label_scheme(self.labels)
         except ValueError as error:
-            raise UserError(self.path / "config.json", str(error), "correct its id2label") from None
-        self.max_seq_length = window_size(None, self.longest_window())
+            raise UserError(self.path / CONFIG_FILE, str(error), "correct its id2label") from None
 
-    def _take_from_settings(self, described: dict[str, Any]) -> None:
+    def _take_from_settings(self, described: dict[str, Any], config: dict[str, Any]) -> None:
         """Scheme and windows where a training of ours made the directory."""
-        limit = self.longest_window()
+        limit = self.tokenizer.stated_limit(self.source)
+        positions = config.get("max_position_embeddings")
+        if isinstance(positions, int) and positions > 0:  # XLNet writes -1 for "no limit"
+            limit = min(limit, positions)
         try:
             check_described(described, limit)
             labels, self.scheme = tuple(described["labels"]), Scheme(described["scheme"])
@@ -248,7 +223,7 @@ class ModelDirectory:
             if "transitions" in described:
                 self.transitions = np.array(described["transitions"], np.float32)
         except (LookupError, TypeError, ValueError) as error:
-            raise self._unreadable(SETTINGS_FILE, error) from None
+            raise self.unreadable(SETTINGS_FILE, error) from None
         if labels != self.labels:
             raise self._of_two_models(self.path / SETTINGS_FILE, labels, "copy a whole model directory")
         self.label_scheme = Scheme.PLAIN if self.scheme is Scheme.PLAIN else Scheme.IOB2
@@ -261,7 +236,7 @@ class ModelDirectory:
         try:
             calibration, errors = Calibration.of_json(kept), read_errors(kept)
         except ValueError as error:
-            raise self._unreadable(CALIBRATION_FILE, error) from None
+            raise self.unreadable(CALIBRATION_FILE, error) from None
         types = self.labels if self.label_scheme is Scheme.PLAIN else TagTable(self.labels, plain=False).types
         if foreign := sorted(set(calibration.of_type) - set(types)):
             raise UserError(
@@ -318,7 +293,8 @@ class ModelDirectory:
         """A JSON file of the directory; None: there is none."""
         return read_json(self.path / name, "the model directory")
 
-    def _unreadable(self, name: str, error: Exception) -> UserError:
+    def unreadable(self, name: str, error: Exception) -> UserError:
+        """The error to raise where one of its files cannot be read."""
         return UserError(self.path / name, f"not readable ({first_line(error)})", "copy the model directory again")
 
     def _of_two_models(self, file: Path, labels: tuple[str, ...], remedy: str) -> UserError:

@@ -28,7 +28,7 @@ from determined_ner.model.cpu.memory import keep_memory
 from determined_ner.model.flat import Flat
 from determined_ner.model.loss import WordLoss
 from determined_ner.model.onnx_export import export_onnx
-from determined_ner.model.onnx_session import OnnxSession, open_session, without_cuda_warning
+from determined_ner.model.onnx_session import INPUTS, OnnxSession, open_session, without_cuda_warning
 from determined_ner.model.optimizer import build_optimizer, clipping_divisor
 from determined_ner.model.precision import autocast, make_scaler
 from determined_ner.settings.hyperparameters import Hyperparameters
@@ -184,7 +184,7 @@ class Engine:
                 export_onnx(self._bare, path, tuple(self._bare.config.id2label.values()))
                 remedy = "write evaluate_with_ort: false"
                 threads = torch.get_num_threads()
-                session = open_session(path, self._device, threads=threads, remedy=remedy)
+                session = open_session(path, str(self._device), threads=threads, remedy=remedy)
             if session.provider != self._provider:  # told once
                 logger.info(f"validation by ONNX Runtime: {session.provider} on {session.device}")
             self._session, self._provider = session, session.provider
@@ -199,7 +199,8 @@ class Engine:
             (B, L, K).
         """
         if self._session is not None:
-            return self._session.logits(batch["input_ids"], batch["attention_mask"]).to(self._device)
+            ids, mask = (batch[name].cpu().numpy() for name in INPUTS)
+            return torch.from_numpy(self._session.logits(ids, mask)).to(self._device)
         with autocast(self._hparams, self._device):
             output = self._bare.forward(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
             logits: torch.Tensor = output.logits

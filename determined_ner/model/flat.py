@@ -24,8 +24,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from determined_ner.data.tokenizer import WordTokenizer
-from determined_ner.hub import quiet_transformers
 from determined_ner.model.probe import made_up_batch
+from determined_ner.model.quiet import quiet_transformers
 
 GROUP = 8
 """Windows that are padded to one length for their attention, at most."""

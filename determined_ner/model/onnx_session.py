@@ -1,7 +1,7 @@
 """An ONNX file in ONNX Runtime, on the CPU or a GPU: opened, read, run.
 
 A graph of ours takes ``input_ids`` and ``attention_mask``, (B, L) int64 for any B and L, and gives ``logits``,
-(B, L, K) float32 (see `onnx_export`).
+(B, L, K) float32 (see `onnx_export`). Whoever runs it needs NumPy alone, not PyTorch.
 """
 
 from __future__ import annotations
@@ -18,19 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
-from determined_ner.errors import UserError, first_line
-from determined_ner.model.cuda_libraries import load_cuda_libraries
+from determined_ner.errors import DeviceError, UserError, first_line
+from determined_ner.model.cuda_libraries import count_gpus, load_cuda_libraries
 
 logger = logging.getLogger("determined_ner")
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "logits"
 EXPORT_AGAIN = "make it again with determined-ner export --onnx"
-
-
-CPU = torch.device("cpu")
+CPU = "cpu"
 CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
 CUDA_OPTIONS = {"use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
 """float32 is float32, as in PyTorch; and no more memory than is needed, as PyTorch has its own beside it."""
@@ -43,33 +41,22 @@ class OnnxSession:
     session: Any
     provider: str
     """Of ONNX Runtime's execution providers, the one that computes."""
-    device: torch.device
-    """On which it does."""
+    device: str
+    """On which it does, as PyTorch spells it: ``cpu``, ``cuda``, ``cuda:1``."""
 
-    def logits(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Run the graph: on tensors that are on its device nothing is copied, and the logits stay there.
+    def logits(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Run the graph.
 
         Args:
-            input_ids: (B, L) int64, as the mask.
+            input_ids: (B, L), as the mask.
 
         Returns:
-            (B, L, K) float32.
+            (B, L, K).
         """
-        logits = torch.empty((*input_ids.shape, self._labels), device=self.device)
-        if not len(input_ids):  # a slot has no rows where others have some, and no memory can be bound
-            return logits
-        binding = self.session.io_binding()
-        place = (self.device.type, self.device.index or 0)
-        feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
-        given = {name: tensor.to(self.device).contiguous() for name, tensor in feeds.items()}
-        for name, tensor in given.items():
-            assert tensor.dtype == torch.int64
-            binding.bind_input(name, *place, np.int64, tuple(tensor.shape), tensor.data_ptr())
-        binding.bind_output(OUTPUT, *place, np.float32, tuple(logits.shape), logits.data_ptr())
-        if self.device.type == "cuda":  # ONNX Runtime has a stream of its own
-            torch.cuda.current_stream(self.device).synchronize()
-        self.session.run_with_iobinding(binding)
-        binding.synchronize_outputs()
+        if not len(input_ids):  # a slot has no rows where others have some, and not every graph takes none
+            return np.empty((*input_ids.shape, self._labels), np.float32)
+        logits: NDArray[np.float32]
+        (logits,) = self.session.run([OUTPUT], {"input_ids": input_ids, "attention_mask": attention_mask})
         return logits
 
     @property
@@ -81,7 +68,7 @@ class OnnxSession:
 
 def open_session(
     path: Path,
-    device: torch.device = CPU,
+    device: str = CPU,
     asked: bool = False,
     threads: int | None = None,
     remedy: str = EXPORT_AGAIN,
@@ -116,7 +103,7 @@ def open_session(
         options.intra_op_num_threads = threads
     providers: list[Any] = [CPU_PROVIDER]  # also of what the other has no kernel for
     if provider == CUDA_PROVIDER:
-        providers.insert(0, (CUDA_PROVIDER, {"device_id": str(device.index or 0), **CUDA_OPTIONS}))
+        providers.insert(0, (CUDA_PROVIDER, {"device_id": device.partition(":")[2] or "0", **CUDA_OPTIONS}))
     try:
         with contextlib.redirect_stdout(sys.stderr):  # there it prints that a GPU failed, before it takes the CPU
             session = ort.InferenceSession(str(path), options, providers=providers)
@@ -142,7 +129,7 @@ def open_session(
 _NAME_THE_CPU = "name the device cpu, or take PyTorch (backend torch)"
 
 
-def choose_provider(device: torch.device, asked: bool, available: list[str]) -> str:
+def choose_provider(device: str, asked: bool, available: list[str]) -> str:
     """The execution provider that computes.
 
     Args:
@@ -153,19 +140,36 @@ def choose_provider(device: torch.device, asked: bool, available: list[str]) -> 
     Raises:
         UserError: it was asked for and is none of ONNX Runtime's here.
     """
-    if device.type == "cpu":
+    of_cuda = device.partition(":")[0] == "cuda"
+    if device == CPU:
         return CPU_PROVIDER
-    if device.type == "cuda" and CUDA_PROVIDER in available:
+    if of_cuda and CUDA_PROVIDER in available:
         return CUDA_PROVIDER
     if not asked:
         return CPU_PROVIDER
     raise UserError(
         f"device {device}",
         f"the onnxruntime installed here cannot compute on it (it has {', '.join(available)})",
-        f"pip uninstall onnxruntime; pip install onnxruntime-gpu, or {_NAME_THE_CPU}"
-        if device.type == "cuda"
-        else _NAME_THE_CPU,
+        f"pip uninstall onnxruntime; pip install onnxruntime-gpu, or {_NAME_THE_CPU}" if of_cuda else _NAME_THE_CPU,
     )
+
+
+def find_device(name: str | None) -> str:
+    """A device by its name; None: a GPU where there is one that ONNX Runtime can use.
+
+    Raises:
+        UserError: onnxruntime is not installed.
+        DeviceError: there is none of this name here.
+    """
+    if name is None:
+        usable = CUDA_PROVIDER in require("onnxruntime").get_available_providers()
+        return "cuda" if usable and count_gpus() else CPU
+    if name == CPU:
+        return CPU
+    here = [f"cuda:{i}" for i in range(count_gpus())]
+    if name not in here and not (here and name == "cuda"):
+        raise DeviceError(name, [CPU, *here])
+    return name
 
 
 def read_labels(session: OnnxSession, path: Path) -> tuple[str, ...]:
@@ -207,11 +211,9 @@ def require(module: str) -> Any:
             return importlib.import_module(module)
     except ImportError as error:
         missing = (error.name or module).split(".")[0]
-        raise UserError(
-            "",
-            f"the package {missing} is not installed, which ONNX files need",
-            "pip install onnx onnxruntime (the extra [onnx])",
-        ) from error
+        extra = "export" if missing == "onnx" else "onnx"
+        problem = f"the package {missing} is not installed, which ONNX files need"
+        raise UserError("", problem, f"pip install 'determined-ner[{extra}]'") from error
 
 
 @contextlib.contextmanager

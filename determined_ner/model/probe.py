@@ -11,7 +11,8 @@ import torch
 
 from determined_ner.data.tokenizer import WordTokenizer
 from determined_ner.errors import first_line
-from determined_ner.hub import Pretrained, quiet_transformers
+from determined_ner.hub import Pretrained
+from determined_ner.model.quiet import quiet_transformers
 
 logger = logging.getLogger("determined_ner")
 

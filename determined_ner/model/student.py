@@ -19,6 +19,7 @@ from determined_ner.model.build import set_labels, skeleton, untrained_model
 from determined_ner.model.directory import ModelDirectory
 from determined_ner.model.head import take_rows
 from determined_ner.model.parameter_groups import find_layers
+from determined_ner.model.torch_model import load_model
 
 SETTING = "hyperparameters.student_layers"
 
@@ -108,7 +109,7 @@ def build_student(
     """
     set_labels(config, teacher.labels)
     student = untrained_model(config, source, attention)
-    _copy_weights(teacher.load_model(), student, layers)
+    _copy_weights(load_model(teacher), student, layers)
     if labels == teacher.labels:
         return student
     of_labels = copy.deepcopy(config)

@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 import transformers
 
 from determined_ner.errors import UserError, first_line
-from determined_ner.files.cache import hash_file, hash_parts
-from determined_ner.files.checksums import CHECKSUMS_FILE, check_files
-from determined_ner.hub import Pretrained, quiet_transformers
+from determined_ner.hub import Pretrained
 from determined_ner.model.checkpoint import STATE_FILE
 from determined_ner.model.crf import crf_of, without_crf
-
-
-def count_stored_tensors(folder: Path) -> int:
-    """Tensors in the files of weights of a directory, by their tables of contents alone; 0 where none can be read."""
-    count = 0
-    for file in _weights_files(folder):
-        try:
-            if file.suffix == ".safetensors":
-                with safetensors.safe_open(file, "pt") as stored:
-                    count += len(stored.keys())
-            else:
-                with zipfile.ZipFile(file) as archive:
-                    count += sum("/data/" in name for name in archive.namelist())
-        except Exception:  # of many kinds; whoever loads the file says what is wrong with it
-            continue
-    return count
-
-
-def check_model_files(folder: Path) -> None:
-    """Compare the files of a model directory with the checksums beside them, before anything of it is read.
-
-    One without checksums, as others make them, is taken as it is. Weights in the form that is not used may be gone.
-
-    Raises:
-        UserError: naming a file that is another.
-    """
-    if not (folder / CHECKSUMS_FILE).exists():
-        return
-    remedy = f"copy the model directory again, or remove its {CHECKSUMS_FILE} if you changed it yourself"
-    check_files(folder, remedy, may_lack=("*.safetensors", "*.onnx"))
+from determined_ner.model.quiet import quiet_transformers
 
 
 def find_infinite_weight(model: torch.nn.Module) -> str | None:
@@ -57,21 +24,6 @@ def find_infinite_weight(model: torch.nn.Module) -> str | None:
     extremes = [torch.stack(torch.aminmax(weights)).float() for _, weights in named]
     finite = torch.stack(extremes).isfinite().all(dim=1)
     return None if finite.all() else named[int(finite.int().argmin())][0]
-
-
-def weights_fingerprint(folder: Path) -> str:
-    """Equal for directories of the same weights, label map and architecture.
-
-    Raises:
-        UserError: a file of them cannot be read.
-    """
-    files = sorted({*_weights_files(folder), folder / "config.json"})
-    return hash_parts([[file.name, hash_file(file)] for file in files])
-
-
-def stored_bytes(folder: Path) -> int:
-    """Bytes of a directory's files of weights; 0 where there are none."""
-    return sum(file.stat().st_size for file in _weights_files(folder))
 
 
 def check_finite(model: torch.nn.Module, where: object) -> None:
@@ -90,13 +42,6 @@ def check_finite(model: torch.nn.Module, where: object) -> None:
         f"training that made them went wrong",
         "take an earlier checkpoint, or train again (a lower hyperparameters.learning_rate, precision: fp32)",
     )
-
-
-def _weights_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    patterns = ("*.safetensors", "pytorch_model*.bin", STATE_FILE)
-    return [file for pattern in patterns for file in folder.glob(pattern) if file.is_file()]
 
 
 def load_token_classifier(source: Pretrained, config: Any, remedy: str) -> Any:

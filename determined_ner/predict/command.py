@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import IO, TYPE_CHECKING
 
 from determined_ner.data.writers.open import check_target, open_output
-from determined_ner.errors import UserError, standard_output
+from determined_ner.errors import DeviceError, UserError, standard_output
 from determined_ner.files.atomic import atomic_file
 from determined_ner.masks import printable
 from determined_ner.predict.inputs import open_input
@@ -167,19 +167,15 @@ def _load_tagger(arguments: argparse.Namespace) -> Tagger:
     from determined_ner.tagging.tagger import Tagger
 
     onnx_file = {"onnx_file": arguments.onnx_file} if arguments.onnx_file else {}
-    if arguments.device is not None:
-        from determined_ner.model.inference import find_device
-
-        try:
-            find_device(arguments.device)
-        except ValueError as error:
-            raise UserError("--device", str(error), "name one of them, or leave it out") from error
-    return Tagger.from_pretrained(
-        arguments.model_dir,
-        arguments.backend,
-        device=arguments.device,
-        constrained=not arguments.unconstrained,
-        min_precision=arguments.precision,
-        trust_remote_code=arguments.trust_remote_code,
-        **onnx_file,
-    )
+    try:
+        return Tagger.from_pretrained(
+            arguments.model_dir,
+            arguments.backend,
+            device=arguments.device,
+            constrained=not arguments.unconstrained,
+            min_precision=arguments.precision,
+            trust_remote_code=arguments.trust_remote_code,
+            **onnx_file,
+        )
+    except DeviceError as error:
+        raise UserError("--device", str(error), "name one of them, or leave it out") from error

@@ -9,7 +9,7 @@
 It reads text through overlapping windows, as training does (`determined_ner.data.windows`). Each word is owned by
 exactly one window, so that a text of any length gets as many tags as it has words. ``determined-ner predict`` and
 ``determined-ner report`` tag with the same object. Importing it needs neither Determined nor anything that only reads
-training data.
+training data; with an ONNX file, it tags without PyTorch and transformers.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from typing import TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from determined_ner.data.batches import EvaluationBatches, MicroBatch
-from determined_ner.data.collate import BatchDataset
-from determined_ner.data.split import IGNORED, Split
+from determined_ner.data.batches import evaluation_batches
+from determined_ner.data.padding import pad_windows
+from determined_ner.data.split import words_of
 from determined_ner.data.tokenizer import WordTokenizer
 from determined_ner.data.windows import CutTexts, cut_windows, window_room
 from determined_ner.data.words import WordSplitting
+from determined_ner.hub import import_torch_side
 from determined_ner.model.directory import ONNX_FILE, Backend, ModelDirectory
 from determined_ner.model.inference import Model
 from determined_ner.tagging.arguments import (
@@ -161,8 +162,8 @@ class Tagger:
         check_number("min_precision", min_precision)
         if min_precision is not None:
             promise = directory.promise(min_precision, onnx_file if backend == "onnx" else None)
-        model = (
-            directory.torch_model(device) if backend == "torch" else directory.onnx_model(onnx_file, threads, device)
+        model: Model = (
+            _torch_model(directory, device) if backend == "torch" else directory.onnx_model(onnx_file, threads, device)
         )
         return cls.from_directory(directory, model, constrained, batch_size, promise)
 
@@ -186,13 +187,16 @@ class Tagger:
         Raises:
             UserError: the weights are missing or damaged.
         """
+        model = model or _torch_model(directory)
+        max_seq_length = directory.max_seq_length or model.max_seq_length
+        assert max_seq_length is not None  # or an ONNX file is refused
         return cls(
-            model or directory.torch_model(),
+            model,
             directory.tokenizer,
             directory.labels,
             directory.label_scheme,
             directory.scheme,
-            directory.max_seq_length,
+            max_seq_length,
             directory.stride,
             directory.whole_documents,
             directory.word_splitting,
@@ -279,26 +283,42 @@ class Tagger:
         logits = np.empty((int(cut.sentences[-1]), len(self.labels)), np.float32)
         if not len(logits):
             return logits
-        unlabelled = np.full(len(cut.ids), IGNORED, np.int16)
-        no_tags = np.zeros(0, np.int16)
-        split = Split("", cut.ids, unlabelled, cut.is_first_piece, cut.windows, cut.words, no_tags, cut.sentences, {})
-        batches = BatchDataset(split, self._tokenizer)
-        for chosen in self._batches(split):
-            batch = batches[chosen]
-            of_words = self._model(batch["input_ids"], batch["attention_mask"])[batch["is_first_piece"].numpy()]
-            logits[split.words_of(np.array(chosen.windows))] = of_words
+        for windows in self._batches(np.diff(cut.windows) + self._tokenizer.specials):
+            padded = pad_windows(cut.ids, cut.windows, windows, self._tokenizer)
+            is_first_piece = padded.place(cut.is_first_piece, False, np.bool_)
+            of_words = self._model(padded.input_ids, padded.attention_mask)[is_first_piece]
+            logits[words_of(cut.words, windows)] = of_words
             if progress is not None:
                 progress(len(of_words))
         return logits
 
-    def _batches(self, split: Split) -> Iterator[MicroBatch]:
+    def _batches(self, lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        """The windows of each batch, longest first.
+
+        Args:
+            lengths: (W,) pieces of each window, special ones included.
+        """
         if self.batch_size is None:
-            for (chosen,) in EvaluationBatches(split, self._tokenizer.specials, slots=1):
-                yield chosen
+            for batch in evaluation_batches(np.arange(len(lengths)), lengths):
+                yield np.array(batch.windows)
             return
-        order = np.argsort(-split.lengths(self._tokenizer.specials), kind="stable")
+        order = np.argsort(-lengths, kind="stable")
         for begin in range(0, len(order), self.batch_size):
-            yield MicroBatch(tuple(order[begin : begin + self.batch_size].tolist()))
+            yield order[begin : begin + self.batch_size]
+
+
+def _torch_model(directory: ModelDirectory, device: str | None = None) -> Model:
+    """The weights of a directory in PyTorch.
+
+    Raises:
+        UserError: PyTorch or transformers is not installed; the weights are missing or damaged.
+        ValueError: no such device.
+    """
+    onnx = "take its ONNX file: --backend onnx, in Python backend='onnx'"
+    remedy = onnx if (directory.path / ONNX_FILE).is_file() else ""
+    side = import_torch_side("determined_ner.model.torch_model", directory.path, "the backend torch", remedy)
+    model: Model = side.torch_model(directory, device)
+    return model
 
 
 def in_buffers(

@@ -20,15 +20,16 @@ from determined_ner.data.collate import BatchDataset
 from determined_ner.data.corpus import Corpus, load_corpus
 from determined_ner.data.encode import join_splits
 from determined_ner.data.padding import Padding
+from determined_ner.data.pretrained_tokenizer import load_tokenizer
 from determined_ner.data.remote import fetch_files, named_by_url
 from determined_ner.data.sources import check_files
 from determined_ner.data.split import Split
-from determined_ner.data.tokenizer import load_tokenizer
+from determined_ner.data.windows import window_size
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.files.atomic import write_json
 from determined_ner.hub import Pretrained
 from determined_ner.masks import without_secrets
-from determined_ner.model.build import build_model, check_vocabulary, load_config, longest_window, window_size
+from determined_ner.model.build import build_model, load_config, longest_window
 from determined_ner.model.conditions import check_architecture, check_conditions
 from determined_ner.model.cpu.embedding import train_only_rows
 from determined_ner.model.crf import Crf, add_crf, check_crf, check_crf_data
@@ -140,8 +141,8 @@ class Training:
         of_teacher = own is not None and hparams.tokenizer_name is None
         tokenizer_source = source if of_teacher else Pretrained.of_setting(hparams, "tokenizer_name")
         self.tokenizer = load_tokenizer(tokenizer_source)
-        check_vocabulary(config, self.tokenizer, tokenizer_source)
-        self.model_limit = longest_window(config, source, self.tokenizer.tokenizer.model_max_length)
+        self.tokenizer.check_rows(getattr(config, "vocab_size", None), tokenizer_source)
+        self.model_limit = longest_window(config, source, self.tokenizer.stated_limit(tokenizer_source))
         self.max_seq_length = window_size(settings.data.max_seq_length, self.model_limit)
         if self.teachers:
             self.teachers.check(self.tokenizer, self.max_seq_length)
@@ -385,7 +386,7 @@ class Training:
     def write_description(self, folder: Path) -> None:
         """Write beside weights what their reader needs: config, label map, tokenizer, settings."""
         self.model.config.save_pretrained(folder)
-        self.tokenizer.tokenizer.save_pretrained(folder)
+        self.tokenizer.pretrained.save_pretrained(folder)
         write_json(folder / SETTINGS_FILE, self.describe())
 
     def describe_end(self, batches: int) -> str:

@@ -24,11 +24,11 @@ from determined_ner.errors import HyperparameterError
 from determined_ner.files.cache import FORMAT, build_once, hash_parts
 from determined_ner.hub import Pretrained
 from determined_ner.masks import shown
-from determined_ner.model.build import attention_of
+from determined_ner.model.build import attention_of, longest_window
 from determined_ner.model.directory import ModelDirectory
-from determined_ner.model.inference import TorchModel
+from determined_ner.model.stored_weights import weights_fingerprint
 from determined_ner.model.student import build_student, student_config
-from determined_ner.model.weights import weights_fingerprint
+from determined_ner.model.torch_model import TorchModel, load_config, torch_model
 from determined_ner.settings.hyperparameters import Hyperparameters
 from determined_ner.training.trained import find_trained
 
@@ -89,7 +89,9 @@ class Teachers:
             HyperparameterError: the first teacher has not so many, or they cannot be chosen.
         """
         assert self._hparams.student_layers is not None
-        config, self.layers = student_config(self.directories[0].config, self.source, self._hparams.student_layers)
+        config, self.layers = student_config(
+            load_config(self.directories[0]), self.source, self._hparams.student_layers
+        )
         return config
 
     def build_student(self, config: Any, labels: tuple[str, ...]) -> Any:
@@ -118,7 +120,8 @@ class Teachers:
             if unlike := directory.tokenizer.unlike(tokenizer):
                 remedy = "choose a student with the tokenizer of its teacher, or set student_layers"
                 raise source.refused(f"reads text by another tokenizer than the student: {unlike}", remedy)
-            if max_seq_length > (most := directory.longest_window()):
+            limit = directory.tokenizer.stated_limit(source)
+            if max_seq_length > (most := longest_window(load_config(directory), source, limit)):
                 problem = f"takes {most} pieces, and the windows of the student have up to {max_seq_length}"
                 raise source.refused(problem, f"write data.max_seq_length: {most}")
 
@@ -178,7 +181,7 @@ class Teachers:
 
         def build(directory: Path) -> None:
             logger.info(f"teacher: reading {shape[0]:,} words")
-            models = [each.torch_model(str(device)) for each in self.directories]
+            models = [torch_model(each, str(device)) for each in self.directories]
             columns = [[each.labels.index(name) for name in labels] for each in self.directories]
             out = np.memmap(directory / "words.bin", KIND, "w+", shape=shape)
             dataset = BatchDataset(split, tokenizer)
@@ -202,7 +205,9 @@ def _mean(
     """
     chosen = batch["is_first_piece"].numpy()
     each = [
-        torch.from_numpy(model(batch["input_ids"], batch["attention_mask"])[chosen][:, order]).log_softmax(-1)
+        torch.from_numpy(
+            model(batch["input_ids"].numpy(), batch["attention_mask"].numpy())[chosen][:, order]
+        ).log_softmax(-1)
         for model, order in zip(models, columns, strict=True)
     ]
     mean = torch.stack(each).logsumexp(0) - float(np.log(len(each)))

@@ -19,6 +19,7 @@ from determined_ner.errors import UserError, first_line, kind_of
 from determined_ner.files.atomic import read_json
 from determined_ner.files.metrics_log import is_number_or_null, is_report
 from determined_ner.model.directory import SETTINGS_FILE, ModelDirectory
+from determined_ner.model.torch_model import find_window, load_config
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import Settings, parse_settings
@@ -53,6 +54,11 @@ class Trained:
         fingerprints = (self.directory.described or {}).get("data_fingerprints") or {}
         found: str | None = fingerprints.get(split)
         return found
+
+    @property
+    def max_seq_length(self) -> int:
+        """Pieces of a window, special ones included: as in training, else what the model takes."""
+        return find_window(self.directory)
 
     def intervals(self, split: str) -> dict[str, dict[str, float]]:
         """``value``, ``low`` and ``high`` of each score of the model on a split of its run, by name; where known."""
@@ -91,7 +97,7 @@ class Trained:
             raise UserError("", problem, remedy) from error
         with tempfile.TemporaryDirectory() as cache:
             text = store_text(source, data_settings, Path(cache))
-            labels, length = directory.named_labels(), directory.max_seq_length
+            labels, length = directory.named_labels(), self.max_seq_length
             yield text, encode_split(text, labels, data_settings, directory.tokenizer, length, Path(cache))
 
 
@@ -123,6 +129,7 @@ def find_trained(source: str, downloads: Path, trust_remote_code: bool = False) 
         summary = _read_summary(path / SUMMARY_FILE)
         inside = run.model if run.model.is_dir() else best_checkpoint(run)
     directory = ModelDirectory(inside, REMEDY, trust_remote_code)
+    load_config(directory)  # a model that cannot be built is refused before any text is read
     return Trained(path, directory, _settings(directory), run, summary)
 
 

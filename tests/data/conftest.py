@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from determined_ner.data.corpus import Corpus, load_corpus
-from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
+from determined_ner.data.pretrained_tokenizer import load_tokenizer
+from determined_ner.data.tokenizer import WordTokenizer
 from determined_ner.hub import Pretrained
 from determined_ner.settings.data import DataSettings
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from determined_ner.data.batches import EVALUATION_PIECES, EvaluationBatches, TrainingBatches, plan_epoch
 from determined_ner.data.corpus import load_corpus
-from determined_ner.data.tokenizer import load_tokenizer
+from determined_ner.data.pretrained_tokenizer import load_tokenizer
 from determined_ner.hub import Pretrained
 from determined_ner.settings.data import DataSettings
 from tests.data.corpora import make_split

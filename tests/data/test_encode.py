@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from determined_ner.data.corpus import load_corpus
+from determined_ner.data.pretrained_tokenizer import load_tokenizer
 from determined_ner.data.split import IGNORED
-from determined_ner.data.tokenizer import WordTokenizer, load_tokenizer
+from determined_ner.data.tokenizer import WordTokenizer
 from determined_ner.errors import UserError
 from determined_ner.hub import Pretrained
 from determined_ner.settings.data import DataSettings

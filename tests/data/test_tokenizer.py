@@ -13,7 +13,8 @@ from tokenizers.normalizers import Strip
 from tokenizers.pre_tokenizers import Sequence
 from transformers import PreTrainedTokenizerFast
 
-from determined_ner.data.tokenizer import MAX_WORD, from_fast_tokenizer, load_tokenizer
+from determined_ner.data.pretrained_tokenizer import from_fast_tokenizer, load_tokenizer
+from determined_ner.data.tokenizer import MAX_WORD, read_tokenizer
 from determined_ner.data.words import visible
 from determined_ner.errors import UserError, first_line
 from determined_ner.hub import Pretrained
@@ -38,7 +39,7 @@ def test_every_word_has_a_piece_and_the_same_ones_wherever_it_stands(loaded):
     assert pieces[1] == pieces[2]
     alone, _, _ = loaded.pieces([["word"]])
     assert pieces[1] == alone.tolist()
-    in_text = loaded.tokenizer.backend_tokenizer.encode("x word", add_special_tokens=False).ids
+    in_text = loaded.backend.encode("x word", add_special_tokens=False).ids
     assert pieces[1] == in_text[-len(pieces[1]) :]  # as the encoder met it in its pretraining
 
 
@@ -47,7 +48,7 @@ def test_words_that_vanish_in_the_tokenizer_still_have_a_piece(loaded):
     assert len(per_word) == 2 * len(ODD) + 2 and per_word.min() >= 1 and per_word.sum() == len(ids)
     before, plain, _ = loaded.pieces([["Ada"]])
     assert ids[: plain[0]].tolist() == before.tolist()
-    assert unknown == 2 * sum(len(loaded.tokenizer.backend_tokenizer.encode([visible(w)], is_pretokenized=True,
+    assert unknown == 2 * sum(len(loaded.backend.encode([visible(w)], is_pretokenized=True,
                               add_special_tokens=False).ids) == 0 for w in ODD)  # fmt: skip
 
 
@@ -72,7 +73,7 @@ def test_pieces_are_those_of_the_library(loaded):
     for words in WORDS:
         ids, _, unknown = loaded.pieces([words])
         assert unknown == 0
-        expected = loaded.tokenizer(words, is_split_into_words=True)["input_ids"]
+        expected = loaded.pretrained(words, is_split_into_words=True)["input_ids"]
         assert [*loaded.prefix, *ids.tolist(), *loaded.suffix] == expected
 
 
@@ -223,18 +224,47 @@ def test_tokenizers_that_read_otherwise_are_told_apart_in_words(tmp_path):
 
 def test_the_fingerprint_is_that_of_the_librarys_own_text(loaded):
     """Which enters the fingerprints of splits, so that a run resumes only with the tokenizer it began with."""
-    text = loaded.tokenizer.backend_tokenizer.to_str()
+    text = loaded.backend.to_str()
     assert loaded.fingerprint() == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_a_saved_tokenizer_reads_as_it_did(loaded, tmp_path):
     folder = tmp_path / "saved"
-    loaded.tokenizer.save_pretrained(folder)
+    loaded.pretrained.save_pretrained(folder)
     again = load_tokenizer(Pretrained(str(folder)))
     for one, two in zip(loaded.pieces(WORDS), again.pieces(WORDS), strict=True):
         np.testing.assert_array_equal(one, two)
-    assert from_fast_tokenizer(again.tokenizer).prefix == loaded.prefix
+    assert from_fast_tokenizer(again.pretrained).prefix == loaded.prefix
     assert loaded.unlike(again) is None  # a student of the encoder's own, and a teacher that was trained from it
+
+
+def test_a_saved_tokenizer_is_read_without_transformers_to_the_piece(loaded, tmp_path):
+    """Its special pieces, its limit and whatever else `WordTokenizer` knows of it, too."""
+    folder = tmp_path / "saved"
+    loaded.pretrained.save_pretrained(folder)
+    again = read_tokenizer(Pretrained(str(folder)))
+    assert again.fingerprint() == loaded.fingerprint()
+    for field in ("prefix", "suffix", "pad_id", "unknown_id", "limit", "unknown"):
+        assert getattr(again, field) == getattr(loaded, field), field
+    for texts in (WORDS, [["Ada", *ODD, "x"], ODD]):
+        for one, two in zip(loaded.pieces(texts), again.pieces(texts), strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"version": "1.0", "model": 7}', "[" * 100_000, ""])
+def test_a_damaged_tokenizer_is_refused_without_transformers(tmp_path, content):
+    bert(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(UserError, match=r"no tokenizer can be loaded: .*; copy the model directory again") as caught:
+        read_tokenizer(Pretrained(str(tmp_path)))
+    assert caught.value.where == str(tmp_path) and "\n" not in str(caught.value)
+
+
+def test_a_tokenizer_that_no_training_gave_blanks_is_refused_without_transformers(tmp_path):
+    """A training's own has them; another's is not made one without its library."""
+    roberta(tmp_path)
+    with pytest.raises(UserError, match="gives a word other pieces by where it stands; copy the model directory again"):
+        read_tokenizer(Pretrained(str(tmp_path)))
 
 
 def test_a_saved_tokenizer_reads_alike_without_us(loaded, tmp_path):
@@ -242,7 +272,7 @@ def test_a_saved_tokenizer_reads_alike_without_us(loaded, tmp_path):
     from transformers import AutoTokenizer
 
     folder = tmp_path / "saved"
-    loaded.tokenizer.save_pretrained(folder)
+    loaded.pretrained.save_pretrained(folder)
     theirs = AutoTokenizer.from_pretrained(folder)
     for words in WORDS:
         assert theirs(words, is_split_into_words=True)["input_ids"] == [
@@ -283,7 +313,7 @@ def test_a_saved_tokenizer_gives_the_library_the_offsets_of_the_first_word(tmp_p
     RobertaConfig().save_pretrained(tmp_path)
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | {"tokenizer_class": kind}))
-    load_tokenizer(Pretrained(str(tmp_path))).tokenizer.save_pretrained(tmp_path / "saved")
+    load_tokenizer(Pretrained(str(tmp_path))).pretrained.save_pretrained(tmp_path / "saved")
     text = "Oslo is a word. Ada went"
     encoded = AutoTokenizer.from_pretrained(tmp_path / "saved")(text, return_offsets_mapping=True)
     pieces = [text[begin:end] for begin, end in encoded["offset_mapping"] if end > begin]

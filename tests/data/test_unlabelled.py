@@ -35,7 +35,7 @@ def read(tokenizer, tmp_path, train):
         split = load_unlabelled(asked, "ner", splitting, tokenizer, 64, tmp_path / "cache")
         begins = [*np.flatnonzero(split.is_first_piece), len(split.ids)]
         ids = [split.ids[a:b] for a, b in itertools.pairwise(begins)]
-        words = [tokenizer.tokenizer.decode(piece).replace(" ", "").replace("##", "") for piece in ids]
+        words = [tokenizer.backend.decode(piece).replace(" ", "").replace("##", "") for piece in ids]
         return [" ".join(words[a:b]) for a, b in itertools.pairwise(split.sentences)]
 
     return run

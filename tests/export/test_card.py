@@ -81,7 +81,7 @@ def test_no_name_from_the_data_breaks_the_card(trained, tmp_path):
     hparams = {**trained.settings.hparams.model_dump(), "pretrained_model_name_or_path": ODD}
     settings = parse_settings(hparams, {"train_file": ODD, "validation_file": ODD, "test_file": ODD})
     directory = SimpleNamespace(
-        config=SimpleNamespace(model_type="bert"),
+        model_type="bert",
         labels=("O", f"B-{ODD}"),
         scheme=Scheme.IOB2,
         max_seq_length=64,

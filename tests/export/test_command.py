@@ -17,6 +17,7 @@ from determined_ner.export.command import FUSED, PLAIN, export
 from determined_ner.export.parity import Tolerances
 from determined_ner.model.directory import CALIBRATION_FILE
 from determined_ner.model.onnx_session import open_session, read_labels
+from determined_ner.model.torch_model import load_model
 from determined_ner.tagging import cost
 from determined_ner.tagging.tagger import Tagger
 from determined_ner.training.trained import find_trained
@@ -115,8 +116,8 @@ def test_a_run_that_was_stopped_gives_its_best_checkpoint(run, tmp_path):
     shutil.rmtree(stopped / "model")
     (stopped / "summary.json").unlink()
     (tmp_path / "downloads").mkdir()
-    best = find_trained(str(stopped), tmp_path / "downloads").directory.load_model().state_dict()
-    reference = find_trained(str(run / "model"), tmp_path / "downloads").directory.load_model().state_dict()
+    best = load_model(find_trained(str(stopped), tmp_path / "downloads").directory).state_dict()
+    reference = load_model(find_trained(str(run / "model"), tmp_path / "downloads").directory).state_dict()
     for name, value in reference.items():
         assert torch.equal(value, best[name]), name
 
@@ -265,7 +266,7 @@ def test_a_master_that_does_not_answer_is_named(tmp_path, monkeypatch, capsys):
 def test_without_its_packages_an_onnx_file_is_refused_at_once(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     message = refused(capsys, run, "--output", tmp_path / "out", "--quantize")
-    assert "pip install onnx onnxruntime" in message
+    assert "pip install 'determined-ner[onnx]'" in message
     assert only(tmp_path) == []
 
 

@@ -13,6 +13,7 @@ from determined_ner.export.int8 import by_damage, growing, quantize_within
 from determined_ner.export.parity import Check, Tolerances, onnx_logits
 from determined_ner.model.onnx_export import export_onnx, fuse, quantizable_layers, quantize_onnx
 from determined_ner.model.onnx_session import open_session, read_metadata
+from determined_ner.model.torch_model import load_model
 from determined_ner.training.trained import find_trained
 
 onnx = pytest.importorskip("onnx")
@@ -26,14 +27,14 @@ def trained(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def check(trained):
-    return Check(trained, trained.directory.load_model(), None)
+    return Check(trained, load_model(trained.directory), None)
 
 
 @pytest.fixture
 def graphs(trained, check, tmp_path):
     directory, plain, fused = trained.directory, tmp_path / "plain.onnx", tmp_path / "fused.onnx"
     export_onnx(check._model, plain, directory.labels)
-    assert fuse(plain, fused, directory.config)
+    assert fuse(plain, fused, check._model.config)
     return {FUSED: fused, PLAIN: plain}
 
 

@@ -7,13 +7,14 @@ import torch
 
 from determined_ner.errors import UserError
 from determined_ner.export.parity import Check, Tolerances, torch_logits
+from determined_ner.model.torch_model import load_model
 from determined_ner.training.trained import find_trained
 
 
 @pytest.fixture(scope="module")
 def model_and_check(run, tmp_path_factory):
     trained = find_trained(str(run), tmp_path_factory.mktemp("downloads"))
-    model = trained.directory.load_model()
+    model = load_model(trained.directory)
     return model, Check(trained, model, None)
 
 

@@ -18,6 +18,7 @@ from determined_ner import Tagger
 from determined_ner.cli import main
 from determined_ner.data.batches import MicroBatch
 from determined_ner.model.directory import ModelDirectory
+from determined_ner.model.torch_model import load_model
 from determined_ner.training import teacher as teachers
 from determined_ner.training.trained import find_trained
 from tests.conftest import (
@@ -67,13 +68,13 @@ def other(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> Path:
     """The same model as another trainer leaves one: its labels the other way round, and nothing but what it needs."""
     folder = tmp_path_factory.mktemp("other")
     directory = ModelDirectory(teacher / "model")
-    model = directory.load_model()
+    model = load_model(directory)
     for parameter in model.classifier.parameters():
         parameter.data = parameter.data.flip(0)
     model.config.id2label = dict(enumerate(reversed(directory.labels)))
     model.config.label2id = {name: i for i, name in model.config.id2label.items()}
     model.save_pretrained(folder)
-    directory.tokenizer.tokenizer.save_pretrained(folder)
+    directory.tokenizer.pretrained.save_pretrained(folder)
     return folder
 
 
@@ -111,7 +112,7 @@ def test_a_student_of_all_layers_says_to_the_bit_what_its_teacher_says(request, 
     ids, mask = batch["input_ids"], batch["attention_mask"]
     with torch.inference_mode():
         own, its = (
-            m.eval()(input_ids=ids, attention_mask=mask).logits for m in (training.model, directory.load_model())
+            m.eval()(input_ids=ids, attention_mask=mask).logits for m in (training.model, load_model(directory))
         )
     its = its[..., [directory.labels.index(name) for name in training.labels.names]]
     assert torch.equal(own, its)
@@ -132,7 +133,7 @@ def test_a_student_begins_with_the_layers_named_or_with_another_encoder(
     config, tmp_path, teacher, encoder, tiny_encoder
 ):
     own = make_training(config, tmp_path, *asked(teacher=teacher, student_layers="[1,3]"))
-    whole = ModelDirectory(teacher / "model").load_model().bert.encoder.layer
+    whole = load_model(ModelDirectory(teacher / "model")).bert.encoder.layer
     for layer, original in zip(own.model.bert.encoder.layer, (whole[0], whole[2]), strict=True):
         assert_equal_states(dict(layer.state_dict()), dict(original.state_dict()))
     assert own.model.config.num_hidden_layers == 2
@@ -326,7 +327,7 @@ def test_a_student_is_a_plain_model_that_needs_no_teacher(config, tmp_path, teac
     shutil.rmtree(moved)
     directory = ModelDirectory(folder / "model")
     assert directory.config.num_hidden_layers == 2
-    assert not [name for name in directory.load_model().state_dict() if "layer.2." in name]
+    assert not [name for name in load_model(directory).state_dict() if "layer.2." in name]
     described = json.loads((folder / "model" / "ner_settings.json").read_text())
     settings = described["hyperparameters"]
     assert (settings["teacher"], settings["student_layers"], settings["distillation_temperature"]) == (
@@ -384,7 +385,7 @@ def test_trials_of_a_search_ask_their_teacher_once(config, tmp_path, teacher, ca
 @pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="PEFT is not installed")
 def test_adapters_of_a_student_are_merged_and_have_no_encoder_of_their_own(config, tmp_path, teacher, capsys):
     run(config, tmp_path / "run", *asked(teacher=teacher, student_layers=2, peft="{r: 2}"))
-    assert ModelDirectory(tmp_path / "run" / "model").load_model().config.num_hidden_layers == 2
+    assert load_model(ModelDirectory(tmp_path / "run" / "model")).config.num_hidden_layers == 2
     capsys.readouterr()
     assert main(["export", str(tmp_path / "run"), "--output", str(tmp_path / "export"), "--adapters"]) == 2
     assert "has adapters of a student" in capsys.readouterr().err

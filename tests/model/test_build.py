@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,18 @@ import torch
 import transformers
 
 from determined_ner import cli
-from determined_ner.data.tokenizer import load_tokenizer
+from determined_ner.data.pretrained_tokenizer import load_tokenizer
+from determined_ner.data.windows import window_size
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.files.checksums import write_checksums
 from determined_ner.hub import Pretrained
-from determined_ner.model.build import build_model, check_vocabulary, load_config, longest_window, window_size
+from determined_ner.model.build import build_model, load_config, longest_window
 from determined_ner.settings.hyperparameters import Hyperparameters
 from tests.conftest import read_metrics, write_config
 from tests.damage import flip_a_bit
 
 LABELS = ("O", "B-PER", "I-PER")
-NO_LIMIT = 10**30  # what a tokenizer without a limit says
+NO_LIMIT = 1_000_000  # for what a tokenizer without a limit is taken
 
 
 def settings(encoder: Path | str = "x", **others) -> Hyperparameters:
@@ -330,7 +332,13 @@ SMALL = {
 @pytest.mark.parametrize("limit", ["x", None, [512], {}, 0, -1, float("nan")])
 def test_a_tokenizer_whose_limit_is_no_number_of_pieces_is_refused(encoder, limit):
     with pytest.raises(UserError, match=f"model_max_length of its tokenizer is {re.escape(repr(limit))}"):
-        longest_window(load_config(Pretrained(str(encoder))), Pretrained(str(encoder)), limit)
+        replace(load_tokenizer(Pretrained(str(encoder))), limit=limit).stated_limit(Pretrained(str(encoder)))
+
+
+def test_a_tokenizer_without_a_limit_is_taken_for_one_of_a_million_pieces(encoder):
+    tokenizer = load_tokenizer(Pretrained(str(encoder)))
+    assert replace(tokenizer, limit=10**30).stated_limit(Pretrained("x")) == NO_LIMIT
+    assert replace(tokenizer, limit=64).stated_limit(Pretrained("x")) == 64
 
 
 @pytest.mark.parametrize(
@@ -371,10 +379,10 @@ def test_the_window_is_as_asked_or_what_the_model_takes():
 def test_a_tokenizer_with_more_pieces_than_the_encoder_is_refused(tiny_encoder):
     config = transformers.BertConfig.from_pretrained(tiny_encoder)
     tokenizer = load_tokenizer(Pretrained(str(tiny_encoder)))
-    check_vocabulary(config, tokenizer, Pretrained("x"))
-    config.vocab_size -= 2
+    tokenizer.check_rows(config.vocab_size, Pretrained("x"))
+    tokenizer.check_rows(None, Pretrained("x"))
     with pytest.raises(HyperparameterError) as caught:
-        check_vocabulary(config, tokenizer, Pretrained("x", "tokenizer_name"))
+        tokenizer.check_rows(config.vocab_size - 2, Pretrained("x", "tokenizer_name"))
     assert caught.value.where == "hyperparameters.tokenizer_name: 'x'"
     assert 'the piece "##\'" (id 83) and 1 more, and the model vectors for 83 pieces only' in caught.value.problem
 

@@ -20,6 +20,7 @@ from determined_ner.errors import UserError
 from determined_ner.hub import Pretrained
 from determined_ner.model.build import load_config
 from determined_ner.model.directory import SETTINGS_FILE, ModelDirectory
+from determined_ner.model.torch_model import load_model
 from determined_ner.settings.hyperparameters import Hyperparameters
 from tests.model.test_directory import SETTINGS, add_settings, as_checkpoint, change_config, make_model, save
 from tests.own_code import MODELING
@@ -70,7 +71,7 @@ def test_a_kernel_of_the_hub_is_not_fetched_because_a_config_names_it(directory,
 
 @pytest.mark.parametrize("name", ["eager", "sdpa", None])
 def test_attention_of_pytorchs_own_may_be_named(directory, name):
-    assert ModelDirectory(change_config(directory, attn_implementation=name)).load_model() is not None
+    assert load_model(ModelDirectory(change_config(directory, attn_implementation=name))) is not None
 
 
 def test_quantized_weights_and_adapters_are_refused(directory):
@@ -182,7 +183,7 @@ def test_a_config_of_a_larger_model_than_its_weights_is_refused_before_it_is_bui
     with pytest.raises(
         UserError, match=r"its config\.json describes [\d,]+ weights, where its files have [\d,]+ bytes"
     ):
-        ModelDirectory(directory).load_model()
+        load_model(ModelDirectory(directory))
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,7 @@ def test_logits_that_are_not_finite_never_become_tags(directory):
     model = make_model(directory)
     with torch.no_grad():
         model.classifier.bias[0] = float("nan")
-    export_onnx(model, directory / "model.onnx", ("O", "B-PER", "I-PER"))
+    export_onnx(model, directory / "model.onnx", ("O", "B-PER", "I-PER"), max_seq_length=64)
     tagger = Tagger.from_pretrained(directory, backend="onnx")
     with pytest.raises(UserError, match=r"model\.onnx: gives logits that are not finite"):
         tagger(["Ada went to Oslo"])

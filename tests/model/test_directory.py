@@ -14,13 +14,14 @@ import transformers
 
 from determined_ner.errors import UserError
 from determined_ner.model.directory import ONNX_FILE, REMEDY, SETTINGS_FILE, ModelDirectory
+from determined_ner.model.torch_model import find_window, load_model, torch_model, untrained_model
 from determined_ner.model.weights import STATE_FILE
 from determined_ner.tags.labels import Labels
 from determined_ner.tags.schemes import Scheme
 
 LABELS = ("O", "B-PER", "I-PER")
-IDS = torch.tensor([[2, 7, 9, 3], [2, 8, 3, 0]])
-MASK = (IDS != 0).long()
+IDS = np.array([[2, 7, 9, 3], [2, 8, 3, 0]])
+MASK = (IDS != 0).astype(np.int64)
 SETTINGS = {
     "labels": list(LABELS),
     "scheme": "BIOES",
@@ -76,7 +77,7 @@ def as_checkpoint(folder: Path) -> Path:
 
 def logits_of(model) -> np.ndarray:
     with torch.no_grad():
-        return model(input_ids=IDS, attention_mask=MASK).logits.numpy()
+        return model(input_ids=torch.from_numpy(IDS), attention_mask=torch.from_numpy(MASK)).logits.numpy()
 
 
 def refusal(folder: Path) -> UserError:
@@ -93,8 +94,9 @@ def test_a_directory_of_another_trainer_is_read_by_its_config(directory, model):
     assert read.labels == LABELS and read.described is None and not read.is_checkpoint
     assert read.scheme is read.label_scheme is Scheme.IOB2
     assert read.named_labels() == Labels(LABELS, Scheme.IOB2)
-    assert (read.max_seq_length, read.stride, read.whole_documents) == (64, None, False)
-    np.testing.assert_allclose(read.torch_model()(IDS, MASK), logits_of(model), atol=1e-7)
+    assert (read.max_seq_length, read.stride, read.whole_documents) == (None, None, False)
+    assert find_window(read) == torch_model(read).max_seq_length == 64
+    np.testing.assert_allclose(torch_model(read)(IDS, MASK), logits_of(model), atol=1e-7)
 
 
 def test_a_directory_of_a_training_is_read_as_the_training_was_set_up(directory):
@@ -103,7 +105,7 @@ def test_a_directory_of_a_training_is_read_as_the_training_was_set_up(directory)
     assert (read.scheme, read.label_scheme) == (Scheme.BIOES, Scheme.IOB2)
     assert read.named_labels() == Labels(LABELS, Scheme.BIOES)
     assert (read.max_seq_length, read.stride, read.whole_documents) == (48, 8, True)
-    assert read.longest_window() == 64
+    assert find_window(read) == 48
 
 
 def test_plain_tags_stay_plain(tiny_encoder, tmp_path):
@@ -117,14 +119,14 @@ def test_plain_tags_stay_plain(tiny_encoder, tmp_path):
 def test_a_checkpoint_gives_the_same_model(directory, model):
     checkpoint = ModelDirectory(as_checkpoint(add_settings(directory)))
     assert checkpoint.is_checkpoint and checkpoint.labels == LABELS
-    loaded = checkpoint.load_model()
+    loaded = load_model(checkpoint)
     assert not loaded.training and {p.dtype for p in loaded.parameters()} == {torch.float32}
     np.testing.assert_allclose(logits_of(loaded), logits_of(model), atol=1e-7)
 
 
 def test_a_model_in_half_precision_is_loaded_in_full(tiny_encoder, model, tmp_path):
     folder = save(model.to(torch.bfloat16), tiny_encoder, tmp_path / "half")
-    assert {p.dtype for p in ModelDirectory(folder).load_model().parameters()} == {torch.float32}
+    assert {p.dtype for p in load_model(ModelDirectory(folder)).parameters()} == {torch.float32}
 
 
 def test_run_and_checkpoint_of_a_training_are_the_same_model(train):
@@ -133,7 +135,7 @@ def test_run_and_checkpoint_of_a_training_are_the_same_model(train):
     models = [ModelDirectory(folder) for folder in (run / "model", checkpoint)]
     assert [read.is_checkpoint for read in models] == [False, True]
     assert models[0].described == models[1].described and models[0].labels == models[1].labels
-    weights = [read.load_model().state_dict() for read in models]
+    weights = [load_model(read).state_dict() for read in models]
     assert list(weights[0]) == list(weights[1])
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
@@ -141,20 +143,20 @@ def test_run_and_checkpoint_of_a_training_are_the_same_model(train):
 def test_weights_are_not_read_before_they_are_asked_for(directory):
     (directory / "model.safetensors").unlink()
     read = ModelDirectory(directory)
-    assert read.untrained_model().config.num_labels == 3
+    assert untrained_model(read).config.num_labels == 3
     with pytest.raises(UserError, match="its weights cannot be loaded: ") as caught:
-        read.load_model()
+        load_model(read)
     assert caught.value.remedy == f"copy it again, or {REMEDY}"
     (directory / ONNX_FILE).touch()
     with pytest.raises(UserError, match="or take its ONNX file: --backend onnx"):
-        read.load_model()
+        load_model(read)
 
 
 def test_a_damaged_checkpoint_is_refused(directory):
     folder = as_checkpoint(directory)
     (folder / STATE_FILE).write_bytes(b"PK")
     with pytest.raises(UserError, match=r"state_dict\.pth: is damaged, or of another model: "):
-        ModelDirectory(folder).load_model()
+        load_model(ModelDirectory(folder))
 
 
 # -- ONNX ----------------------------------------------------------------------------------------------------------
@@ -164,14 +166,29 @@ def test_its_onnx_file_gives_the_same_logits(directory, model):
     pytest.importorskip("onnx")
     from determined_ner.model.onnx_export import export_onnx
 
-    export_onnx(model, directory / ONNX_FILE, LABELS)
+    export_onnx(model, directory / ONNX_FILE, LABELS, max_seq_length=32)
     run = ModelDirectory(directory).onnx_model(threads=1)
+    assert run.max_seq_length == 32
     np.testing.assert_allclose(run(IDS, MASK), logits_of(model), atol=1e-6)
     export_onnx(model, directory / "other.onnx", ("O", "B-LOC", "I-LOC"))
     with pytest.raises(
         UserError, match=r"other\.onnx: its labels O B-LOC I-LOC are not those of config\.json, O B-PER"
     ):
         ModelDirectory(directory).onnx_model("other.onnx")
+
+
+def test_an_onnx_file_is_for_windows_of_its_size(directory, model):
+    pytest.importorskip("onnx")
+    from determined_ner.model.onnx_export import export_onnx
+
+    export_onnx(model, directory / ONNX_FILE, LABELS)
+    with pytest.raises(UserError, match="does not say how many pieces a window has"):
+        ModelDirectory(directory).onnx_model()
+    add_settings(directory)
+    assert ModelDirectory(directory).onnx_model().max_seq_length is None
+    export_onnx(model, directory / ONNX_FILE, LABELS, max_seq_length=32)
+    with pytest.raises(UserError, match=r"was exported for windows of 32 pieces, and ner_settings\.json asks for 48"):
+        ModelDirectory(directory).onnx_model()
 
 
 def test_an_onnx_file_that_is_not_there(directory):
@@ -205,11 +222,20 @@ def test_a_model_of_another_task(tiny_encoder):
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [("{", "not readable ("), ("[]", "not a JSON object"), ('{"model_type": "nothing"}', "not readable (")],
+    [
+        ("{", "not readable ("),
+        ("[]", "not a JSON object"),
+        ('{"model_type": "nothing", "id2label": {}}', "not readable ("),
+    ],
 )
 def test_a_config_that_cannot_be_read(directory, content, problem):
-    (directory / "config.json").write_text(content)
-    found = refusal(directory)
+    """Whether the library knows an architecture, it is asked where weights are loaded."""
+    add_settings(directory)
+    labels = json.loads((directory / "config.json").read_text())["id2label"]
+    (directory / "config.json").write_text(content.replace("{}", json.dumps(labels)))
+    with pytest.raises(UserError) as caught:
+        load_model(ModelDirectory(directory))
+    found = caught.value
     assert found.where == str(directory / "config.json") and found.problem.startswith(problem)
     assert found.remedy == "copy the model directory again"
 

@@ -168,7 +168,7 @@ def test_evaluation_by_onnx_runtime_is_on_the_device_of_the_slot(model, monkeypa
     engine = Engine(one_slot(), model, settings(evaluate_with_ort=True))
     engine._device = torch.device("cuda", 1)
     engine.begin_evaluation()
-    assert asked == [torch.device("cuda", 1)]
+    assert asked == ["cuda:1"]
 
 
 def test_what_computes_is_described(model):

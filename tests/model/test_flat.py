@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from determined_ner.data.tokenizer import load_tokenizer
+from determined_ner.data.pretrained_tokenizer import load_tokenizer
 from determined_ner.hub import Pretrained
 from determined_ner.model.cpu.dropout import fast_dropout
 from determined_ner.model.flat import Flat, FlatAttention, Layout, find_flat

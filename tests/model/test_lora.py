@@ -18,6 +18,7 @@ from determined_ner.hub import Pretrained
 from determined_ner.model.directory import ModelDirectory
 from determined_ner.model.lora import add_adapters, check_lora, merge_adapters
 from determined_ner.model.parameter_groups import Parts
+from determined_ner.model.torch_model import load_model
 from tests.conftest import final_state, newest_checkpoint
 from tests.model.test_parameter_groups import bert
 
@@ -108,7 +109,7 @@ def logits_of(model: Any) -> torch.Tensor:
 def test_a_run_leaves_a_plain_model_which_is_its_checkpoint_merged(run, tiny_encoder):
     kept = transformers.AutoModelForTokenClassification.from_pretrained(run / "model")
     best = run / json.loads((run / "summary.json").read_text())["checkpoint"]
-    assert (logits_of(ModelDirectory(best).load_model()) - logits_of(kept)).abs().max() < 1e-6
+    assert (logits_of(load_model(ModelDirectory(best))) - logits_of(kept)).abs().max() < 1e-6
     before = safetensors.torch.load_file(tiny_encoder / "model.safetensors")
     after = safetensors.torch.load_file(run / "model" / "model.safetensors")
     changed = {name for name, weights in before.items() if not after[f"bert.{name}"].equal(weights)}

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from determined_ner.errors import UserError
+from determined_ner.errors import DeviceError, UserError
+from determined_ner.model.cuda_libraries import count_gpus
 from determined_ner.model.inference import OnnxModel
 from determined_ner.model.onnx_export import export_onnx
 from determined_ner.model.onnx_session import (
@@ -21,6 +22,7 @@ from determined_ner.model.onnx_session import (
     CUDA_PROVIDER,
     OnnxSession,
     choose_provider,
+    find_device,
     open_session,
     read_labels,
     read_metadata,
@@ -32,9 +34,9 @@ from tests.model.test_onnx_export import NAMES, make_model
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-GPU = torch.device("cuda", 1)
-IDS = torch.tensor([[5, 6, 7], [8, 9, 0]])
-MASK = torch.tensor([[1, 1, 1], [1, 1, 0]])
+GPU = "cuda:1"
+IDS = np.array([[5, 6, 7], [8, 9, 0]])
+MASK = np.array([[1, 1, 1], [1, 1, 0]])
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,9 @@ def test_what_is_no_tagger_is_refused(exported, tmp_path):
 
 def test_a_package_that_is_absent_is_named_with_the_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"^the package onnxruntime is not installed.*pip install onnx onnxruntime"):
+    with pytest.raises(
+        UserError, match=r"^the package onnxruntime is not installed.*pip install 'determined-ner\[onnx\]'"
+    ):
         open_session(tmp_path / "model.onnx")
     assert require("json").__name__ == "json"
 
@@ -127,7 +131,7 @@ def test_the_provider_is_that_of_the_device(device, asked, available, provider):
     ("device", "remedy"),
     [
         (GPU, "pip install onnxruntime-gpu, or name the device cpu"),
-        (torch.device("mps"), "; name the device cpu, or take PyTorch"),
+        ("mps", "; name the device cpu, or take PyTorch"),
     ],
 )
 def test_a_device_that_onnx_runtime_lacks_is_refused_if_it_was_asked_for(device, remedy):
@@ -180,38 +184,12 @@ def test_what_onnx_runtime_prints_of_a_gpu_is_no_part_of_the_output(exported, mo
     assert not captured.out and "EP Error" in captured.err
 
 
-class Recorded:
-    """An InferenceSession, or a binding of one, that writes down what it is asked."""
-
-    def __init__(self, inner: Any, calls: list[tuple[Any, ...]]) -> None:
-        self._inner, self._calls = inner, calls
-
-    def __getattr__(self, name: str) -> Any:
-        def call(*arguments: Any) -> Any:
-            self._calls.append((name, *arguments))
-            given = [a._inner if isinstance(a, Recorded) else a for a in arguments]
-            result = getattr(self._inner, name)(*given)
-            return Recorded(result, self._calls) if name == "io_binding" else result
-
-        return call
-
-
-def test_inputs_are_read_and_logits_written_where_the_tensors_lie(exported):
-    plain = open_session(exported)
-    calls: list[tuple[Any, ...]] = []
-    logits = OnnxSession(Recorded(plain.session, calls), CPU_PROVIDER, CPU).logits(IDS, MASK)
-    binds = [call for call in calls if call[0].startswith("bind_")]
-    bound = {name: (way, place, index, pointer) for way, name, place, index, *_, pointer in binds}
-    assert bound == {
-        "input_ids": ("bind_input", "cpu", 0, IDS.data_ptr()),
-        "attention_mask": ("bind_input", "cpu", 0, MASK.data_ptr()),
-        "logits": ("bind_output", "cpu", 0, logits.data_ptr()),
-    }
-    assert not [call for call in calls if call[0] == "run"]
-    [expected] = plain.session.run(None, {"input_ids": IDS.numpy(), "attention_mask": MASK.numpy()})
-    np.testing.assert_array_equal(logits.numpy(), expected)
-    across = torch.stack([IDS.t(), IDS.t()])[0].t()  # not contiguous
-    assert torch.equal(plain.logits(across, MASK), logits)
+def test_arrays_of_any_layout_give_the_same_logits(exported):
+    session = open_session(exported)
+    logits = session.logits(IDS, MASK)
+    assert logits.shape == (2, 3, len(NAMES)) and logits.dtype == np.float32
+    np.testing.assert_array_equal(session.logits(np.asfortranarray(IDS), MASK), logits)
+    np.testing.assert_array_equal(session.logits(IDS[::-1], MASK[::-1]), logits[::-1])
 
 
 def test_a_slot_without_rows_gets_logits_without_rows(exported):
@@ -224,14 +202,14 @@ def test_a_graph_whose_shapes_do_not_say_how_many_labels_there_are(exported, tmp
     onnx.save_model(graph, str(tmp_path / "model.onnx"))
     session = open_session(tmp_path / "model.onnx")
     assert read_labels(session, tmp_path) == NAMES
-    assert torch.equal(session.logits(IDS, MASK), open_session(exported).logits(IDS, MASK))
+    np.testing.assert_array_equal(session.logits(IDS, MASK), open_session(exported).logits(IDS, MASK))
 
 
 @pytest.mark.parametrize(("precision", "devices"), [("int8", [GPU, CPU]), ("float16", [GPU])])
 def test_an_int8_file_runs_on_the_cpu_unless_a_gpu_is_named(exported, monkeypatch, precision, devices):
-    opened: list[torch.device] = []
+    opened: list[str] = []
 
-    def open_(path: Any, device: torch.device = CPU, *_: Any, **__: Any) -> OnnxSession:
+    def open_(path: Any, device: str = CPU, *_: Any, **__: Any) -> OnnxSession:
         opened.append(device)
         described = SimpleNamespace(custom_metadata_map={"precision": precision})
         return OnnxSession(SimpleNamespace(get_modelmeta=lambda: described), CUDA_PROVIDER, device)
@@ -240,3 +218,22 @@ def test_an_int8_file_runs_on_the_cpu_unless_a_gpu_is_named(exported, monkeypatc
     monkeypatch.setattr("determined_ner.model.inference.find_device", lambda name: GPU)
     assert OnnxModel(exported, None, None).session.device == devices[-1] and opened == devices
     assert OnnxModel(exported, None, "cuda:1").session.device == GPU
+
+
+def test_a_device_is_found_by_its_name(monkeypatch):
+    """No GPU is looked for that the installed ONNX Runtime could not use."""
+    monkeypatch.setattr("determined_ner.model.onnx_session.count_gpus", lambda: 2)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA_PROVIDER, CPU_PROVIDER])
+    assert [find_device(name) for name in (None, "cpu", "cuda", "cuda:1")] == ["cuda", "cpu", "cuda", "cuda:1"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU_PROVIDER])
+    assert find_device(None) == CPU
+    for name in ("cuda:2", "tpu", "CPU", ""):
+        with pytest.raises(DeviceError, match=f"^device '{name}' is not here; there is cpu, cuda:0, cuda:1$"):
+            find_device(name)
+    monkeypatch.setattr("determined_ner.model.onnx_session.count_gpus", lambda: 0)
+    with pytest.raises(DeviceError, match=r"^device 'cuda' is not here; there is cpu$"):
+        find_device("cuda")
+
+
+def test_gpus_are_counted_as_pytorch_counts_them():
+    assert count_gpus() == torch.cuda.device_count()

@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from determined_ner import Tagger, cli
-from determined_ner.data.tokenizer import load_tokenizer
+from determined_ner.data.pretrained_tokenizer import load_tokenizer
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.hub import Pretrained
 from determined_ner.model.build import longest_window

@@ -11,7 +11,8 @@ import transformers
 from determined_ner.errors import UserError
 from determined_ner.files.checksums import CHECKSUMS_FILE, write_checksums
 from determined_ner.hub import Pretrained
-from determined_ner.model.weights import STATE_FILE, check_model_files, load_token_classifier, load_weights
+from determined_ner.model.stored_weights import check_model_files, count_stored_tensors, stored_bytes
+from determined_ner.model.weights import STATE_FILE, load_token_classifier, load_weights
 from tests.damage import flip_a_bit
 
 REMEDY = "name another"
@@ -152,3 +153,18 @@ def test_what_its_owner_does_to_a_model_directory_is_no_damage(directory):
     (directory / "model.safetensors").unlink()
     (directory / "model.onnx").unlink()
     check_model_files(directory)
+
+
+def test_tensors_are_counted_without_reading_them(model, tmp_path):
+    """By the table of contents of either form; a file that has none counts nothing."""
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    assert count_stored_tensors(tmp_path) == len(model.state_dict())
+    assert stored_bytes(tmp_path) == file.stat().st_size
+    for damaged in (b"", file.read_bytes()[:50], b"\xff" * 50):
+        file.write_bytes(damaged)
+        assert count_stored_tensors(tmp_path) == 0
+    file.unlink()
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    assert count_stored_tensors(tmp_path) == len(model.state_dict())
+    assert count_stored_tensors(tmp_path / "none") == stored_bytes(tmp_path / "none") == 0

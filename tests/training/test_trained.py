@@ -11,6 +11,7 @@ import pytest
 
 from determined_ner.errors import UserError
 from determined_ner.files.checksums import CHECKSUMS_FILE
+from determined_ner.model.torch_model import load_model
 from determined_ner.training.trained import find_trained, is_uuid
 from tests.conftest import assert_equal_states, newest_checkpoint
 
@@ -28,7 +29,7 @@ def test_a_run_its_model_and_its_checkpoint_are_one_model(train, tmp_path):
     for trained in found:
         assert trained.settings is not None and trained.settings.hparams.learning_rate == 1e-3
         assert trained.fingerprint("validation") == found[0].fingerprint("validation") is not None
-        expected, model = found[0].directory.load_model(), trained.directory.load_model()
+        expected, model = load_model(found[0].directory), load_model(trained.directory)
         assert_equal_states(dict(model.state_dict()), dict(expected.state_dict()))
 
 
