@@ -145,13 +145,14 @@ class TrialEnd:
             splits = read_splits(training)
             summary["intervals"] = find_intervals(splits)
             write_model(training, calibrate(splits), model)
-            card = self._add_documents(chosen, Documents(training, Path(title), chosen, summary), model)
+            documents = Documents(training, Path(title), chosen, summary)
+            card = self._add_documents(documents, model)
             if name := training.settings.data.registry_model:
                 score = self._score(chosen)
                 register(name, Candidate(chosen.name, self._info.trial.experiment_id, score), training.loop, card)
             described = describe_run(training, self._score(chosen), test)
             self._core.train.set_metadata({**(self._core.train.get_metadata() or {}), **described})
-            self._uploads.send(training, model, title, chosen, summary, chosen.name)
+            self._uploads.send(documents, model, chosen.name)
         for split, scores in (("validation", scores_of(chosen.best)), (TEST, test)):
             if scores:
                 main = "  ".join(f"{name} {scores[name]:.4f}" for name in _main_scores(scores))
@@ -164,7 +165,7 @@ class TrialEnd:
         found = (report.get(self._training.loop.metric) for report in reports if report["batches"] == chosen.batches)
         return next(found, None)
 
-    def _add_documents(self, chosen: Chosen, documents: Documents, model: Path) -> str:
+    def _add_documents(self, documents: Documents, model: Path) -> str:
         """Put report, card and calibration into the checkpoint.
 
         Args:
@@ -173,23 +174,23 @@ class TrialEnd:
         Returns:
             the card.
         """
-        examples = self._training.settings.data.report_examples
+        name, examples = documents.chosen.name, self._training.settings.data.report_examples
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "added"
             folder.mkdir()  # with the usual rights, which go to the checkpoint
             shutil.copyfile(model / CALIBRATION_FILE, folder / CALIBRATION_FILE)
-            page = documents.report(model, examples, command=f"determined-ner report {chosen.name}")
+            page = documents.report(model, examples, command=f"determined-ner report {name}")
             if page is not None:
                 (folder / PAGE).write_text(page, encoding="utf-8")
             card = documents.card(model)
             (folder / CARD_FILE).write_text(card, encoding="utf-8")
             try:
-                determined_api.add_to_checkpoint(self._core, folder, chosen.name)
+                determined_api.add_to_checkpoint(self._core, folder, name)
             except OSError as error:
                 reason = why_unwritable(error)
                 if reason is None:
                     raise
-                logger.error(f"checkpoint {chosen.name} is without report, card and calibration: {reason}")
+                logger.error(f"checkpoint {name} is without report, card and calibration: {reason}")
         return card
 
 

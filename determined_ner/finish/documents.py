@@ -24,7 +24,13 @@ COUNTERS = ("kind", "batches", "epochs")
 
 
 class Documents:
-    """Writes them, of a model that a training has just left in a directory."""
+    """Writes them, each once, of a model that a training has just left in a directory.
+
+    Attributes:
+        training: whose model it is.
+        chosen: the best checkpoint, whose model it is.
+        summary: of the run.
+    """
 
     def __init__(self, training: Training, name: Path, chosen: Chosen, summary: dict[str, Any]) -> None:
         """
@@ -32,12 +38,17 @@ class Documents:
             name: that they give the model, by its last part.
             summary: as a run's folder has it, or ``best``, ``test`` and ``model_batches`` of it.
         """
-        self._training, self._name, self._chosen, self._summary = training, name, chosen, summary
+        self.training, self.chosen, self.summary = training, chosen, summary
+        self._name = name
+        self._card: str | None = None
+        self._pages: dict[bool, str] = {}
 
     def card(self, model: Path) -> str:
         """The card of the model in a directory; no word of a text is in it."""
-        files = self._training.corpus.texts["validation"].source.files
-        return make_card(self._trained(model), self._training.parameters, files, scores_of(self._chosen.best))
+        if self._card is None:
+            files, best = self.training.corpus.texts["validation"].source.files, scores_of(self.chosen.best)
+            self._card = make_card(self._trained(model), self.training.parameters, files, best)
+        return self._card
 
     def report(self, model: Path, examples: bool, command: str) -> str | None:
         """The report, one page with its pictures inside.
@@ -51,20 +62,22 @@ class Documents:
             the page; None: the GPU's memory is too full for it.
         """
         try:
-            return self._page(self._trained(model), examples)
+            if examples not in self._pages:
+                self._pages[examples] = self._page(self._trained(model), examples)
+            return self._pages[examples]
         except torch.cuda.OutOfMemoryError:
             logger.warning(f"no {PAGE}: the GPU's memory is full; {command} makes one elsewhere")
             return None
 
     def _trained(self, model: Path) -> Trained:
-        found = find_trained(str(model), model, self._training.settings.hparams.trust_remote_code)
-        return replace(found, path=self._name, summary=self._summary)
+        found = find_trained(str(model), model, self.training.settings.hparams.trust_remote_code)
+        return replace(found, path=self._name, summary=self.summary)
 
     def _page(self, trained: Trained, examples: bool) -> str:
-        corpus, name = self._training.corpus, trained.name
+        corpus, name = self.training.corpus, trained.name
         text = take_labelled(trained, corpus.texts["validation"], corpus.splits["validation"])
         tagged, speed = tag_text(trained, name, text, trained.directory.labels)
-        speeds, reports = [(name, speed)], self._chosen.reports
+        speeds, reports = [(name, speed)], self.chosen.reports
         with tempfile.TemporaryDirectory() as figures:
             return write_page(Path(figures), trained, text, tagged, speeds, reports, examples=examples, summary=False)
 

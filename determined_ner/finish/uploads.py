@@ -8,17 +8,14 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from determined_ner.errors import UserError
 from determined_ner.export.public import public_copy
 from determined_ner.finish.documents import Documents, scores_of
-from determined_ner.finish.run_end import Chosen
 from determined_ner.hub_repository import HubRepository
 from determined_ner.report.command import PAGE
 from determined_ner.settings.data import DataSettings
 from determined_ner.trackers.runs import Trackers
-from determined_ner.training.setup import Training
 
 logger = logging.getLogger("determined_ner")
 
@@ -60,31 +57,27 @@ class Uploads:
     trackers: Trackers
     repository: HubRepository | None
 
-    def send(
-        self, training: Training, model: Path, title: str, chosen: Chosen, summary: dict[str, Any], source: str
-    ) -> None:
+    def send(self, documents: Documents, model: Path, source: str) -> None:
         """Hand scores, report and model of a run that has ended to all. What fails is told, and the run has ended.
 
         Args:
-            training: whose model is that of the best checkpoint.
-            model: directory of that.
-            title: of the run.
-            summary: as `Documents` takes it.
+            documents: of the run.
+            model: directory of its model.
             source: by which ``determined-ner export`` and ``report`` find the model.
 
         Raises:
             UserError: the directory is damaged.
         """
-        if test := summary["test"]:
-            self.trackers.report("test", scores_of(test), chosen.batches)
+        if test := documents.summary["test"]:
+            self.trackers.report("test", scores_of(test), documents.chosen.batches)
         if self.trackers.silent and self.repository is None:
             return
-        documents, examples = Documents(training, Path(title), chosen, summary), training.settings.data.report_examples
+        data = documents.training.settings.data
         with tempfile.TemporaryDirectory() as scratch:
             report, public = Path(scratch) / "report", Path(scratch) / "model"
             report.mkdir()
             public_copy(model, public, documents.card(model))
-            page = documents.report(model, examples, command=f"determined-ner report {source}")
+            page = documents.report(model, data.report_examples, command=f"determined-ner report {source}")
             if page is not None:
                 (report / PAGE).write_text(page, encoding="utf-8")
                 self.trackers.files(report, "report")
@@ -92,7 +85,7 @@ class Uploads:
             if self.repository is not None:
                 if page is not None:
                     shutil.copyfile(report / PAGE, public / PAGE)
-                self._push(self.repository, public, source, training.settings.data.hub_private_repo)
+                self._push(self.repository, public, source, data.hub_private_repo)
 
     def _push(self, repository: HubRepository, folder: Path, source: str, private: bool) -> None:
         try:

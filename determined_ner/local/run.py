@@ -26,6 +26,7 @@ from typing import Any
 
 from determined_ner.errors import UserError, write_errors_explained
 from determined_ner.files.atomic import read_json, write_json
+from determined_ner.finish.documents import Documents
 from determined_ner.finish.folder_end import FolderEnd, check_report
 from determined_ner.finish.run_end import Chosen, finish
 from determined_ner.finish.uploads import Uploads, open_hub_repository
@@ -153,7 +154,7 @@ def _upload(uploads: Uploads, folder: RunFolder, training: Training, title: str)
     assert summary is not None
     name = Path(summary["checkpoint"]).name
     chosen = Chosen(summary["model_batches"], name, summary["best"], folder.metrics.reports())
-    uploads.send(training, folder.model, title, chosen, summary, str(folder.path))
+    uploads.send(Documents(training, Path(title), chosen, summary), folder.model, str(folder.path))
 
 
 def _check_beginning(config: dict[str, Any]) -> None:
