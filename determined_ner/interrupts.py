@@ -118,7 +118,8 @@ def was_stopped() -> bool:
 
 def is_chief() -> bool:
     """Whether this process speaks for its machine: one message, not one of each process of torchrun."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    rank = os.environ.get("LOCAL_RANK", "0")
+    return not rank.isdecimal() or int(rank) == 0  # of what is no number, a process would be silent
 
 
 def _end(*_: Any) -> None:

@@ -78,7 +78,7 @@ def write_card(
     model: Any,
     files: Sequence[str],
     checks: dict[str, Comparison],
-    measured: Measurements,
+    measured: Measurements | None = None,
 ) -> None:
     """Write the card.
 
@@ -87,6 +87,7 @@ def write_card(
         model: the trained one, of transformers.
         files: the labelled text that the export was checked on.
         checks: the comparison of each file of the export, by its name.
+        measured: by the export.
     """
     checked = [CheckedFile(name, _megabytes(folder, name), check) for name, check in checks.items()]
     parameters = sum(p.numel() for p in model.parameters())

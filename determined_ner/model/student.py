@@ -16,10 +16,8 @@ from torch import nn
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.hub import Pretrained
 from determined_ner.model.build import set_labels, skeleton, untrained_model
-from determined_ner.model.directory import ModelDirectory
 from determined_ner.model.head import take_rows
 from determined_ner.model.parameter_groups import find_layers
-from determined_ner.model.torch_model import load_model
 
 SETTING = "hyperparameters.student_layers"
 
@@ -88,7 +86,8 @@ def student_config(config: Any, source: Pretrained, asked: int | Sequence[int]) 
 
 
 def build_student(
-    teacher: ModelDirectory,
+    teacher: Any,
+    known: tuple[str, ...],
     config: Any,
     layers: Sequence[int],
     labels: tuple[str, ...],
@@ -98,24 +97,23 @@ def build_student(
     """The model of a student's config with the weights of its teacher.
 
     Args:
+        teacher: its model.
+        known: its labels, by id.
         config: of `student_config`; it gets the labels.
         layers: of the teacher, from 0.
-        labels: those of the teacher, in any order.
+        labels: those of the student, the same in any order.
         source: of the config.
         attention: the implementation, as `untrained_model` takes it.
-
-    Raises:
-        UserError: the teacher's weights are missing or damaged.
     """
-    set_labels(config, teacher.labels)
+    set_labels(config, known)
     student = untrained_model(config, source, attention)
-    _copy_weights(load_model(teacher), student, layers)
-    if labels == teacher.labels:
+    _copy_weights(teacher, student, layers)
+    if labels == known:
         return student
     of_labels = copy.deepcopy(config)
     set_labels(of_labels, labels)
     ordered = untrained_model(of_labels, source, attention)
-    take_rows(student, ordered, teacher.labels, labels)
+    take_rows(student, ordered, known, labels)
     return ordered
 
 

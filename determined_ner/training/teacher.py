@@ -28,7 +28,7 @@ from determined_ner.model.build import attention_of, longest_window
 from determined_ner.model.directory import ModelDirectory
 from determined_ner.model.stored_weights import weights_fingerprint
 from determined_ner.model.student import build_student, student_config
-from determined_ner.model.torch_model import TorchModel, load_config, torch_model
+from determined_ner.model.torch_model import TorchModel, load_config, load_model, torch_model
 from determined_ner.settings.hyperparameters import Hyperparameters
 from determined_ner.training.trained import find_trained
 
@@ -103,8 +103,8 @@ class Teachers:
         Raises:
             UserError: the weights are missing or damaged.
         """
-        attention = attention_of(self._hparams)
-        return build_student(self.directories[0], config, self.layers, labels, self.source, attention)
+        teacher, attention = self.directories[0], attention_of(self._hparams)
+        return build_student(load_model(teacher), teacher.labels, config, self.layers, labels, self.source, attention)
 
     def check(self, tokenizer: WordTokenizer, max_seq_length: int) -> None:
         """Check that they can read the windows of the student.

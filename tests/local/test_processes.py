@@ -56,7 +56,7 @@ for number in range(20):
         ({"WORLD_SIZE": "2", "RANK": "x"}, "RANK: 'x' is no number"),
         ({"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "²"}, "LOCAL_RANK: '²' is no number"),
         (dict.fromkeys(("WORLD_SIZE", *LAUNCHED), "0"), "RANK: 0 is none of 0 processes (WORLD_SIZE)"),
-        (dict.fromkeys(("WORLD_SIZE", *LAUNCHED[:-1]), "2"), "MASTER_PORT: is not set, and WORLD_SIZE is '2'"),
+        ({**dict.fromkeys(LAUNCHED[:-1], "0"), "WORLD_SIZE": "2"}, "MASTER_PORT: is not set, and WORLD_SIZE is '2'"),
     ],
 )
 def test_half_of_what_torchrun_says_is_refused(told, said, config_file, tmp_path, monkeypatch, capsys):

@@ -92,25 +92,14 @@ def test_a_layer_that_would_compute_otherwise_in_its_new_place_is_refused():
 SMALL = {"vocab_size": 60, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 32}
 
 
-class Directory:
-    """A model directory, as far as a student looks into it."""
-
-    def __init__(self, model: Any, labels: tuple[str, ...]) -> None:
-        self.labels, self._model = labels, model
-
-    def load_model(self) -> Any:
-        return self._model.eval()
-
-
 @pytest.mark.parametrize("labels", [("O", "B-X", "I-X"), ("I-X", "O", "B-X")])
 @pytest.mark.parametrize("asked", [4, 2, [2, 3]])
 def test_embeddings_layers_and_head_are_the_teachers(asked, labels):
     torch.manual_seed(0)
     config = config_of("Bert", num_hidden_layers=4, **SMALL)
-    teacher, names = transformers.BertForTokenClassification(config), ("O", "B-X", "I-X")
+    teacher, names = transformers.BertForTokenClassification(config).eval(), ("O", "B-X", "I-X")
     changed, layers = student_config(config, SOURCE, asked)
-    directory: Any = Directory(teacher, names)
-    student = build_student(directory, changed, layers, labels, SOURCE, {}).eval()
+    student = build_student(teacher, names, changed, layers, labels, SOURCE, {}).eval()
     assert len(student.bert.encoder.layer) == len(layers) == student.config.num_hidden_layers
     teacher.bert.encoder.layer = torch.nn.ModuleList([teacher.bert.encoder.layer[i] for i in layers])
     ids = torch.arange(5, 25)[None]

@@ -164,7 +164,7 @@ def directories(trained, tiny_encoder, tmp_path_factory) -> dict[str, Path]:
         "roberta": trained("roberta", make_roberta(encoders / "roberta"), "data.context=document"),
         "xlm-roberta": trained("xlm", make_xlm_roberta(encoders / "xlm-roberta"), "hyperparameters.head=crf"),
     }
-    quantize_onnx(made["bert"] / ONNX_FILE, made["bert"] / INT8_FILE, True)
+    quantize_onnx(made["bert"] / ONNX_FILE, made["bert"] / INT8_FILE)
     made["bert, uncalibrated"] = own_copy(made["bert"], tmp_path_factory.mktemp("copies") / "uncalibrated")
     (made["bert, uncalibrated"] / CALIBRATION_FILE).unlink()
     forget_checksums(made["bert, uncalibrated"])
@@ -188,7 +188,7 @@ def promise(folder: Path) -> None:
         scores = np.array([score for scores in tagged.entity_scores for score in scores])
         threshold = Threshold(float(np.median(scores)), len(scores))
         own = None if name == ONNX_FILE else name
-        promises.append(Promise(0.9, 0.9, "sentences", 4, threshold, onnx_file=own).as_json())
+        promises.append(Promise(0.9, 0.9, "sentences", 4, "v.conll", threshold, onnx_file=own).as_json())
     kept = {"calibration": calibration.as_json(), "promises": promises}
     (folder / THRESHOLDS_FILE).write_text(json.dumps(kept))
 
