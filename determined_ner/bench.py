@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib
 import json
 import tempfile
 from collections.abc import Sequence
@@ -125,8 +126,8 @@ def _validation_text(directory: Path, trust_remote_code: bool) -> tuple[list[lis
         UserError: it is not at hand.
     """
     remedy = f"name a text: determined-ner bench {directory} TEXT"
-    try:
-        from determined_ner.training.trained import find_trained
+    try:  # by its name: what else is here has to do without PyTorch
+        find_trained = importlib.import_module("determined_ner.training.trained").find_trained
     except ModuleNotFoundError as error:
         problem = f"reading the run's validation data needs {error.name}, which is not installed"
         raise UserError("", problem, f"{remedy}, or pip install 'determined-ner[report]'") from error

@@ -328,7 +328,7 @@ VERBS = {
         "nothing is left and the exit status is 2.",
         "nothing is left",
         _add_export_arguments,
-        extra="export",
+        extra="report",
     ),
     "infer": Verb(
         "determined_ner.cluster.batch_inference",

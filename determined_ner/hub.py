@@ -157,10 +157,13 @@ def import_torch_side(module: str, where: object, what: str, remedy: str = "") -
     """
     try:
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        missing = str(error.name).partition(".")[0]
+    except (ImportError, OSError) as error:
+        missing = str(getattr(error, "name", None)).partition(".")[0]
         if missing == "determined_ner":
             raise  # a broken installation
-        install = "pip install 'determined-ner[torch]'"
-        problem = f"{what} needs PyTorch and transformers, and {missing} is not installed"
+        install, problem = "pip install 'determined-ner[torch]'", f"{what} needs PyTorch and transformers, "
+        if isinstance(error, ModuleNotFoundError):
+            problem += f"and {missing} is not installed"
+        else:  # such as a library of CUDA that is not there
+            problem += f"which cannot be imported: {first_line(error)}"
         raise UserError(where, problem, f"{install}, or {remedy}" if remedy else install) from error

@@ -22,8 +22,12 @@ MAX_WORD = 1 << 16
 """Characters of a word that are read; a window holds far fewer pieces than these make."""
 TOKENIZER_FILE, TOKENIZER_CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
 """The tokenizer itself; which of its pieces are special, and how many the model takes."""
-TOKENIZER_FILES = (TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, "special_tokens_map.json", "added_tokens.json")
-"""All that transformers writes of a fast tokenizer; the last two say again what the others do, for its version 4."""
+TOKENIZER_FILES = (
+    *(TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.txt", "vocab.json", "merges.txt", "*.model", "tokenization*.py"),
+)
+"""All that transformers writes of a tokenizer (patterns): after the second what its version 4 says again, and what its
+slow tokenizers and those with code of their own are made of."""
 UNLIMITED = 10**30
 """``model_max_length`` of a tokenizer that says none, as transformers writes it."""
 
@@ -163,7 +167,9 @@ def read_tokenizer(source: Pretrained) -> WordTokenizer:
     remedy = "copy the model directory again"
     with source.loading("no tokenizer can be loaded", remedy):
         backend = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
-        config = read_json(folder / TOKENIZER_CONFIG_FILE, "the model directory") or {}
+        config = read_json(folder / TOKENIZER_CONFIG_FILE, "the model directory")
+    if config is None:
+        raise source.refused(f"has no {TOKENIZER_CONFIG_FILE}, which says what its special pieces are", remedy)
     remove_limits(backend)
     check_unknown(backend, source)
     if not words_alike(backend):

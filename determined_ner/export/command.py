@@ -23,7 +23,15 @@ from determined_ner.files.atomic import atomic_directory, read_json, write_json
 from determined_ner.files.checksums import write_checksums
 from determined_ner.hub_repository import HubRepository
 from determined_ner.logs import set_up_logging
-from determined_ner.model.directory import CALIBRATION_FILE, ONNX_FILE, SETTINGS_FILE, THRESHOLDS_FILE, ModelDirectory
+from determined_ner.model.directory import (
+    CALIBRATION_FILE,
+    HALF_FILE,
+    ONNX_FILE,
+    QUANTIZED_FILE,
+    SETTINGS_FILE,
+    THRESHOLDS_FILE,
+    ModelDirectory,
+)
 from determined_ner.model.lora import save_adapters
 from determined_ner.model.onnx_export import copy_onnx, export_onnx, fuse, halve_onnx
 from determined_ner.model.onnx_session import find_device, require
@@ -37,8 +45,6 @@ logger = logging.getLogger("determined_ner")
 
 ADAPTER_FOLDER = "adapter"
 WEIGHTS_FILE = "model.safetensors"
-HALF_FILE = "model_fp16.onnx"
-QUANTIZED_FILE = "model_quantized.onnx"
 FUSED, PLAIN = "fused", "plain"
 """Graphs of a model: with operators that ONNX Runtime has for several at once, or as exported."""
 

@@ -121,7 +121,7 @@ def _remedy(missing: list[str]) -> str:
 def count_gpus() -> int:
     """NVIDIA's GPUs here, as CUDA's driver counts them (``CUDA_VISIBLE_DEVICES`` obeyed); 0 without a driver."""
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
+        driver = ctypes.CDLL(DRIVER)
     except OSError:
         return 0
     count = ctypes.c_int()

@@ -42,6 +42,9 @@ THRESHOLDS_FILE = "thresholds.json"
 """What ``determined-ner thresholds`` leaves in a model directory; its exports have it too."""
 ONNX_FILE = "model.onnx"
 """In an export with ``--onnx``."""
+HALF_FILE, QUANTIZED_FILE = "model_fp16.onnx", "model_quantized.onnx"
+MAKES = {ONNX_FILE: "--onnx", HALF_FILE: "--fp16", QUANTIZED_FILE: "--quantize"}
+"""By which option an export has each ONNX file."""
 REMEDY = "give the directory of a token classifier: runs/NAME/model, or an export of it"
 
 
@@ -125,9 +128,20 @@ class ModelDirectory:
         if self.tokenizer.pretrained is not None:
             self.tokenizer.pretrained.save_pretrained(folder)
             return
-        for name in TOKENIZER_FILES:
-            if (self.path / name).is_file():
-                shutil.copyfile(self.path / name, folder / name)
+        for pattern in TOKENIZER_FILES:
+            for file in self.path.glob(pattern):
+                shutil.copyfile(file, folder / file.name)
+
+    @property
+    def onnx_instead(self) -> str:
+        """How to tag without PyTorch, for a message; "": the directory has no ONNX file."""
+        files = sorted(file.name for file in self.path.glob("*.onnx"))
+        if not files:
+            return ""
+        if ONNX_FILE in files:
+            return "take its ONNX file: --backend onnx, in Python backend='onnx'"
+        name = files[0]
+        return f"take its ONNX file: --backend onnx --onnx-file {name}, in Python backend='onnx', onnx_file={name!r}"
 
     def onnx_model(
         self, file_name: str = ONNX_FILE, threads: int | None = None, device: str | None = None
@@ -145,15 +159,15 @@ class ModelDirectory:
         """
         path = self.path / file_name
         if not path.is_file():
-            raise UserError(
-                path, "no such file", "make it with determined-ner export --onnx, or take the backend torch"
-            )
+            flag = MAKES.get(file_name, "--onnx")
+            there = ", ".join(sorted(file.name for file in self.path.glob("*.onnx"))) or "the backend torch"
+            raise UserError(path, "no such file", f"make it with determined-ner export {flag}, or take {there}")
         model = OnnxModel(path, threads, device)
         labels = read_labels(model.session, path)
         if labels != self.labels:
             raise self._of_two_models(path, labels, "export again")
         window, exported = self.max_seq_length, model.max_seq_length
-        if window is None and exported is None:
+        if window is None and (exported is None or exported <= self.tokenizer.specials):
             raise UserError(path, "does not say how many pieces a window has", EXPORT_AGAIN)
         if window is not None and exported is not None and window > exported:
             problem = f"was exported for windows of {exported} pieces, and {SETTINGS_FILE} asks for {window}"
@@ -191,7 +205,9 @@ class ModelDirectory:
 
     def _read_tokenizer(self) -> WordTokenizer:
         """As a training of ours left it, or as transformers loads another trainer's."""
-        if self.described is not None and (self.path / TOKENIZER_FILE).is_file():
+        if self.described is not None:
+            if not (self.path / TOKENIZER_FILE).is_file():
+                raise UserError(self.path, f"has no {TOKENIZER_FILE}", "copy the model directory again")
             return read_tokenizer(self.source)
         what = "its tokenizer, which no training of ours wrote,"
         side = import_torch_side("determined_ner.data.pretrained_tokenizer", self.path, what)

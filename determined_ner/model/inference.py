@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from determined_ner.errors import UserError
-from determined_ner.model.onnx_session import CPU, OnnxSession, find_device, open_session, read_metadata
+from determined_ner.errors import UserError, first_line
+from determined_ner.model.onnx_session import CPU, EXPORT_AGAIN, OnnxSession, find_device, open_session, read_metadata
 
 
 class Model(Protocol):
@@ -84,10 +84,15 @@ class OnnxModel:
     def max_seq_length(self) -> int | None:
         """Pieces of a window for which it was exported, special ones included; None: it does not say."""
         stated = read_metadata(self.session).get("max_seq_length", "")
-        return int(stated) if stated.isdecimal() else None
+        return int(stated) if stated.isascii() and stated.isdecimal() and len(stated) < 8 else None
 
     def __call__(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        return check_logits(self.session.logits(input_ids, attention_mask), attention_mask, self._path)
+        try:
+            logits = self.session.logits(input_ids, attention_mask)
+        except Exception as error:  # of ONNX Runtime, of one kind for each thing that can be wrong with a graph
+            problem = f"fails at {len(input_ids)} × {input_ids.shape[1]} pieces: {first_line(error)}"
+            raise UserError(self._path, problem, EXPORT_AGAIN) from error
+        return check_logits(logits, attention_mask, self._path)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self._path.absolute(), "threads": self._threads, "device": self._device}

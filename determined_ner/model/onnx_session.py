@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import logging
 import sys
@@ -211,9 +212,12 @@ def require(module: str) -> Any:
             return importlib.import_module(module)
     except ImportError as error:
         missing = (error.name or module).split(".")[0]
-        extra = "export" if missing == "onnx" else "onnx"
         problem = f"the package {missing} is not installed, which ONNX files need"
-        raise UserError("", problem, f"pip install 'determined-ner[{extra}]'") from error
+        extra = "export" if missing == "onnx" else "onnx"
+        # (Beside an onnxruntime of another kind, for GPUs or for training, the extras would install a second one.)
+        there = missing != "onnxruntime" and importlib.util.find_spec("onnxruntime") is not None
+        wanted = missing if there else f"'determined-ner[{extra}]'"
+        raise UserError("", problem, f"pip install {wanted}") from error
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from determined_ner.data.windows import window_size
 from determined_ner.errors import DeviceError, UserError
 from determined_ner.hub import asks_for_code
 from determined_ner.model import build
-from determined_ner.model.directory import CONFIG_FILE, ONNX_FILE, SETTINGS_FILE, ModelDirectory
+from determined_ner.model.directory import CONFIG_FILE, SETTINGS_FILE, ModelDirectory
 from determined_ner.model.inference import check_logits
 from determined_ner.model.lora import add_adapters, merge_adapters
 from determined_ner.model.probe import check_behaviour
@@ -75,8 +75,7 @@ def load_model(directory: ModelDirectory) -> Any:
         if directory.lora:
             merge_adapters(model)
     else:
-        onnx = "take its ONNX file: --backend onnx" if (directory.path / ONNX_FILE).is_file() else None
-        model = load_token_classifier(source, config, onnx or directory.remedy)
+        model = load_token_classifier(source, config, directory.onnx_instead or directory.remedy)
     check_finite(model, directory.path)
     model = model.float().eval()
     # (What a training of ours left, it has checked at every length.)

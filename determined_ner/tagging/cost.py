@@ -73,18 +73,24 @@ def find_backends(directory: Path) -> tuple[list[Backend], list[str]]:
     patterns = ("*.safetensors", "pytorch_model*.bin", "state_dict.pth")  # in the order in which they are read
     weights = next((some for pattern in patterns if (some := sorted(directory.glob(pattern)))), [])
     graphs = sorted(directory.glob("*.onnx"))
-    needs: list[tuple[Backend, tuple[str, ...]]]
-    needs = [(Backend("torch", tuple(weights)), ("torch", "transformers"))] if weights else []
-    needs += [(Backend(file.name, tuple(sorted(directory.glob(f"{file.name}*")))), ("onnxruntime",)) for file in graphs]
+    needs: list[tuple[Backend, str, tuple[str, ...]]]
+    needs = [(Backend("torch", tuple(weights)), "torch", ("torch", "transformers"))] if weights else []
+    needs += [
+        (Backend(file.name, tuple(sorted(directory.glob(f"{file.name}*")))), "onnx", ("onnxruntime",))
+        for file in graphs
+    ]
     found, missing = [], []
-    for backend, modules in needs:
+    for backend, extra, modules in needs:
         absent = [module for module in modules if importlib.util.find_spec(module) is None]
         if absent:
-            missing.append(f"{backend.files[0].name} is left out: {' and '.join(absent)} not installed")
+            install = f"pip install 'determined-ner[{extra}]'"
+            missing.append(f"{backend.files[0].name} is left out: {' and '.join(absent)} not installed ({install})")
         else:
             found.append(backend)
     if not found:
-        problem = "; ".join(missing) or "has neither weights nor an ONNX file"
+        if missing:
+            raise UserError(directory, "nothing here can run it", "; ".join(missing))
+        problem = "has neither weights nor an ONNX file"
         raise UserError(directory, problem, "name the directory of a model: runs/NAME/model, or an export of it")
     return found, missing
 

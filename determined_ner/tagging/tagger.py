@@ -314,8 +314,7 @@ def _torch_model(directory: ModelDirectory, device: str | None = None) -> Model:
         UserError: PyTorch or transformers is not installed; the weights are missing or damaged.
         ValueError: no such device.
     """
-    onnx = "take its ONNX file: --backend onnx, in Python backend='onnx'"
-    remedy = onnx if (directory.path / ONNX_FILE).is_file() else ""
+    remedy = directory.onnx_instead
     side = import_torch_side("determined_ner.model.torch_model", directory.path, "the backend torch", remedy)
     model: Model = side.torch_model(directory, device)
     return model

@@ -235,5 +235,21 @@ def test_a_device_is_found_by_its_name(monkeypatch):
         find_device("cuda")
 
 
+@pytest.mark.skipif(torch.version.cuda is None, reason="this PyTorch counts none")
 def test_gpus_are_counted_as_pytorch_counts_them():
     assert count_gpus() == torch.cuda.device_count()
+
+
+@pytest.mark.parametrize(("started", "counted", "expected"), [(0, 0, 2), (100, 0, 0), (0, 3, 0)])
+def test_gpus_are_those_that_the_driver_counts(started, counted, expected, monkeypatch):
+    class Driver:
+        def cuInit(self, flags):  # noqa: N802
+            assert flags == 0
+            return started
+
+        def cuDeviceGetCount(self, count):  # noqa: N802
+            count._obj.value = 2
+            return counted
+
+    monkeypatch.setattr("ctypes.CDLL", lambda name: {"libcuda.so.1": Driver()}[name])
+    assert count_gpus() == expected

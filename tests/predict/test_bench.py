@@ -120,9 +120,12 @@ def test_what_cannot_run_here_is_left_out(model_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else object())
     backends, missing = find_backends(tmp_path / "model")
     assert [backend.name for backend in backends] == ["torch"]
-    assert missing == ["model.onnx is left out: onnxruntime not installed"]
+    assert missing == ["model.onnx is left out: onnxruntime not installed (pip install 'determined-ner[onnx]')"]
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="torch and transformers not installed; model"):
+    with pytest.raises(
+        UserError,
+        match=r"can run it; .*torch and transformers not installed .*; model\.onnx is left",
+    ):
         find_backends(tmp_path / "model")
 
 
