@@ -21,6 +21,7 @@ def callback(steps: int, labels: tuple[str, ...] = ("B-PER", "O")) -> SelfContai
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / 20)
     context: Any = SimpleNamespace(get_initial_batch=lambda: steps, optimizers=[optimizer], lr_schedulers=[schedule])
     training: Any = SimpleNamespace(labels=SimpleNamespace(names=labels), schedule=schedule, grouped=True)
+    training.device, training.slots = torch.device("cpu"), SimpleNamespace(size=1)
     training.settings = SimpleNamespace(hparams=SimpleNamespace(group_by_length=None))
     training.stopping = SimpleNamespace(state=dict, load=lambda state: None)
     return SelfContained(training, context)

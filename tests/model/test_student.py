@@ -39,6 +39,9 @@ def test_more_layers_than_the_teacher_has_are_refused(asked):
         choose_layers(asked, 6)
 
 
+OLD = int(transformers.__version__.partition(".")[0]) < 5
+
+
 def config_of(architecture: str, **more: Any) -> Any:
     return getattr(transformers, f"{architecture}Config")(
         **more, architectures=[f"{architecture}ForTokenClassification"], num_labels=3
@@ -51,7 +54,7 @@ def config_of(architecture: str, **more: Any) -> Any:
         ("Bert", "num_hidden_layers"),  # as many as attention heads
         ("DistilBert", "n_layers"),
         ("DebertaV2", "num_hidden_layers"),
-        ("XLM", "n_layers"),
+        pytest.param("XLM", "n_layers", marks=pytest.mark.skipif(OLD, reason="layers are numbered through all models")),
         ("MPNet", "num_hidden_layers"),
         ("Longformer", "num_hidden_layers"),
         ("GPT2", "n_layer"),
