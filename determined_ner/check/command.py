@@ -78,8 +78,7 @@ def check(config_file: Path | None, overrides: list[str], timing: bool) -> Repor
 
     # These import torch, which takes seconds: a mistake in the settings need not wait for it.
     from determined_ner.check.cost import count_padding, find_cost
-    from determined_ner.training.setup import check_batch_size
-    from determined_ner.training.summary import describe_distillation
+    from determined_ner.training.slots import check_batch_size
 
     check_batch_size(settings.hparams.global_batch_size, slots)
     set_up_logging(chief=False)  # the report has what the training would log
@@ -108,7 +107,7 @@ def check(config_file: Path | None, overrides: list[str], timing: bool) -> Repor
             word_splitting=training.corpus.word_splitting,
             splits=splits,
             corpora=training.corpus.count_corpora(settings.data),
-            distillation=describe_distillation(training),
+            distillation=_describe_distillation(training),
             ambiguous_words=ambiguous,
             cost=find_cost(training, slots, busy, bar if timing else None, begin_batch),
             warnings=[Remark(note) for note in (*settings.warnings, *loop.warnings)],
@@ -155,6 +154,16 @@ def _training(settings: Settings, loop: LoopSettings, directory: Path) -> tuple[
     training = Training(settings, loop, context.device, slot, steps, loop.seed, directory)
     training.begin(context)
     return training, context.begin_batch
+
+
+def _describe_distillation(training: Training) -> list[str]:
+    from determined_ner.training.summary import describe_distillation
+
+    lines = describe_distillation(training)
+    if training.distilled:
+        words = len(training.train.tags)
+        lines.append(f"before the first step the teacher reads {words:,} words, which the time below leaves out")
+    return lines
 
 
 def _count(training: Training, bar: tqdm[Any]) -> tuple[dict[str, SplitFacts], list[AmbiguousWord]]:

@@ -210,7 +210,7 @@ class Report:
     corpora: list[CorpusCounts]
     """Of train, where it is several."""
     distillation: list[str]
-    """Of a student, a line each on its teacher, its unlabelled text, if it has any, and its loss."""
+    """Of a student, a line each on its teacher, its unlabelled text, its loss, and how much its teacher reads."""
     ambiguous_words: list[AmbiguousWord]
     """The ten most ambiguous words of train that occur five times or more."""
     cost: Cost

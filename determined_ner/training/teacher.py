@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from determined_ner.data.batches import EvaluationBatches
 from determined_ner.data.collate import BatchDataset
@@ -183,11 +185,17 @@ class Teachers:
             logger.info(f"teacher: reading {shape[0]:,} words")
             models = [torch_model(each, str(device)) for each in self.directories]
             columns = [[each.labels.index(name) for name in labels] for each in self.directories]
-            out = np.memmap(directory / "words.bin", KIND, "w+", shape=shape)
+            with (directory / "words.bin").open("w+b") as file:
+                if hasattr(os, "posix_fallocate"):  # an error where writing to a map of a full disk kills the process
+                    os.posix_fallocate(file.fileno(), 0, np.dtype(KIND).itemsize * shape[0] * shape[1])
+            out = np.memmap(directory / "words.bin", KIND, "r+", shape=shape)
             dataset = BatchDataset(split, tokenizer)
-            for (chosen,) in EvaluationBatches(split, tokenizer.specials, slots=1):
-                batch = dataset[chosen]
-                out[split.words_of(batch["windows"].numpy())] = _mean(models, columns, batch)
+            windows = len(split.windows) - 1
+            with tqdm(total=windows, desc="teacher", unit="window", leave=False, disable=None, file=sys.stderr) as bar:
+                for (chosen,) in EvaluationBatches(split, tokenizer.specials, slots=1):
+                    batch = dataset[chosen]
+                    out[split.words_of(batch["windows"].numpy())] = _mean(models, columns, batch)
+                    bar.update(len(batch["windows"]))
             out.flush()
 
         directory = build_once(cache_dir, f"teacher-{key}", build, overwrite)

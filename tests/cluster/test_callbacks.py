@@ -22,6 +22,7 @@ def callback(steps: int, labels: tuple[str, ...] = ("B-PER", "O")) -> SelfContai
     context: Any = SimpleNamespace(get_initial_batch=lambda: steps, optimizers=[optimizer], lr_schedulers=[schedule])
     training: Any = SimpleNamespace(labels=SimpleNamespace(names=labels), schedule=schedule, grouped=True)
     training.settings = SimpleNamespace(hparams=SimpleNamespace(group_by_length=None))
+    training.data_fingerprints = {}
     training.stopping = SimpleNamespace(state=dict, load=lambda state: None)
     return SelfContained(training, context)
 

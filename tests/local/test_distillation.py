@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +19,14 @@ import ner_trial
 from determined_ner import Tagger
 from determined_ner.cli import main
 from determined_ner.data.batches import MicroBatch
+from determined_ner.data.pretrained_tokenizer import load_tokenizer
+from determined_ner.errors import UserError
+from determined_ner.hub import Pretrained
 from determined_ner.model.directory import ModelDirectory
 from determined_ner.model.torch_model import load_model
 from determined_ner.training import teacher as teachers
+from determined_ner.training.checkpoint_state import LABELS_KEY, label_state, restore_run
+from determined_ner.training.setup import Training
 from determined_ner.training.trained import find_trained
 from tests.conftest import (
     assert_equal_states,
@@ -74,7 +81,7 @@ def other(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> Path:
     model.config.id2label = dict(enumerate(reversed(directory.labels)))
     model.config.label2id = {name: i for i, name in model.config.id2label.items()}
     model.save_pretrained(folder)
-    directory.tokenizer.pretrained.save_pretrained(folder)
+    load_tokenizer(Pretrained(str(directory.path), None)).pretrained.save_pretrained(folder)
     return folder
 
 
@@ -85,6 +92,11 @@ def config(tmp_path: Path, encoder: Path, corpus: dict[str, Path]) -> Path:
 
 def asked(**settings: Any) -> list[str]:
     return [f"hyperparameters.{name}={value}" for name, value in settings.items()]
+
+
+def taught(training: Training) -> Any:
+    training.ask_teachers()
+    return training.taught
 
 
 def words_of(file: Path) -> list[list[str]]:
@@ -117,7 +129,7 @@ def test_a_student_of_all_layers_says_to_the_bit_what_its_teacher_says(request, 
     its = its[..., [directory.labels.index(name) for name in training.labels.names]]
     assert torch.equal(own, its)
     assert len(own.argmax(-1)[batch["is_first_piece"]].unique()) > 1, "it says one label of all words"
-    assert training.taught is None  # nothing is learnt of it
+    assert not training.distilled  # nothing is learnt of it
 
 
 def test_without_weight_a_student_trains_the_bits_of_a_training_that_goes_on(config, tmp_path, teacher):
@@ -139,7 +151,7 @@ def test_a_student_begins_with_the_layers_named_or_with_another_encoder(
     assert own.model.config.num_hidden_layers == 2
     another = make_training(config, tmp_path, *asked(teacher=teacher, pretrained_model_name_or_path=tiny_encoder))
     assert len(another.model.bert.encoder.layer) == 1 and another.teachers is not None and another.teachers.layers == []
-    np.testing.assert_array_equal(another.taught, own.taught)
+    np.testing.assert_array_equal(taught(another), taught(own))
 
 
 # -- What it learns of -----------------------------------------------------------------------------------------
@@ -157,24 +169,25 @@ def test_what_teachers_say_is_computed_once_and_is_what_a_tagger_says(
     (cut / "ner_settings.json").write_text(json.dumps(described))
     (cut / "checksums.json").unlink()
     expected = log_probabilities(Tagger.from_pretrained(cut).tag(words_of(corpus["train"])).logits)
-    assert training.taught is not None and training.taught.shape == expected.shape
-    np.testing.assert_allclose(training.taught, expected, atol=1e-3, rtol=1e-3)
+    found = taught(training)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=1e-3, rtol=1e-3)
     assert expected.std() > 0.5
 
     monkeypatch.setattr(teachers, "_mean", None)  # what they say of a batch: the cache has it
     again = make_training(config, tmp_path, *asked(teacher=teacher, student_layers=2), *settings)
-    np.testing.assert_array_equal(again.taught, training.taught)
+    np.testing.assert_array_equal(taught(again), found)
 
 
 def test_several_teachers_say_the_mean_of_their_probabilities(config, tmp_path, teacher, other, corpus, encoder):
     unlike = tmp_path / "unlike"
     run(config, unlike, *asked(learning_rate=1e-2), "reproducibility.experiment_seed=8")
-    apart = [make_training(config, tmp_path, *asked(teacher=folder)).taught for folder in (teacher, unlike)]
-    both = make_training(config, tmp_path, *asked(teacher=f"[{teacher},{unlike}]", student_layers=2)).taught
+    apart = [taught(make_training(config, tmp_path, *asked(teacher=folder))) for folder in (teacher, unlike)]
+    both = taught(make_training(config, tmp_path, *asked(teacher=f"[{teacher},{unlike}]", student_layers=2)))
     mean = np.mean([np.exp(one.astype(np.float64)) for one in apart], axis=0)
     assert np.abs(np.exp(apart[0].astype(float)) - mean).max() > 0.01
     np.testing.assert_allclose(np.exp(both.astype(np.float64)), mean, atol=2e-3)
-    same = make_training(config, tmp_path, *asked(teacher=f"[{teacher},{other}]")).taught  # labels by name
+    same = taught(make_training(config, tmp_path, *asked(teacher=f"[{teacher},{other}]")))  # labels by name
     np.testing.assert_allclose(same, apart[0], atol=2e-3, rtol=2e-3)
 
 
@@ -223,6 +236,7 @@ def more(tmp_path: Path) -> Path:
 def test_a_word_without_a_label_counts_by_its_divergence_alone(config, tmp_path, teacher, more):
     options = asked(teacher=teacher, student_layers=1, distillation_weight=0.3)
     training = make_training(config, tmp_path, *options, f"data.unlabelled_file={more}")
+    training.ask_teachers()
     labelled = len(training.corpus.splits["train"].windows) - 1
     windows = (labelled - 1, labelled, labelled + 3)  # one that has labels
     batch = training.dataset("train")[MicroBatch(windows)]
@@ -319,6 +333,23 @@ def test_a_run_does_not_go_on_with_another_teacher(config, tmp_path, teacher, ca
     assert "the data has changed since" in (said := capsys.readouterr().err) and ": teacher;" in said
 
 
+def test_neither_loop_goes_on_with_another_teacher_or_text(config, tmp_path, teacher, other, more):
+    """Where both restore."""
+    options = (*asked(teacher=teacher, student_layers=2), f"data.unlabelled_file={more}")
+    state = {"callbacks": {LABELS_KEY: label_state(make_training(config, tmp_path, *options))}}
+    restore_run(state, make_training(config, tmp_path, *options))
+    for changed, message in (
+        (asked(teacher=other), "the teacher has changed since"),
+        (("data.unlabelled_file=null",), "the unlabelled text has changed since"),
+        (
+            (*asked(teacher="null", student_layers="null"), "data.unlabelled_file=null"),
+            "the teacher, the unlabelled te",
+        ),
+    ):
+        with pytest.raises(UserError, match=message):
+            restore_run(state, make_training(config, tmp_path, *options, *changed))
+
+
 def test_a_student_is_a_plain_model_that_needs_no_teacher(config, tmp_path, teacher, corpus, capsys):
     moved = tmp_path / "teacher"
     shutil.copytree(teacher / "model", moved)
@@ -326,7 +357,7 @@ def test_a_student_is_a_plain_model_that_needs_no_teacher(config, tmp_path, teac
     run(config, folder, *asked(teacher=moved, student_layers=2, distillation_temperature=3))
     shutil.rmtree(moved)
     directory = ModelDirectory(folder / "model")
-    assert directory.config.num_hidden_layers == 2
+    assert load_model(directory).config.num_hidden_layers == 2
     assert not [name for name in load_model(directory).state_dict() if "layer.2." in name]
     described = json.loads((folder / "model" / "ner_settings.json").read_text())
     settings = described["hyperparameters"]
@@ -345,7 +376,8 @@ def test_a_student_is_a_plain_model_that_needs_no_teacher(config, tmp_path, teac
     assert "<td>teacher</td>" in page and "<td>student_layers</td>" in page
 
 
-def test_the_check_says_what_is_distilled(config, tmp_path, teacher, more, capsys):
+def test_the_check_says_what_is_distilled_and_asks_no_teacher(config, tmp_path, teacher, more, capsys, monkeypatch):
+    monkeypatch.setattr(teachers, "_mean", None)
     arguments = ["check", str(config), "--no-timing"]
     for setting in (*asked(teacher=teacher, student_layers=2), f"data.unlabelled_file={more}"):
         arguments += ["--config", setting]
@@ -355,7 +387,8 @@ def test_the_check_says_what_is_distilled(config, tmp_path, teacher, more, capsy
     assert f"Distillation teacher: {teacher}; the student begins with embeddings, head and layers 1, 3 unlab" in said
     grouped = ["--config", "hyperparameters.group_by_length=true"]  # padded; and steps are timed
     assert main([*(word for word in arguments if word != "--no-timing"), *grouped, "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["distillation"]) == 3
+    assert len(json.loads(capsys.readouterr().out)["distillation"]) == 4
+    assert "the teacher reads " in said
 
 
 def test_determineds_loop_trains_the_bits_of_the_same_student(config, tmp_path, teacher, more):
@@ -389,6 +422,31 @@ def test_adapters_of_a_student_are_merged_and_have_no_encoder_of_their_own(confi
     capsys.readouterr()
     assert main(["export", str(tmp_path / "run"), "--output", str(tmp_path / "export"), "--adapters"]) == 2
     assert "has adapters of a student" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("hyperparameters.class_weights={ORG: 2}", "hyperparameters.class_weights"),
+        ("hyperparameters.early_stopping_patience=2", "hyperparameters.early_stopping_patience: 2 has"),
+        ("hyperparameters.num_warmup_steps=9999", "9999 is more than the"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_teachers_are_asked(refuse, config, teacher, monkeypatch, settings, message):
+    monkeypatch.setattr(teachers, "_mean", None)
+    options = (*asked(teacher=teacher, student_layers=2, num_train_epochs=3), "min_validation_period={batches: 18}")
+    assert message in refuse(*options, settings, config=config)
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(config, tmp_path, teacher, monkeypatch):
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    training = make_training(config, tmp_path, *asked(teacher=teacher, student_layers=2))
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"cannot be written: .*No space left.*; set data.cache_dir"):
+        training.ask_teachers()
+    assert not list((tmp_path / "cache").glob("teacher-*"))
 
 
 # -- Refused ---------------------------------------------------------------------------------------------------
