@@ -22,7 +22,7 @@ from determined_ner.data.unlabelled import load_unlabelled
 from determined_ner.data.window_losses import WindowLosses
 from determined_ner.data.words import WordSplitting
 from determined_ner.settings.data import DataSettings
-from determined_ner.tags.labels import Labels, with_inside, with_kept
+from determined_ner.tags.labels import Labels, with_inside, with_kept, with_taught
 from determined_ner.tags.schemes import Scheme
 
 
@@ -57,6 +57,7 @@ def load_corpus(
     cache_dir: Path,
     overwrite: bool = False,
     kept: tuple[str, ...] = (),
+    taught: tuple[str, ...] = (),
 ) -> Corpus:
     """Read, check and tokenize all splits, or take them from the cache.
 
@@ -65,6 +66,7 @@ def load_corpus(
         max_seq_length: pieces a window holds, special ones included.
         cache_dir: made if need be.
         kept: labels of the model that goes on, which the training has too where a corpus does not label all types.
+        taught: labels of a student's teachers, which the training has too.
         overwrite: read and tokenize again; of processes that share a cache, one asks for it and the others wait.
 
     Raises:
@@ -82,6 +84,7 @@ def load_corpus(
             labels = with_inside(labels, text.tags.iob2(text.spelling_under(labels)))
     if settings.partly_labelled and labels.scheme is not Scheme.PLAIN:
         labels = with_kept(labels, kept)
+    labels = with_taught(labels, taught)
     splits = {
         split: encode_split(text, labels, settings, tokenizer, max_seq_length, cache_dir, overwrite)
         for split, text in texts.items()

@@ -201,9 +201,8 @@ class Training:
         task = self.settings.hparams.finetuning_task
         overwrite = self.data.overwrite_cache and first
         with named_by_url(self.settings.data, self.data):
-            return load_corpus(
-                self.data, task, self.tokenizer, self.max_seq_length, self._cache_dir, overwrite, self._labels_before
-            )
+            how = (self.data, task, self.tokenizer, self.max_seq_length, self._cache_dir, overwrite)
+            return load_corpus(*how, self._labels_before, self.teachers.labels if self.teachers else ())
 
     def _one_slot_first(self, action: Callable[[bool], T]) -> T:
         """Run ``action(True)`` on one slot of each machine, then ``action(False)`` on the others: the cache is there.
