@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from determined_ner.check.counts import SplitCounter, find_repeats
+from determined_ner.check.counts import SplitCounter, find_repeats, find_scored
 from determined_ner.check.facts import AmbiguousWord, Remark, Report, SplitFacts
 from determined_ner.check.remarks import find_remarks, remark_on_retries
 from determined_ner.check.table import format_report
 from determined_ner.check.word_kinds import WordKinds
 from determined_ner.data.source import Source
+from determined_ner.data.unlabelled import NAME as UNLABELLED
+from determined_ner.data.unlabelled import NO_LABELS
 from determined_ner.errors import UserError, standard_output
 from determined_ner.logs import set_up_logging
 from determined_ner.machine import load
@@ -94,7 +96,7 @@ def check(config_file: Path | None, overrides: list[str], timing: bool) -> Repor
         ) as bar,
     ):
         training, begin_batch = _training(settings, loop, Path(directory))
-        splits, ambiguous = _count(training, bar)
+        splits, unlabelled, ambiguous = _count(training, bar)
         count_padding(training, splits, slots)
         report = Report(
             config=str(config_file or DEFAULT_CONFIG),
@@ -106,6 +108,7 @@ def check(config_file: Path | None, overrides: list[str], timing: bool) -> Repor
             pad_to_max_length=settings.data.pad_to_max_length,
             word_splitting=training.corpus.word_splitting,
             splits=splits,
+            unlabelled=unlabelled,
             corpora=training.corpus.count_corpora(settings.data),
             distillation=_describe_distillation(training),
             ambiguous_words=ambiguous,
@@ -166,16 +169,19 @@ def _describe_distillation(training: Training) -> list[str]:
     return lines
 
 
-def _count(training: Training, bar: tqdm[Any]) -> tuple[dict[str, SplitFacts], list[AmbiguousWord]]:
-    """Count what is in each split, and find the ambiguous words of train."""
+def _count(training: Training, bar: tqdm[Any]) -> tuple[dict[str, SplitFacts], SplitFacts | None, list[AmbiguousWord]]:
+    """Count what is in each split and in text without labels, and find the ambiguous words of train."""
     word_kinds = WordKinds(training.labels)
     counters: dict[str, SplitCounter] = {}
-    texts = training.corpus.texts
-    for name, text in texts.items():
+    corpus, texts = training.corpus, training.corpus.texts
+    parts = [(name, corpus.splits[name], text, training.labels) for name, text in texts.items()]
+    if corpus.unlabelled and corpus.unlabelled_text:
+        parts.append((UNLABELLED, corpus.unlabelled, corpus.unlabelled_text, NO_LABELS))
+    for name, split, text, labels in parts:
         counters[name] = SplitCounter(
-            training.corpus.splits[name],
+            split,
             text,
-            training.labels,
+            labels,
             training.tokenizer,
             training.max_seq_length,
             training.data.context == "document",
@@ -188,10 +194,14 @@ def _count(training: Training, bar: tqdm[Any]) -> tuple[dict[str, SplitFacts], l
 
         kinds = word_kinds if name == "train" else None
         facts = counters[name].count(kinds, show_share)
-        facts.files, facts.tags_read = _layouts(text.source), text.describe_tags(training.labels)
+        facts.files, facts.tags_read = _layouts(text.source), text.describe_tags(labels)
+    unlabelled = counters.pop(UNLABELLED, None)
+    if unlabelled:
+        find_scored(unlabelled, counters)
     word_kinds.describe(counters["train"].facts)
     find_repeats(counters, texts)
-    return {name: counter.facts for name, counter in counters.items()}, word_kinds.ambiguous()
+    splits = {name: counter.facts for name, counter in counters.items()}
+    return splits, unlabelled.facts if unlabelled else None, word_kinds.ambiguous()
 
 
 def _layouts(source: Source) -> list[dict[str, str | None]]:

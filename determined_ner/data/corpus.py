@@ -41,6 +41,8 @@ class Corpus:
     """How the windows of train count, where not all count alike."""
     unlabelled: Split | None = None
     """Text of which a student learns what its teacher says; its labels mean nothing."""
+    unlabelled_text: StoredText | None = None
+    """The same as it stands in its files."""
 
     def count_corpora(self, settings: DataSettings) -> list[CorpusCounts]:
         """What each corpus of train has; nothing where it is a single one."""
@@ -92,7 +94,8 @@ def load_corpus(
     chosen = settings.word_splitting
     words = texts["train"].better_splitting() if chosen == "auto" else chosen
     losses = window_losses(settings.corpora, labels, texts["train"], splits["train"])
-    unlabelled = None
+    unlabelled_text = unlabelled = None
     if settings.unlabelled_file is not None:
-        unlabelled = load_unlabelled(settings, task, words, tokenizer, max_seq_length, cache_dir, overwrite)
-    return Corpus(labels, texts, splits, words, losses, unlabelled)
+        how = (settings, task, words, tokenizer, max_seq_length, cache_dir, overwrite)
+        unlabelled_text, unlabelled = load_unlabelled(*how)
+    return Corpus(labels, texts, splits, words, losses, unlabelled, unlabelled_text)

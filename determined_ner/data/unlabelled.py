@@ -12,13 +12,13 @@ from determined_ner.data.encode import encode_split
 from determined_ner.data.readers.conll import split_cells
 from determined_ner.data.readers.lines import BLANK, Line, open_unpacked, peek, read_lines
 from determined_ner.data.readers.messages import count_noun, shown
-from determined_ner.data.readers.open import format_of, other_than_columns
-from determined_ner.data.readers.sentences import Sentence
+from determined_ner.data.readers.open import describe, format_of, other_than_columns
+from determined_ner.data.readers.sentences import Layout, Sentence
 from determined_ner.data.readers.spans.brat import is_brat
 from determined_ner.data.source import Numbered, Source, choice_of
 from determined_ner.data.sources import Files, find_documents, first_file_choice, named
 from determined_ner.data.split import Split
-from determined_ner.data.text_store import store_text
+from determined_ner.data.text_store import StoredText, store_text
 from determined_ner.data.tokenizer import WordTokenizer
 from determined_ner.data.words import WordSplitting, word_offsets
 from determined_ner.errors import UserError
@@ -30,6 +30,7 @@ from determined_ner.tags.schemes import Scheme
 NAME = "unlabelled"
 ALIKE = 0.9
 """Share of the rows of a text file from which on they are of columns if they have equally many; a row may be broken."""
+PLAIN_TEXT = Layout("plain text", "", None)
 NO_LABELS = Labels(("O",), Scheme.PLAIN)
 """What such text is encoded with, so that it goes the way of any other; `join_splits` leaves them out."""
 
@@ -42,7 +43,7 @@ def load_unlabelled(
     max_seq_length: int,
     cache_dir: Path,
     overwrite: bool = False,
-) -> Split:
+) -> tuple[StoredText, Split]:
     """Read and tokenize the text of ``data.unlabelled_file``, or take it from the cache.
 
     Args:
@@ -52,7 +53,7 @@ def load_unlabelled(
         overwrite: read and tokenize again.
 
     Returns:
-        its words and windows; labels and tags mean nothing.
+        it, and its words and windows; labels and tags mean nothing.
 
     Raises:
         UserError: with file and line, whatever is wrong with it.
@@ -62,9 +63,9 @@ def load_unlabelled(
     choice = replace(choice, need_tags=False, label_names=None, text_only=True, splitting=splitting)
     files = UnlabelledFiles(find_documents(settings.unlabelled_file), choice)
     key = hash_parts([FORMAT, NAME, files.contents, named(choice)])
-    source = Source(NAME, key, files.sentences, tuple(map(str, files.paths)))
+    source = Source(NAME, key, files.sentences, tuple(map(str, files.paths)), layouts=files.layouts)
     text = store_text(source, settings, cache_dir, overwrite)
-    return encode_split(text, NO_LABELS, settings, tokenizer, max_seq_length, cache_dir, overwrite)
+    return text, encode_split(text, NO_LABELS, settings, tokenizer, max_seq_length, cache_dir, overwrite)
 
 
 class UnlabelledFiles(Files):
@@ -78,6 +79,11 @@ class UnlabelledFiles(Files):
         """The sentences of one file."""
         lines = plain_lines(path)
         return super().read(path) if lines is None else self._texts(lines)
+
+    def layouts(self) -> list[Layout]:
+        """How each is read."""
+        of_all = zip(self.paths, map(plain_lines, self.paths), strict=True)
+        return [describe(path, self._choice) if lines is None else PLAIN_TEXT for path, lines in of_all]
 
     def _texts(self, lines: Iterable[Line]) -> Iterator[Sentence]:
         """Each line is a document by itself."""

@@ -32,7 +32,8 @@ def read(tokenizer, tmp_path, train):
 
     def run(file: Path | str, splitting="rules", **settings) -> list[str]:
         asked = DataSettings(train_file=str(train), validation_file=str(train), unlabelled_file=str(file), **settings)
-        split = load_unlabelled(asked, "ner", splitting, tokenizer, 64, tmp_path / "cache")
+        text, split = load_unlabelled(asked, "ner", splitting, tokenizer, 64, tmp_path / "cache")
+        run.formats = [layout.format for layout in text.source.layouts()]
         begins = [*np.flatnonzero(split.is_first_piece), len(split.ids)]
         ids = [split.ids[a:b] for a, b in itertools.pairwise(begins)]
         words = [tokenizer.backend.decode(piece).replace(" ", "").replace("##", "") for piece in ids]
@@ -48,6 +49,7 @@ def test_a_line_of_plain_text_is_a_text_cut_as_raw_text_is(read, tmp_path, split
     with gzip.open(tmp_path / "more.txt.gz", "wt") as file:
         file.write("Oslo.\n")
     assert read(tmp_path / "*.txt*", splitting) == [last, "ada went to", last]
+    assert read.formats == ["plain text", "plain text"]
 
 
 def test_labels_of_a_file_are_not_looked_at(read, tmp_path):
@@ -59,6 +61,7 @@ def test_labels_of_a_file_are_not_looked_at(read, tmp_path):
         lines = [{"tokens": [word for word, _ in row], **({key: [7] * len(row)} if key else {})} for row in rows]
         (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
         assert read(tmp_path / name) == expected
+    assert read.formats == ["jsonl"]
     assert read(tmp_path / "numbers.jsonl", label_names=["O"]) == expected
     (tmp_path / "few.jsonl").write_text('{"tokens": ["Ada", "home"], "ner_tags": [1]}\n')
     assert read(tmp_path / "few.jsonl") == ["ada home"]

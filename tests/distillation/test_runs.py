@@ -123,6 +123,24 @@ def test_the_check_says_what_is_distilled_and_asks_no_teacher(config, tmp_path, 
     assert "the teacher reads " in said
 
 
+def test_text_without_labels_is_looked_at_too(config, tmp_path, teacher, corpus, capsys):
+    text = [" ".join(words) for words in words_of(corpus["validation"])[:2]]
+    (tmp_path / "odd.txt").write_text("\n".join([*text, "Ada \u4e16 " + 80 * "a", "\u754c"]) + "\n")
+    options = (*asked(teacher=teacher, student_layers=1), f"data.unlabelled_file={tmp_path / 'odd.txt'}")
+    said = run(config, tmp_path / "run", *options)
+    assert "unlabelled: words longer than a window are read by their beginning: 1" in said
+    assert ", read as plain text, learnt of the teacher alone" in said
+    settings = [word for option in options for word in ("--config", option)]
+    capsys.readouterr()
+    assert main(["check", str(config), "--no-timing", *settings]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"unlabelled {tmp_path / 'odd.txt'} plain text " in said
+    assert "unlabelled: 2 of the sentences stand in validation too, whose score then is of known text" in said
+    assert "unlabelled 1: word longer than a window of 64 pieces" in said and "of the words have characters" in said
+    said = run(config, tmp_path / "same", *options[:-1], f"data.unlabelled_file={corpus['validation']}")
+    assert f"validation: {corpus['validation']} is learnt of as text without labels, too" in said
+
+
 def test_determineds_loop_trains_the_bits_of_the_same_student(config, tmp_path, teacher, more):
     options = (*asked(teacher=teacher, student_layers=2), f"data.unlabelled_file={more}", "scheduling_unit=2")
     run(config, tmp_path / "ours", *options)
