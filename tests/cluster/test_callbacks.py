@@ -22,8 +22,8 @@ def callback(steps: int, labels: tuple[str, ...] = ("B-PER", "O")) -> SelfContai
     context: Any = SimpleNamespace(get_initial_batch=lambda: steps, optimizers=[optimizer], lr_schedulers=[schedule])
     training: Any = SimpleNamespace(labels=SimpleNamespace(names=labels), schedule=schedule, grouped=True)
     training.settings = SimpleNamespace(hparams=SimpleNamespace(group_by_length=None))
-    training.data_fingerprints = {}
-    training.stopping = SimpleNamespace(state=dict, load=lambda state: None)
+    training.data_fingerprints, training.device = {}, SimpleNamespace(type="cuda")
+    training.stopping, training.slots = SimpleNamespace(state=dict, load=lambda state: None), SimpleNamespace(size=1)
     return SelfContained(training, context)
 
 
