@@ -75,7 +75,7 @@ def test_neither_loop_goes_on_with_another_teacher_or_text(config, tmp_path, tea
         (("data.unlabelled_file=null",), "the unlabelled text has changed since"),
         (
             (*asked(teacher="null", student_layers="null"), "data.unlabelled_file=null"),
-            "the teacher, the unlabelled te",
+            "the teacher, the unlabelled",
         ),
     ):
         with pytest.raises(UserError, match=message):
