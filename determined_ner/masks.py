@@ -49,6 +49,12 @@ def file_name(path: str) -> str:
     return PurePath(path).name.encode(errors="backslashreplace").decode()
 
 
+def model_name(path: str) -> str:
+    """`file_name` of a model's directory; of the ``model/`` of a run, the run's."""
+    pure = PurePath(path)
+    return file_name(str(pure.parent) if pure.name == "model" and pure.parent.name else path)
+
+
 def printable_lines(text: str) -> str:
     """`printable`, of each line."""
     return "\n".join(map(printable, text.split("\n")))

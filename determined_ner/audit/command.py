@@ -35,7 +35,7 @@ from determined_ner.local.folds import (
 )
 from determined_ner.local.series import open_series
 from determined_ner.logs import set_up_logging
-from determined_ner.masks import printable
+from determined_ner.masks import printable, shown
 from determined_ner.report.out_of_fold import OutOfFold
 from determined_ner.settings.experiment import read_config
 from determined_ner.settings.loop import parse_loop
@@ -112,7 +112,11 @@ def _settings(data: str, overrides: list[str], folds: int) -> tuple[Path | None,
         overrides = [*overrides, f"data.train_file={json.dumps(data)}"]
     overrides = [*overrides, *(f"data.{name}=null" for name in _TRAINING_ONLY)]
     config = read_config(config_file, [*overrides, *fold_settings(folds, 1)])
-    length = parse_loop(config, parse_settings(config.get("hyperparameters"), config.get("data"))).length
+    settings = parse_settings(config.get("hyperparameters"), config.get("data"))
+    if settings.hparams.teacher:
+        problem = f"{shown(settings.hparams.teacher)} may have learnt the errors that are looked for"
+        raise UserError("hyperparameters.teacher", problem, "set hyperparameters.teacher=null and what goes with it")
+    length = parse_loop(config, settings).length
     return config_file, [*overrides, f"min_validation_period={{{length.unit}: {length.value}}}"]
 
 

@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from determined_ner.check.counts import SplitCounter, find_repeats
+from determined_ner.check.counts import SplitCounter, find_repeats, find_scored
 from determined_ner.check.facts import AmbiguousWord, Remark, Report, SplitFacts
 from determined_ner.check.remarks import find_remarks, remark_on_retries
 from determined_ner.check.table import format_report
 from determined_ner.check.word_kinds import WordKinds
 from determined_ner.data.source import Source
+from determined_ner.data.unlabelled import NAME as UNLABELLED
+from determined_ner.data.unlabelled import NO_LABELS
 from determined_ner.errors import UserError, standard_output
 from determined_ner.logs import set_up_logging
 from determined_ner.machine import load
@@ -78,8 +80,7 @@ def check(config_file: Path | None, overrides: list[str], timing: bool) -> Repor
 
     # These import torch, which takes seconds: a mistake in the settings need not wait for it.
     from determined_ner.check.cost import count_padding, find_cost
-    from determined_ner.training.setup import check_batch_size
-    from determined_ner.training.summary import describe_distillation
+    from determined_ner.training.slots import check_batch_size
 
     check_batch_size(settings.hparams.global_batch_size, slots)
     set_up_logging(chief=False)  # the report has what the training would log
@@ -95,7 +96,7 @@ def check(config_file: Path | None, overrides: list[str], timing: bool) -> Repor
         ) as bar,
     ):
         training, begin_batch = _training(settings, loop, Path(directory))
-        splits, ambiguous = _count(training, bar)
+        splits, unlabelled, ambiguous = _count(training, bar)
         count_padding(training, splits, slots)
         report = Report(
             config=str(config_file or DEFAULT_CONFIG),
@@ -107,8 +108,9 @@ def check(config_file: Path | None, overrides: list[str], timing: bool) -> Repor
             pad_to_max_length=settings.data.pad_to_max_length,
             word_splitting=training.corpus.word_splitting,
             splits=splits,
+            unlabelled=unlabelled,
             corpora=training.corpus.count_corpora(settings.data),
-            distillation=describe_distillation(training),
+            distillation=_describe_distillation(training),
             ambiguous_words=ambiguous,
             cost=find_cost(training, slots, busy, bar if timing else None, begin_batch),
             warnings=[Remark(note) for note in (*settings.warnings, *loop.warnings)],
@@ -157,16 +159,29 @@ def _training(settings: Settings, loop: LoopSettings, directory: Path) -> tuple[
     return training, context.begin_batch
 
 
-def _count(training: Training, bar: tqdm[Any]) -> tuple[dict[str, SplitFacts], list[AmbiguousWord]]:
-    """Count what is in each split, and find the ambiguous words of train."""
+def _describe_distillation(training: Training) -> list[str]:
+    from determined_ner.training.summary import describe_distillation
+
+    lines = describe_distillation(training)
+    if training.distilled:
+        words = len(training.train.tags)
+        lines.append(f"before the first step the teacher reads {words:,} words, which the time below leaves out")
+    return lines
+
+
+def _count(training: Training, bar: tqdm[Any]) -> tuple[dict[str, SplitFacts], SplitFacts | None, list[AmbiguousWord]]:
+    """Count what is in each split and in text without labels, and find the ambiguous words of train."""
     word_kinds = WordKinds(training.labels)
     counters: dict[str, SplitCounter] = {}
-    texts = training.corpus.texts
-    for name, text in texts.items():
+    corpus, texts = training.corpus, training.corpus.texts
+    parts = [(name, corpus.splits[name], text, training.labels) for name, text in texts.items()]
+    if corpus.unlabelled and corpus.unlabelled_text:
+        parts.append((UNLABELLED, corpus.unlabelled, corpus.unlabelled_text, NO_LABELS))
+    for name, split, text, labels in parts:
         counters[name] = SplitCounter(
-            training.corpus.splits[name],
+            split,
             text,
-            training.labels,
+            labels,
             training.tokenizer,
             training.max_seq_length,
             training.data.context == "document",
@@ -179,10 +194,14 @@ def _count(training: Training, bar: tqdm[Any]) -> tuple[dict[str, SplitFacts], l
 
         kinds = word_kinds if name == "train" else None
         facts = counters[name].count(kinds, show_share)
-        facts.files, facts.tags_read = _layouts(text.source), text.describe_tags(training.labels)
+        facts.files, facts.tags_read = _layouts(text.source), text.describe_tags(labels)
+    unlabelled = counters.pop(UNLABELLED, None)
+    if unlabelled:
+        find_scored(unlabelled, counters)
     word_kinds.describe(counters["train"].facts)
     find_repeats(counters, texts)
-    return {name: counter.facts for name, counter in counters.items()}, word_kinds.ambiguous()
+    splits = {name: counter.facts for name, counter in counters.items()}
+    return splits, unlabelled.facts if unlabelled else None, word_kinds.ambiguous()
 
 
 def _layouts(source: Source) -> list[dict[str, str | None]]:

@@ -53,7 +53,7 @@ class SplitCounter:
             whole_documents: whether windows reach over the sentences of a document (``data.context: document``).
             word_splitting: how the model will cut raw text into words.
         """
-        self._split, self._text = split, text
+        self._split, self.text = split, text
         self._tokenizer = tokenizer
         self._capacity = max_seq_length - tokenizer.specials
         self._whole_documents = whole_documents
@@ -88,8 +88,8 @@ class SplitCounter:
         tags = np.zeros(len(self._labels.names), np.int64)
         entities = np.zeros(len(self._table.types), np.int64)
         row = word = 0
-        for batch in self._text.batches():
-            part = _Part(batch, self._text.source)
+        for batch in self.text.batches():
+            part = _Part(batch, self.text.source)
             self._count_documents(batch)
             gold = np.asarray(split.tags[word : word + len(part.words)])
             pieces, seen = self._pieces_of(part, word)
@@ -317,6 +317,17 @@ def find_repeats(counters: dict[str, SplitCounter], texts: dict[str, StoredText]
             rows = np.flatnonzero(ordered[at] == hashes)
             firsts = order[at[rows[:EXAMPLES]]]
             counter.facts.in_train = _repeats(rows, firsts, texts[name], texts["train"])
+
+
+def find_scored(unlabelled: SplitCounter, counters: dict[str, SplitCounter]) -> None:
+    """Fill in ``in_scored`` of text without labels."""
+    for name in counters.keys() - {"train"}:
+        there = counters[name]
+        order = np.argsort(there.hashes, kind="stable")
+        at = np.searchsorted(there.hashes, unlabelled.hashes, sorter=order)
+        firsts = order[np.minimum(at, len(order) - 1)]
+        rows = np.flatnonzero(there.hashes[firsts] == unlabelled.hashes)
+        unlabelled.facts.in_scored[name] = _repeats(rows, firsts[rows[:EXAMPLES]], unlabelled.text, there.text)
 
 
 def _repeats(rows: Ints, firsts: Ints, here: StoredText, there: StoredText) -> Finding:

@@ -122,6 +122,8 @@ class SplitFacts:
     """Entities with white space inside a word."""
     repeated: Finding = field(default_factory=Finding)
     """Sentences with exactly the words of an earlier sentence of the same split."""
+    in_scored: dict[str, Finding] = field(default_factory=dict)
+    """Of text without labels: sentences with exactly the words of one of validation, of test."""
     in_train: Finding | None = None
     """Of validation and test: sentences with exactly the words of a sentence of train."""
 
@@ -207,12 +209,18 @@ class Report:
     """How the model will cut raw text into words: rules or whitespace."""
     splits: dict[str, SplitFacts]
     """train, validation and, where given, test."""
+    unlabelled: SplitFacts | None
+    """Of text without labels; null: there is none. What is of tags means nothing."""
     corpora: list[CorpusCounts]
     """Of train, where it is several."""
     distillation: list[str]
-    """Of a student, a line each on its teacher, its unlabelled text, if it has any, and its loss."""
+    """Of a student, a line each on its teacher, its unlabelled text, its loss, and how much its teacher reads."""
     ambiguous_words: list[AmbiguousWord]
     """The ten most ambiguous words of train that occur five times or more."""
     cost: Cost
     warnings: list[Remark]
     """What training would warn of in the settings, and what to look at in the data."""
+
+    def texts(self) -> dict[str, SplitFacts]:
+        """The splits, and text without labels."""
+        return {**self.splits, **({"unlabelled": self.unlabelled} if self.unlabelled else {})}

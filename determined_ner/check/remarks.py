@@ -84,6 +84,13 @@ def _repeats(report: Report) -> Iterator[Remark]:
                 f"so that the score also counts what was learnt by heart; take them out of one of the two",
                 [_describe_repeat(example) for example in facts.in_train.examples],
             )
+    for name, finding in report.unlabelled.in_scored.items() if report.unlabelled else ():
+        if finding.count:
+            yield Remark(
+                f"unlabelled: {finding.count:,} of the sentences stand in {name} too, whose score then is of known "
+                "text; take them out",
+                [_describe_repeat(example) for example in finding.examples],
+            )
     train = report.splits["train"]
     if train.repeated.count > _MANY_REPEATS * train.sentences:
         yield Remark(
@@ -185,12 +192,13 @@ def _words(report: Report) -> Iterator[Remark]:
         f"word longer than a window of {report.max_seq_length} pieces, read by its beginning",
         _longer_windows(report),
     )
-    if train.words_unknown.count > _MANY_UNKNOWN * train.words:
-        yield Remark(
-            f"train: {format_share(train.words_unknown.count, train.words)} of the words have characters that "
-            f"{report.cost.model} does not know; choose an encoder for this language",
-            [_describe_word(example) for example in train.words_unknown.examples],
-        )
+    for name, facts in report.texts().items():
+        if name in ("train", "unlabelled") and facts.words_unknown.count > _MANY_UNKNOWN * facts.words:
+            yield Remark(
+                f"{name}: {format_share(facts.words_unknown.count, facts.words)} of the words have characters that "
+                f"{report.cost.model} does not know; choose an encoder for this language",
+                [_describe_word(example) for example in facts.words_unknown.examples],
+            )
 
 
 def _splitting(report: Report) -> Iterator[Remark]:
@@ -284,7 +292,7 @@ def _longer_windows(report: Report) -> str:
 def _in_all_splits(
     report: Report, of: Callable[[SplitFacts], Finding], many: str, one: str, advice: str
 ) -> Iterator[Remark]:
-    """One remark on a finding of all splits together, if there is any.
+    """One remark on a finding of all texts together, if there is any.
 
     Args:
         of: the finding of a split.
@@ -292,7 +300,7 @@ def _in_all_splits(
         one: the same in the singular.
         advice: what to do about it.
     """
-    found = {name: of(facts) for name, facts in report.splits.items() if of(facts).count}
+    found = {name: of(facts) for name, facts in report.texts().items() if of(facts).count}
     if found:
         counts = ", ".join(f"{name} {finding.count:,}" for name, finding in found.items())
         what = one if sum(finding.count for finding in found.values()) == 1 else many

@@ -41,7 +41,7 @@ def format_report(report: Report) -> str:
 
 def _files(report: Report) -> Iterator[str]:
     yield "Files"
-    for name, facts in report.splits.items():
+    for name, facts in report.texts().items():
         first = name
         for how, alike in itertools.groupby(facts.files, _how_read):
             files = list(alike)
@@ -69,7 +69,7 @@ def _how_read(file: dict[str, str | None]) -> str:
             ("sentence ids", "sentence_column"),
             ("document ids", "document_column"),
         )
-        if file[key] is not None
+        if file[key]
     ]
     return ", ".join([str(file["format"]), *columns])
 

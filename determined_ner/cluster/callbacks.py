@@ -35,6 +35,7 @@ class SelfContained(pytorch.PyTorchCallback):
     def on_training_start(self) -> None:
         if self._to_load is not None:  # the loop passes over a state that is no dict
             raise UserError(f"checkpoint {self._to_load}", "holds no state of a training", "copy the checkpoint again")
+        self._training.ask_teachers()
 
     def on_checkpoint_save_start(self, checkpoint: dict[str, Any]) -> None:
         make_portable(checkpoint)

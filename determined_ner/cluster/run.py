@@ -25,8 +25,8 @@ from determined_ner.finish.uploads import Uploads, open_hub_repository, refuse_s
 from determined_ner.settings.loop import REPORTING_BATCHES, Duration, LoopSettings, parse_loop
 from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.checkpoint_code import TRIAL, copy_code
-from determined_ner.training.setup import Training, check_batch_size
-from determined_ner.training.slots import on_chief
+from determined_ner.training.setup import Training
+from determined_ner.training.slots import check_batch_size, on_chief
 from determined_ner.training.tracking import trackers_of
 
 logger = logging.getLogger("determined_ner")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,13 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         tokenizer: WordTokenizer,
         padding: Padding | None = None,
         losses: WindowLosses | None = None,
-        teacher: NDArray[np.float16] | None = None,
+        teacher: Callable[[], NDArray[np.float16]] | None = None,
     ) -> None:
         """
         Args:
             losses: how its windows count; None: all alike, and labels are what they say.
-            teacher: (N, K) log-probabilities of its words, of which a student learns; None: there is none.
+            teacher: gives (N, K) log-probabilities of its words, of which a student learns; None: there is none. It is
+                asked with the first item.
         """
         self._split = split
         self._losses, self._teacher = losses, teacher
@@ -68,7 +70,7 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
                 labels = np.where(is_open, possible.shape[1] + row - 1, labels)
                 counted["possible"] = torch.from_numpy(possible)
         if self._teacher is not None:
-            counted["teacher"] = torch.from_numpy(np.asarray(self._teacher[self._split.words_of(windows)]))
+            counted["teacher"] = torch.from_numpy(np.asarray(self._teacher()[self._split.words_of(windows)]))
             counted["words"] = torch.from_numpy(np.flatnonzero(is_first_piece))
         return {
             "input_ids": torch.from_numpy(padded.input_ids),

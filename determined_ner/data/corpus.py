@@ -22,7 +22,7 @@ from determined_ner.data.unlabelled import load_unlabelled
 from determined_ner.data.window_losses import WindowLosses
 from determined_ner.data.words import WordSplitting
 from determined_ner.settings.data import DataSettings
-from determined_ner.tags.labels import Labels, with_inside, with_kept
+from determined_ner.tags.labels import Labels, with_inside, with_kept, with_taught
 from determined_ner.tags.schemes import Scheme
 
 
@@ -41,6 +41,8 @@ class Corpus:
     """How the windows of train count, where not all count alike."""
     unlabelled: Split | None = None
     """Text of which a student learns what its teacher says; its labels mean nothing."""
+    unlabelled_text: StoredText | None = None
+    """The same as it stands in its files."""
 
     def count_corpora(self, settings: DataSettings) -> list[CorpusCounts]:
         """What each corpus of train has; nothing where it is a single one."""
@@ -57,6 +59,7 @@ def load_corpus(
     cache_dir: Path,
     overwrite: bool = False,
     kept: tuple[str, ...] = (),
+    taught: tuple[str, ...] = (),
 ) -> Corpus:
     """Read, check and tokenize all splits, or take them from the cache.
 
@@ -65,6 +68,7 @@ def load_corpus(
         max_seq_length: pieces a window holds, special ones included.
         cache_dir: made if need be.
         kept: labels of the model that goes on, which the training has too where a corpus does not label all types.
+        taught: labels of a student's teachers, which the training has too.
         overwrite: read and tokenize again; of processes that share a cache, one asks for it and the others wait.
 
     Raises:
@@ -82,6 +86,7 @@ def load_corpus(
             labels = with_inside(labels, text.tags.iob2(text.spelling_under(labels)))
     if settings.partly_labelled and labels.scheme is not Scheme.PLAIN:
         labels = with_kept(labels, kept)
+    labels = with_taught(labels, taught)
     splits = {
         split: encode_split(text, labels, settings, tokenizer, max_seq_length, cache_dir, overwrite)
         for split, text in texts.items()
@@ -89,7 +94,8 @@ def load_corpus(
     chosen = settings.word_splitting
     words = texts["train"].better_splitting() if chosen == "auto" else chosen
     losses = window_losses(settings.corpora, labels, texts["train"], splits["train"])
-    unlabelled = None
+    unlabelled_text = unlabelled = None
     if settings.unlabelled_file is not None:
-        unlabelled = load_unlabelled(settings, task, words, tokenizer, max_seq_length, cache_dir, overwrite)
-    return Corpus(labels, texts, splits, words, losses, unlabelled)
+        how = (settings, task, words, tokenizer, max_seq_length, cache_dir, overwrite)
+        unlabelled_text, unlabelled = load_unlabelled(*how)
+    return Corpus(labels, texts, splits, words, losses, unlabelled, unlabelled_text)

@@ -219,7 +219,8 @@ def _of_teacher(trained: Trained) -> dict[str, Any]:
     """The settings of a student that the card shows; directories by their last part."""
     assert trained.settings is not None
     teachers = public_settings(trained.settings.hparams.model_dump(include={*DISTILLATION}))
-    return {name: value for name, value in teachers.items() if value is not None}
+    joined = {"teacher": ", ".join(teachers["teacher"])} if teachers["teacher"] else {}
+    return {name: value for name, value in {**teachers, **joined}.items() if value is not None}
 
 
 def _trained_scores(checks: dict[str, Comparison]) -> dict[str, float]:

@@ -31,6 +31,7 @@ from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.run_config import CONFIG_FILE
 from determined_ner.training.run_folder import FOLDS_FILE, SUMMARY_FILE
+from determined_ner.training.teacher import teachers_in_record
 from determined_ner.training.trained import find_trained
 
 logger = logging.getLogger("determined_ner")
@@ -55,6 +56,8 @@ def train_folds(arguments: argparse.Namespace, folds: int, on_cluster: bool = Fa
     check_folds(folds, on_cluster)
     set_up_logging(chief=True)
     record = record_of(arguments, folds)  # before anything is made
+    if "teachers" in record:
+        logger.warning("hyperparameters.teacher: where it has been trained on this text, scores of folds are too high")
     with open_series(arguments.output_dir, record, arguments.resume, series_of_folds(SUMMARY_FILE)) as folder:
         out_of_fold = run_folds(arguments, folds, folder)
         summary = summarize(out_of_fold, folds)
@@ -160,6 +163,7 @@ def record_of(arguments: argparse.Namespace, folds: int) -> dict[str, Any]:
     return {
         "folds": folds,
         "content": content_of(settings.data, settings.data.unlabelled_file),
+        **teachers_in_record(settings.hparams, [settings.hparams.teacher]),
         **without_secrets(config),
     }
 

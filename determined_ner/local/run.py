@@ -46,8 +46,8 @@ from determined_ner.trackers.runs import Trackers, check_trackers
 from determined_ner.training.loop_context import TorchContext
 from determined_ner.training.run_config import write_config
 from determined_ner.training.run_folder import SUMMARY_FILE, TRACKERS_FILE, RunFolder
-from determined_ner.training.setup import Training, check_batch_size
-from determined_ner.training.slots import Slots, on_chief
+from determined_ner.training.setup import Training
+from determined_ner.training.slots import Slots, check_batch_size, on_chief
 from determined_ner.training.stopping import Bar
 from determined_ner.training.summary import log_summary
 from determined_ner.training.tracking import begin_trackers, trackers_of
@@ -126,6 +126,7 @@ def _train(
     reports = RunReports(folder, loop, progress, trackers, "tensorboard" in settings.data.report_to)
     checkpoints = Checkpoints(folder, training, context, config)
     try:
+        training.ask_teachers()
         ended = Loop(training, context, checkpoints, reports, progress).run(resumed)
         progress.close()
         reports.close()

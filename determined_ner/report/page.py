@@ -16,6 +16,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from determined_ner.masks import model_name
 from determined_ner.report.changes import Changes
 from determined_ner.report.facts import Facts
 from determined_ner.report.mistakes import MistakeKind
@@ -110,6 +111,7 @@ def page_environment(package: str) -> jinja2.Environment:
         points=lambda difference: f"{100 * difference:+.1f}",
         short=lambda text: shorten(text, LONGEST_NAME),
         file_name=lambda path: Path(path).name,
+        model_name=model_name,
     )
     return environment
 

@@ -44,11 +44,13 @@ from determined_ner.settings.experiment import read_config
 from determined_ner.training.divergence import DivergedError
 from determined_ner.training.run_config import CONFIG_FILE
 from determined_ner.training.run_folder import SEARCH_FILE, RunFolder
+from determined_ner.training.teacher import teachers_in_record
 
 logger = logging.getLogger("determined_ner")
 
 CACHE = "cache"
 SERIES = Series("trials", SEARCH_FILE, (trial_name(1), TRIALS_FILE, TABLE_FILE, PICTURE_FILE), (CACHE,))
+TEACHER = ("teacher",)
 REMEDY = "make room or rights, then go on with --resume"
 
 
@@ -71,7 +73,8 @@ def run(arguments: argparse.Namespace) -> None:
         data = plan.settings.data
         check_files(data)
         content = content_of(data, data.validation_file, data.test_file, data.unlabelled_file)
-        record = {"content": content, **without_secrets(config)}
+        teachers = plan.ranges[TEACHER].ends() if TEACHER in plan.ranges else [plan.settings.hparams.teacher]
+        record = {"content": content, **teachers_in_record(plan.settings.hparams, teachers), **without_secrets(config)}
         with open_series(arguments.output_dir, record, arguments.resume, SERIES) as folder:
             _search(plan, folder)
 

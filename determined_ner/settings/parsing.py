@@ -72,15 +72,14 @@ def parse_settings(hyperparameters: dict[str, Any] | None, data: dict[str, Any] 
     _begin_with_teacher(hparams_section, warnings)
     kept = _without_obsolete("hyperparameters", hparams_section, problems, warnings)
     hparams = None if ranges else check_section("hyperparameters", Hyperparameters, kept, problems)
-    hparams_only = len(problems)
     parsed_data = check_section(
         "data", DataSettings, _without_obsolete("data", data_section, problems, warnings), problems
     )
     if hparams is not None and parsed_data is not None:
         problems.extend(_check_together(hparams, parsed_data))
     if problems:
-        error = HyperparameterError if hparams_only == len(problems) else UserError
-        raise error.several(problems)
+        of_hparams = all(problem.where.partition(".")[0] == "hyperparameters" for problem in problems)
+        raise (HyperparameterError if of_hparams else UserError).several(problems)
     assert hparams is not None and parsed_data is not None
     return Settings(hparams, parsed_data, frozenset(hparams_section), tuple(warnings))
 

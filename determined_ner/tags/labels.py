@@ -81,6 +81,15 @@ def with_kept(found: Labels, kept: Iterable[str]) -> Labels:
     return replace(found, names=tuple(label_list({*found.names, *before}, found.scheme)))
 
 
+def with_taught(found: Labels, taught: Iterable[str]) -> Labels:
+    """The labels, and those of teachers; none where one are labels of entities and the others are not."""
+    before = tuple(taught)
+    unlike = all(_is_iob2(name) for name in before) == (found.scheme is Scheme.PLAIN)
+    if unlike or set(before) <= set(found.names):
+        return found
+    return replace(found, names=tuple(label_list({*found.names, *before}, found.scheme)))
+
+
 def with_declared(found: Labels, declared: tuple[str, ...] | None) -> Labels:
     """The labels found in training, after those that a data set declares, in its order.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from determined_ner.errors import UserError, first_line, kind_of
-from determined_ner.masks import masked, without_secrets
+from determined_ner.masks import masked, model_name, without_secrets
 from determined_ner.settings.urls import FILES
 from determined_ner.trackers.mlflow_run import MlflowRun
 from determined_ner.trackers.wandb_run import WandbRun
@@ -132,7 +132,7 @@ def public_settings(values: dict[str, Any]) -> dict[str, Any]:
         if name in FILES and isinstance(value, dict):
             value = {corpus: {**its, "file": _last(its["file"])} for corpus, its in value.items()}
         elif name == "teacher" and value is not None:
-            value = ", ".join(_last(path.removesuffix("/model")) for path in value)
+            value = [model_name(path) for path in ([value] if isinstance(value, str) else value)]
         elif isinstance(value, str) and (name in FILES or is_local(value) or (name == _ENCODER and of_teacher)):
             value = _last(value)
         public[name] = value

@@ -27,6 +27,9 @@ ORDER_KEY = "group_by_length"
 
 THREADS_KEY = "threads"
 """In that state: on a CPU, the number of processes, and that of the threads of each, by which sums are rounded."""
+TAUGHT_KEY = "taught_by"
+"""In that state: fingerprints of a student's teachers, and of the text without labels."""
+_TAUGHT_BY = {"teacher": "teacher", "unlabelled": "unlabelled text"}
 
 
 def label_state(training: Training) -> dict[str, Any]:
@@ -36,6 +39,7 @@ def label_state(training: Training) -> dict[str, Any]:
         "labels": list(training.labels.names),
         ORDER_KEY: training.grouped,
         **({THREADS_KEY: [training.slots.size, torch.get_num_threads()]} if training.device.type == "cpu" else {}),
+        **({TAUGHT_KEY: taught_by} if (taught_by := _taught_by(training)) else {}),
         **({STOPPING_KEY: stopping} if stopping else {}),
     }
 
@@ -46,7 +50,7 @@ def restore_run(checkpoint: dict[str, Any], training: Training) -> None:
     A process of a CPU computes with as many threads as the run began with, if there are as many processes.
 
     Raises:
-        UserError: it would go on with other batches.
+        UserError: it would go on with other batches, with another teacher, or with other text of its.
     """
     state = checkpoint["callbacks"][LABELS_KEY]
     unset = training.settings.hparams.group_by_length is None
@@ -58,12 +62,21 @@ def restore_run(checkpoint: dict[str, Any], training: Training) -> None:
             f"the checkpoint is of a training on {orders[grouped]}, and here it would go on with {orders[not grouped]}",
             f"write group_by_length: {str(grouped).lower()}",
         )
+    before, now = state.get(TAUGHT_KEY, {}), _taught_by(training)
+    changed = [f"the {what}" for name, what in _TAUGHT_BY.items() if before.get(name) != now.get(name)]
+    if changed:
+        remedy = "bring the old back, or begin anew"
+        raise UserError("", f"{', '.join(changed)} has changed since the checkpoint was made", remedy)
     training.stopping.load(state.get(STOPPING_KEY, {}))
     here = torch.get_num_threads()
     slots, threads = state.get(THREADS_KEY, (0, 0))
     if training.device.type == "cpu" and slots == training.slots.size and threads != here:
         torch.set_num_threads(threads)
         logger.info(f"threads: {threads} a process, with which the run began; {here} would round its sums otherwise")
+
+
+def _taught_by(training: Training) -> dict[str, str]:
+    return {name: value for name, value in training.data_fingerprints.items() if name in _TAUGHT_BY}
 
 
 def saved_labels(checkpoint: dict[str, Any]) -> list[str]:

@@ -25,7 +25,7 @@ from determined_ner.data.remote import fetch_files, named_by_url
 from determined_ner.data.sources import check_files
 from determined_ner.data.split import Split
 from determined_ner.data.windows import window_size
-from determined_ner.errors import HyperparameterError, UserError
+from determined_ner.errors import UserError
 from determined_ner.files.atomic import write_json
 from determined_ner.hub import Pretrained
 from determined_ner.masks import without_secrets
@@ -49,7 +49,7 @@ from determined_ner.settings.loop import LEGACY_METRICS, Duration, LoopSettings
 from determined_ner.settings.parsing import Settings
 from determined_ner.tags.schemes import Scheme
 from determined_ner.training.metrics import EvaluationMetrics, KeptLogits
-from determined_ner.training.slots import Slots
+from determined_ner.training.slots import Slots, check_batch_size
 from determined_ner.training.stopping import Stopping, check_patience
 from determined_ner.training.teacher import Teachers
 
@@ -80,7 +80,8 @@ class Training:
         crf: on the model's logits, and a part of it; None: there is none.
         loss: what is trained on, unless it is the CRF's.
         teachers: of a student; None: there are none.
-        taught: (N, K) log-probabilities that they give to the words of train; None: nothing is learnt of them.
+        distilled: whether anything is learnt of them.
+        taught: (N, K) log-probabilities that they give to the words of train; from `ask_teachers` on.
         train: what is trained on: of a student that has it, unlabelled text besides.
         train_batches: the batch plan, epoch after epoch.
         epoch_batches: calls of `train_step` of an epoch, on each slot.
@@ -92,6 +93,7 @@ class Training:
 
     engine: Engine
     schedule: Any
+    taught: NDArray[np.float16]
 
     def __init__(
         self,
@@ -184,8 +186,8 @@ class Training:
         )
         self.epoch_batches = len(self.train_batches) // slots.size
         learns = hparams.distillation_weight != 0 or self.corpus.unlabelled is not None
-        self.taught = self._one_slot_first(self._ask_teachers) if self.teachers and learns else None
-        self.loss = build_loss(hparams, self.labels, self.train, device, distilled=self.taught is not None)
+        self.distilled = self.teachers is not None and learns
+        self.loss = build_loss(hparams, self.labels, self.train, device, self.distilled)
         batches = self.in_batches(loop.length)
         check_patience(hparams.early_stopping_patience, batches, self.in_batches(loop.validation_period))
         self.optimizer_steps = batches // accumulation_steps
@@ -199,9 +201,8 @@ class Training:
         task = self.settings.hparams.finetuning_task
         overwrite = self.data.overwrite_cache and first
         with named_by_url(self.settings.data, self.data):
-            return load_corpus(
-                self.data, task, self.tokenizer, self.max_seq_length, self._cache_dir, overwrite, self._labels_before
-            )
+            how = (self.data, task, self.tokenizer, self.max_seq_length, self._cache_dir, overwrite)
+            return load_corpus(*how, self._labels_before, self.teachers.labels if self.teachers else ())
 
     def _one_slot_first(self, action: Callable[[bool], T]) -> T:
         """Run ``action(True)`` on one slot of each machine, then ``action(False)`` on the others: the cache is there.
@@ -227,12 +228,6 @@ class Training:
         padded = bool(hparams.group_by_length) or data.pad_to_max_length
         padded |= hparams.gradient_checkpointing  # which computes attention again after the step's forward pass
         return not padded and hparams.backend == "eager" and self.device.type == "cpu"
-
-    def _ask_teachers(self, first: bool) -> NDArray[np.float16]:
-        assert self.teachers is not None
-        overwrite = self.data.overwrite_cache and first
-        names, cache = self.labels.names, self._cache_dir
-        return self.teachers.log_probabilities(self.train, self.tokenizer, names, self.device, cache, overwrite)
 
     def _join_unlabelled(self, first: bool) -> Split:
         train, unlabelled = self.corpus.splits["train"], self.corpus.unlabelled
@@ -285,6 +280,17 @@ class Training:
         self.engine = Engine(context, self.model, hparams, loss=self.crf or self.loss, flat=self.flat)
         self.schedule = build_schedule(self.engine.optimizer, hparams, max(1, self.optimizer_steps))
 
+    def ask_teachers(self) -> None:
+        """Find or compute what is learnt of them: the last thing before the first step, for it may take long.
+
+        Raises:
+            UserError: their weights are missing or damaged.
+        """
+        if (teachers := self.teachers) and self.distilled:
+            how = (self.train, self.tokenizer, self.labels.names, self.device, self._cache_dir)
+            again = self.data.overwrite_cache
+            self.taught = self._one_slot_first(lambda first: teachers.log_probabilities(*how, again and first))
+
     def dataset(self, split: str) -> BatchDataset:
         """A split whose items are whole batches; its indices are those of `train_batches` or `evaluation_batches`."""
         if split != "train":
@@ -292,7 +298,8 @@ class Training:
         losses, unlabelled = self.corpus.losses, self.corpus.unlabelled
         if losses is not None and unlabelled is not None:
             losses = losses.followed_by(len(unlabelled.windows) - 1)
-        return BatchDataset(self.train, self.tokenizer, self.padding, losses, self.taught)
+        teacher = (lambda: self.taught) if self.distilled else None
+        return BatchDataset(self.train, self.tokenizer, self.padding, losses, teacher)
 
     def evaluation_batches(self, split: str, slots: int) -> EvaluationBatches:
         """All windows of a split once, in batches that do not depend on the number of slots."""
@@ -393,19 +400,6 @@ class Training:
         """How the run ended before its length, after so many batches."""
         unit = self.epoch_batches if self.loop.length.unit == "epochs" else 1
         return self.stopping.describe_end(batches, unit, self.schedule.get_last_lr()[0])
-
-
-def check_batch_size(global_batch_size: int, slots: int) -> None:
-    """
-    Raises:
-        HyperparameterError: fewer sentences in a step than slots to share them.
-    """
-    if global_batch_size < slots:
-        raise HyperparameterError(
-            "hyperparameters.global_batch_size",
-            f"{global_batch_size} is less than the {slots} slots that share it",
-            f"write at least {slots}, or take fewer slots (resources.slots_per_trial)",
-        )
 
 
 def _mixed_seed(seed: int, index: int) -> int:

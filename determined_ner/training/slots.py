@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from determined_ner.errors import UserError
+from determined_ner.errors import HyperparameterError, UserError
 
 T = TypeVar("T")
 
@@ -50,3 +50,16 @@ def on_chief(slots: Slots, action: Callable[[], T]) -> T:
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
+
+
+def check_batch_size(global_batch_size: int, slots: int) -> None:
+    """
+    Raises:
+        HyperparameterError: fewer sentences in a step than slots to share them.
+    """
+    if global_batch_size < slots:
+        raise HyperparameterError(
+            "hyperparameters.global_batch_size",
+            f"{global_batch_size} is less than the {slots} slots that share it",
+            f"write at least {slots}, or take fewer slots (resources.slots_per_trial)",
+        )

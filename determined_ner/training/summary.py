@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 
 import torch
 
 from determined_ner.data.split import Split
+from determined_ner.data.text_store import StoredText
 from determined_ner.model.distillation import describe
 from determined_ner.model.parameter_groups import describe_groups
 from determined_ner.training.setup import Training
@@ -69,7 +71,11 @@ def describe_distillation(training: Training) -> list[str]:
         return []
     lines = [training.teachers.describe()]
     if (unlabelled := training.corpus.unlabelled) is not None:
-        lines.append(f"{_describe_split(training, unlabelled)}, learnt of the teacher alone, with a weight of 1")
+        text = training.corpus.unlabelled_text
+        assert text is not None
+        formats = " and ".join(dict.fromkeys(layout.format for layout in text.source.layouts()))
+        how = f"read as {formats}, learnt of the teacher alone, with a weight of 1"
+        lines.append(f"{_describe_split(training, unlabelled)}, {how}")
     of_loss = describe(training.loss, training.labels.names)
     return [*lines, of_loss] if of_loss else lines
 
@@ -105,8 +111,12 @@ def _device(device: torch.device) -> str:
 
 
 def _data_warnings(training: Training) -> Iterator[str]:
-    for split in training.corpus.splits.values():
-        text = training.corpus.texts[split.name]
+    corpus = training.corpus
+    both = [(split, corpus.texts[split.name]) for split in corpus.splits.values()]
+    if corpus.unlabelled is not None and corpus.unlabelled_text is not None:
+        both.append((corpus.unlabelled, corpus.unlabelled_text))
+        yield from _same_files(corpus.unlabelled_text, both)
+    for split, text in both:
         yield from (f"{split.name}: {repairs.describe(text.source)}" for repairs in text.repairs())
         for count, what in (
             ("unknown_words", f"words without a piece of their own are read as {training.tokenizer.unknown}"),
@@ -117,3 +127,12 @@ def _data_warnings(training: Training) -> Iterator[str]:
                 yield f"{split.name}: {what}: {split.counts[count]:,}"
         for described in split.bad_tags[:5]:
             yield f"  {described}"
+
+
+def _same_files(unlabelled: StoredText, both: list[tuple[Split, StoredText]]) -> Iterator[str]:
+    """Files of text without labels that are scored on, too."""
+    files = {os.path.realpath(file) for file in unlabelled.source.files}
+    for split, text in both:
+        same = [file for file in text.source.files if os.path.realpath(file) in files]
+        if split.name in ("validation", "test") and same:
+            yield f"{split.name}: {same[0]} is learnt of as text without labels, too: its score is of known text"

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from determined_ner.data.batches import EvaluationBatches
 from determined_ner.data.collate import BatchDataset
+from determined_ner.data.pretrained_tokenizer import load_tokenizer
 from determined_ner.data.split import Split
 from determined_ner.data.tokenizer import WordTokenizer
 from determined_ner.errors import HyperparameterError
@@ -82,6 +85,11 @@ class Teachers:
         paths = [str(directory.path) for directory in self.directories]
         return [Pretrained(path, "teacher", trust_remote_code=self._trust) for path in paths]
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All that any of them knows."""
+        return tuple(dict.fromkeys(name for directory in self.directories for name in directory.labels))
+
     def student_config(self) -> Any:
         """The config of a student of the layers that the settings ask for, which are `layers` from then on.
 
@@ -117,16 +125,23 @@ class Teachers:
             HyperparameterError: another tokenizer, or longer windows than one of them takes.
         """
         for source, directory in zip(self.sources, self.directories, strict=True):
-            if unlike := directory.tokenizer.unlike(tokenizer):
-                remedy = "choose a student with the tokenizer of its teacher, or set student_layers"
-                raise source.refused(f"reads text by another tokenizer than the student: {unlike}", remedy)
+            if unlike := load_tokenizer(source).unlike(tokenizer):  # loaded as the student's is
+                problem = f"reads text by another tokenizer than the student: {unlike}"
+                raise source.refused(problem, self._remedy_of_tokenizers())
             limit = directory.tokenizer.stated_limit(source)
             if max_seq_length > (most := longest_window(load_config(directory), source, limit)):
                 problem = f"takes {most} pieces, and the windows of the student have up to {max_seq_length}"
                 raise source.refused(problem, f"write data.max_seq_length: {most}")
 
+    def _remedy_of_tokenizers(self) -> str:
+        if self._hparams.student_layers is None:
+            return "choose a student with the tokenizer of its teacher, or set student_layers"
+        if self._hparams.tokenizer_name is not None:
+            return f"drop tokenizer_name: {self._hparams.tokenizer_name}; the student has its teacher's"
+        return "name teachers of one tokenizer"
+
     def check_labels(self, labels: Sequence[str]) -> None:
-        """Check that they know the labels of the data, and no others.
+        """Check that they know the labels of the training, and no others.
 
         Raises:
             HyperparameterError: naming those that are of one alone.
@@ -141,7 +156,7 @@ class Teachers:
             ]
             if parts:
                 remedy = "take a teacher that was trained on these labels (data.label_map reads types as others)"
-                raise source.refused(f"has other labels than the training data: {', '.join(parts)}", remedy)
+                raise source.refused(f"has other labels than the training: {', '.join(parts)}", remedy)
 
     def describe(self) -> str:
         """One line for a person."""
@@ -183,15 +198,35 @@ class Teachers:
             logger.info(f"teacher: reading {shape[0]:,} words")
             models = [torch_model(each, str(device)) for each in self.directories]
             columns = [[each.labels.index(name) for name in labels] for each in self.directories]
-            out = np.memmap(directory / "words.bin", KIND, "w+", shape=shape)
+            with (directory / "words.bin").open("w+b") as file:
+                if hasattr(os, "posix_fallocate"):  # an error where writing to a map of a full disk kills the process
+                    os.posix_fallocate(file.fileno(), 0, np.dtype(KIND).itemsize * shape[0] * shape[1])
+            out = np.memmap(directory / "words.bin", KIND, "r+", shape=shape)
             dataset = BatchDataset(split, tokenizer)
-            for (chosen,) in EvaluationBatches(split, tokenizer.specials, slots=1):
-                batch = dataset[chosen]
-                out[split.words_of(batch["windows"].numpy())] = _mean(models, columns, batch)
+            windows = len(split.windows) - 1
+            with tqdm(total=windows, desc="teacher", unit="window", leave=False, disable=None, file=sys.stderr) as bar:
+                for (chosen,) in EvaluationBatches(split, tokenizer.specials, slots=1):
+                    batch = dataset[chosen]
+                    out[split.words_of(batch["windows"].numpy())] = _mean(models, columns, batch)
+                    bar.update(len(batch["windows"]))
             out.flush()
 
         directory = build_once(cache_dir, f"teacher-{key}", build, overwrite)
         return np.memmap(directory / "words.bin", KIND, "r", shape=shape)
+
+
+def teachers_in_record(hparams: Hyperparameters, named: Iterable[Any]) -> dict[str, Any]:
+    """What a record of several runs has of their teachers, so that none of them has another.
+
+    Args:
+        named: values of ``teacher``.
+
+    Raises:
+        UserError: as `Teachers`.
+    """
+    values = [[value] if isinstance(value, str) else value for value in named if value]
+    found = [Teachers(hparams.model_copy(update={"teacher": value})).fingerprint for value in values]
+    return {"teachers": found} if found else {}
 
 
 def _mean(

@@ -23,7 +23,8 @@ def callback(steps: int, labels: tuple[str, ...] = ("B-PER", "O")) -> SelfContai
     training: Any = SimpleNamespace(labels=SimpleNamespace(names=labels), schedule=schedule, grouped=True)
     training.device, training.slots = torch.device("cpu"), SimpleNamespace(size=1)
     training.settings = SimpleNamespace(hparams=SimpleNamespace(group_by_length=None))
-    training.stopping = SimpleNamespace(state=dict, load=lambda state: None)
+    training.data_fingerprints, training.device = {}, SimpleNamespace(type="cuda")
+    training.stopping, training.slots = SimpleNamespace(state=dict, load=lambda state: None), SimpleNamespace(size=1)
     return SelfContained(training, context)
 
 

@@ -32,7 +32,8 @@ def read(tokenizer, tmp_path, train):
 
     def run(file: Path | str, splitting="rules", **settings) -> list[str]:
         asked = DataSettings(train_file=str(train), validation_file=str(train), unlabelled_file=str(file), **settings)
-        split = load_unlabelled(asked, "ner", splitting, tokenizer, 64, tmp_path / "cache")
+        text, split = load_unlabelled(asked, "ner", splitting, tokenizer, 64, tmp_path / "cache")
+        run.formats = [layout.format for layout in text.source.layouts()]
         begins = [*np.flatnonzero(split.is_first_piece), len(split.ids)]
         ids = [split.ids[a:b] for a, b in itertools.pairwise(begins)]
         words = [tokenizer.backend.decode(piece).replace(" ", "").replace("##", "") for piece in ids]
@@ -48,6 +49,7 @@ def test_a_line_of_plain_text_is_a_text_cut_as_raw_text_is(read, tmp_path, split
     with gzip.open(tmp_path / "more.txt.gz", "wt") as file:
         file.write("Oslo.\n")
     assert read(tmp_path / "*.txt*", splitting) == [last, "ada went to", last]
+    assert read.formats == ["plain text", "plain text"]
 
 
 def test_labels_of_a_file_are_not_looked_at(read, tmp_path):
@@ -59,7 +61,53 @@ def test_labels_of_a_file_are_not_looked_at(read, tmp_path):
         lines = [{"tokens": [word for word, _ in row], **({key: [7] * len(row)} if key else {})} for row in rows]
         (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
         assert read(tmp_path / name) == expected
+    assert read.formats == ["jsonl"]
     assert read(tmp_path / "numbers.jsonl", label_names=["O"]) == expected
+    (tmp_path / "few.jsonl").write_text('{"tokens": ["Ada", "home"], "ner_tags": [1]}\n')
+    assert read(tmp_path / "few.jsonl") == ["ada home"]
+    (tmp_path / "tokens.csv").write_text("word,tag\nAda,O\nwent,\n\nhome,O\n")
+    assert read(tmp_path / "tokens.csv") == ["ada went", "home"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("The DT\nhouse NN\n\nIt PRP\n", "'The DT' may be columns or plain text; choose"),
+        ("7\tAda went home.\n8\tBo went.\n9\tOslo.\n", "has a text in one of 2 columns; name the file .tsv"),
+        ("Ada\nwent\n\nBo\nwent\n", "'Ada' and nearly all lines after it hold one word, and blank lines stand"),
+        ("Ada NNP B-NP\nwent VBD\n" + 20 * "on IN B-PP\n", "text.txt:2"),
+    ],
+)
+def test_columns_that_would_be_read_as_texts_are_refused(read, tmp_path, train, text, message):
+    train.write_text("Ada NNP B-NP B-PER\nwent VBD O O\n")
+    (tmp_path / "text.txt").write_text(text)
+    with pytest.raises(UserError) as error:
+        read(tmp_path / "text.txt")
+    assert message in str(error.value)
+
+
+def test_columns_are_those_that_the_settings_and_the_training_file_say(read, tmp_path, train):
+    (tmp_path / "four.txt").write_text("The DT B-NP O\nhouse NN I-NP O\n\nIt PRP B-NP O\n")
+    assert read(tmp_path / "four.txt", text_column_name="1", label_column_name="-1") == ["the house", "it"]
+    train.write_text("Ada NNP B-NP B-PER\nwent VBD O O\n")
+    assert read(tmp_path / "four.txt", label_column_name="4") == ["the house", "it"]
+    assert read(tmp_path / "four.txt", label_column_name="-1", text_column_name="2") == ["dt nn", "prp"]
+    train.write_text("Ada NNP\nwent VBD\n")
+    (tmp_path / "two.txt").write_text("The DT\nhouse NN\n\nIt PRP\n")
+    assert read(tmp_path / "two.txt", text_column_name="1", label_column_name="2") == ["the house", "it"]
+
+
+@pytest.mark.parametrize(("splitting", "last"), [("rules", "home ."), ("whitespace", "home.")])
+def test_a_string_of_a_table_is_raw_text(read, tmp_path, splitting, last):
+    for name, row in (
+        ("raw.jsonl", {"text": "Ada went home."}),
+        ("classified.jsonl", {"text": "Ada went home.", "label": "positive"}),
+        ("spans.jsonl", {"text": "Ada went home.", "entities": [[1, 99, "PER"]]}),
+    ):
+        (tmp_path / name).write_text(json.dumps(row) + "\n")
+        assert read(tmp_path / name, splitting) == [f"ada went {last}"], name
+    (tmp_path / "text.csv").write_text("text\nAda went home.\n\"['Ada', 'home.']\"\n")
+    assert read(tmp_path / "text.csv", splitting) == [f"ada went {last}", "ada home."]
 
 
 def test_spans_of_characters_are_not_looked_at(read, tmp_path):

@@ -220,10 +220,11 @@ def test_of_a_path_the_last_part_leaves_this_machine(tmp_path, monkeypatch):
         "tokenizer_name": ("encoders/secret/bert", "bert"),
         "config_name": ("google-bert/bert-base-cased", "google-bert/bert-base-cased"),
         "dataset_name": ("data/acme/private", "private"),
-        "teacher": (["runs/big/model", "/data/acme/other"], "big, other"),
+        "teacher": (["runs/big/model/", "/data/acme/other/", "model"], ["big", "other", "model"]),
     }
     shown = public_settings({name: value for name, (value, _) in names.items()})
     assert shown == {name: kept for name, (_, kept) in names.items()}
+    assert public_settings({"teacher": "big"})["teacher"] == public_settings(shown)["teacher"][:1] == ["big"]
     student = {"pretrained_model_name_or_path": "runs/big", "student_layers": 2}  # no model of a hub
     assert public_settings(student)["pretrained_model_name_or_path"] == "big"
 

@@ -52,6 +52,11 @@ def test_all_mistakes_are_found_together():
 def test_a_wrong_hyperparameter_alone_is_an_invalid_point_of_a_search():
     with pytest.raises(HyperparameterError):
         parse_settings({**HPARAMS, "learning_rate": -1}, DATA)
+    with pytest.raises(HyperparameterError):  # though it takes both sections to tell
+        parse_settings({**HPARAMS, "teacher": "runs/big", "distillation_weight": 0}, DATA)
+    with pytest.raises(UserError) as refused:
+        parse_settings(HPARAMS, {**DATA, "unlabelled_file": "text.txt"})
+    assert type(refused.value) is UserError
 
 
 def test_settings_of_earlier_examples_are_warned_of():

@@ -245,8 +245,8 @@ class _Detection:
             raise UserError(
                 self.where,
                 f"{shown(' '.join(self.example))} may be columns or plain text",
-                f"write one word a line, or choose the column of the words with {self.choice.text_option}"
-                " (1 is the first)",
+                f"choose the column of the words with {self.choice.text_option} (1 is the first), or write one word a"
+                ' line; text as JSON Lines, {"text": …}',
             )
         return None
 

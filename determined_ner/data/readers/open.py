@@ -88,7 +88,8 @@ def read_file(path: str | Path, choice: Choice = DETECTED) -> Iterator[Sentence]
     path, sentence = Path(path), None
     with _opened(path, choice) as content:
         if content.texts is not None:
-            sentences: Iterable[Sentence] = to_sentences(content.texts, choice, path)
+            texts = (replace(text, spans=()) for text in content.texts) if choice.text_only else content.texts
+            sentences: Iterable[Sentence] = to_sentences(texts, choice, path)
         elif choice.label_names:
             sentences = with_names(content.sentences, choice.label_names, path)
         else:

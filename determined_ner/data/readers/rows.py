@@ -9,9 +9,10 @@ import ast
 import json
 import re
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from determined_ner.data.readers.label_names import name_tag
 from determined_ner.data.readers.lines import BLANK
@@ -19,6 +20,9 @@ from determined_ner.data.readers.messages import count_noun, shown
 from determined_ner.data.readers.sentences import Layout, Repair, empty_word, invisible_in_tag
 from determined_ner.errors import UserError
 from determined_ner.tags.spelling import cleaned
+
+if TYPE_CHECKING:
+    from determined_ner.data.words import WordSplitting
 
 Row: TypeAlias = tuple[int, dict[str, Any]]
 """1-based line or row number, cells by column name."""
@@ -97,6 +101,18 @@ def holds_several(cell: object) -> bool:
     return isinstance(cell, list)
 
 
+def cut_texts(rows: Iterable[Row], layout: Layout, splitting: WordSplitting) -> Iterator[Row]:
+    """Rows with each string of their text column, raw text, made a list of its words."""
+    from determined_ner.data.words import word_offsets  # takes a while, which a mistyped path need not wait for
+
+    for number, cells in rows:
+        text = cells.get(layout.text_column)
+        if isinstance(text, str) and not _is_printed_list(text, layout):
+            words = [text[start:end] for start, end in word_offsets(text, splitting)]
+            cells = {**cells, layout.text_column: words or text}
+        yield number, cells
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where a cell stands, for messages."""
@@ -121,8 +137,7 @@ def _items(cells: dict[str, Any], place: _Place, layout: Layout) -> list[Any]:
     """The items of a cell: a list as it is, text split at white space, in CSV and TSV also a printed list."""
     cell = place.cell(cells)
     if isinstance(cell, str):
-        printed = layout.format in ("csv", "tsv") and _PRINTED_LIST.match(cell)
-        items = _parse_list(cell, place) if printed else _WORDS.findall(cell)
+        items = _parse_list(cell, place) if _is_printed_list(cell, layout) else _WORDS.findall(cell)
     elif isinstance(cell, list):
         items = cell
     else:
@@ -130,6 +145,10 @@ def _items(cells: dict[str, Any], place: _Place, layout: Layout) -> list[Any]:
     if not items:
         raise place.error(f"is {shown(cell)}, without a single item", "remove the row or fill it in")
     return items
+
+
+def _is_printed_list(cell: str, layout: Layout) -> bool:
+    return layout.format in ("csv", "tsv") and _PRINTED_LIST.match(cell) is not None
 
 
 def _typed(value: object) -> str:

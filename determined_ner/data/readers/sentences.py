@@ -111,6 +111,8 @@ class Choice:
     """The column of tags is looked for as ``ner_tags`` first."""
     like: Layout | None = None
     """Layout of another file (the first training file), whose columns of words and tags are preferred."""
+    text_only: bool = False
+    """Neither tags nor spans are looked at, and a string is raw text, cut by ``splitting``."""
     splitting: WordSplitting = "rules"
     """How a text that is annotated by spans of characters is cut into words."""
     on_bad_spans: Literal["snap", "error"] = "snap"

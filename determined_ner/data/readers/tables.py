@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from determined_ner.data.readers.messages import empty_file_error, shown
-from determined_ner.data.readers.rows import Row, holds_several, read_sentence, read_token
+from determined_ner.data.readers.rows import Row, cut_texts, holds_several, read_sentence, read_token
 from determined_ner.data.readers.sentences import (
     DOCUMENT_NAMES,
     TEXT_NAMES,
@@ -64,11 +64,14 @@ def read_table(table: Table, choice: Choice, path: Path) -> tuple[Layout, Iterat
         raise empty_file_error(path)
     layout = _layout(table, sample, choice, path)
     rows: Iterator[Row] = itertools.chain(sample, table.rows)
-    if layout.tag_column is None:
+    if layout.tag_column is None and not choice.text_only:
         rows = _refusing_late_tags(rows, choice, layout, path)
     tokens = layout.sentence_column or _holds_single_words(
         [row[1] for row in sample if not _is_blank(row, table.format)], layout
     )
+    if choice.text_only:  # its tags have said what rows are
+        layout = replace(layout, tag_column=None)
+        rows = rows if tokens else cut_texts(rows, layout, choice.splitting)
     return layout, (_from_tokens if tokens else _from_sentences)(rows, layout, path)
 
 
