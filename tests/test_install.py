@@ -23,7 +23,7 @@ PYTHONS = ("3.10", "3.12", "3.13")
 NOT_OF_A_TAGGER = ("datasets", "determined", "matplotlib", "onnx", "pyarrow")
 OF_WEIGHTS = ("safetensors", "torch", "transformers")
 """What a tagger of an ONNX file does without."""
-EXTRAS = {"report": "report", "thresholds": "report", "export": "export", "train": "train", "check": "train"}
+EXTRAS = {"report": "report", "thresholds": "report", "export": "report", "train": "train", "check": "train"}
 """By verb."""
 
 
