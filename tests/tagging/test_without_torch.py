@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -260,6 +261,9 @@ def test_tags_are_those_of_the_weights(answers, directories, name):
     assert found["tags"] == tagged.tags
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("onnxruntime.training") is not None, reason="onnxruntime-training loads PyTorch itself"
+)
 def test_nothing_of_pytorch_is_loaded_where_it_is_installed(directories):
     questions = [asked(directories[name], **options) for name, options in QUESTIONS.values()]
     done = subprocess.run(
