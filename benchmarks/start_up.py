@@ -25,11 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import machine
 
 TAG = """
-import resource, sys
+import sys
 from determined_ner import Tagger
+from determined_ner.tagging.cost_process import peak_memory
 tagger = Tagger.from_pretrained(sys.argv[1], backend=sys.argv[2])
 tagger(["Ada Lovelace went to Oslo."])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(peak_memory())
 """
 INSTALLED = """
 import importlib.metadata, json

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tqdm import tqdm
-
 from determined_ner.errors import UserError, standard_output
 from determined_ner.machine import described, load
 from determined_ner.masks import printable
 from determined_ner.predict.inputs import open_input
-from determined_ner.tagging.cost import Cost, find_backends, first_texts, measure, steps
+from determined_ner.tagging.cost import Cost, find_backends, first_texts, measure_with_bar
 
 COLUMNS = (
     "backend",
@@ -47,13 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     texts, name = _read(directory, arguments.text, trust)
     backends, missing = find_backends(directory)
     before = load()
-    with tqdm(total=steps(len(backends)), leave=False, disable=None) as bar:
-
-        def progress(step: str) -> None:
-            bar.set_description(step)
-            bar.update()
-
-        costs = measure(directory, backends, texts, progress, trust)
+    costs = measure_with_bar(directory, backends, texts, trust)
     facts = {
         "machine": described(),
         "load": [round(before, 2), round(load(), 2)],

@@ -11,8 +11,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from determined_ner.errors import UserError
 from determined_ner.export.card import CARD_FILE, Measurements, write_card
 from determined_ner.export.int8 import Attempt, quantize_within
@@ -38,7 +36,7 @@ from determined_ner.model.onnx_session import find_device, require
 from determined_ner.model.quiet import quiet_transformers
 from determined_ner.model.torch_model import load_model, untrained_model
 from determined_ner.model.weights import load_weights
-from determined_ner.tagging.cost import Cost, find_backends, measure, steps
+from determined_ner.tagging.cost import Cost, find_backends, measure_with_bar
 from determined_ner.training.trained import REMEDY, Trained, best_checkpoint, find_trained
 
 logger = logging.getLogger("determined_ner")
@@ -263,13 +261,7 @@ def _measure(folder: Path, check: Check, trust_remote_code: bool) -> list[Cost]:
         UserError: one does not run.
     """
     backends, _ = find_backends(folder)
-    with tqdm(total=steps(len(backends)), leave=False, disable=None) as bar:
-
-        def progress(step: str) -> None:
-            bar.set_description(step)
-            bar.update()
-
-        return measure(folder, backends, check.words, progress, trust_remote_code)
+    return measure_with_bar(folder, backends, check.words, trust_remote_code)
 
 
 def _check_same(exported: Any, name: str, check: Check, tolerances: Tolerances) -> Comparison:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from determined_ner.errors import UserError
 
 WORDS = 10_000
@@ -119,7 +121,7 @@ def measure(
 
     Args:
         texts: words of each; not empty.
-        progress: called before each step with what is done in it; there are `steps` of them.
+        progress: called before each step with what is done in it.
 
     Raises:
         UserError: a backend does not run.
@@ -170,9 +172,17 @@ def measure(
     ]
 
 
-def steps(backends: int) -> int:
-    """Of `measure` with so many."""
-    return backends * (STARTS + ROUNDS)
+def measure_with_bar(
+    directory: Path, backends: Sequence[Backend], texts: Sequence[Sequence[str]], trust_remote_code: bool
+) -> list[Cost]:
+    """`measure`, with a bar on a terminal."""
+    with tqdm(total=len(backends) * (STARTS + ROUNDS), leave=False, disable=None) as bar:
+
+        def progress(step: str) -> None:
+            bar.set_description(step)
+            bar.update()
+
+        return measure(directory, backends, texts, progress, trust_remote_code)
 
 
 def _percentiles(seconds: Sequence[float]) -> dict[str, float]:

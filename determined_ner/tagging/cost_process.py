@@ -75,7 +75,3 @@ def peak_memory() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
     kib = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")), "nan")
     return float(kib) / 1024
-
-
-if __name__ == "__main__":
-    main()
