@@ -23,11 +23,10 @@ import onnx
 from onnxruntime import quantization
 
 from determined_ner.errors import UserError
-from determined_ner.export.command import FUSED, PLAIN
+from determined_ner.export.command import PLAIN, write_graphs
 from determined_ner.export.int8 import quantize_within
 from determined_ner.export.parity import Check, Tolerances, onnx_logits
 from determined_ner.export.speed import relative_speeds
-from determined_ner.model.onnx_export import export_onnx, fuse
 from determined_ner.model.torch_model import load_model
 from determined_ner.training.trained import find_trained
 
@@ -61,13 +60,11 @@ def quantize_statically(source: Path, target: Path, check: Check) -> None:
 def measure(run: str, test: str, folder: Path) -> None:
     """Print the rows of one run."""
     trained = find_trained(run, folder)
-    model, directory = load_model(trained.directory), trained.directory
+    model = load_model(trained.directory)
     checks = [Check(trained, model, None), Check(trained, model, test)]
-    plain, fused = folder / "plain.onnx", folder / "fused.onnx"
-    export_onnx(model, plain, directory.labels)
-    graphs = {FUSED: fused, PLAIN: plain} if fuse(plain, fused, model.config) else {PLAIN: plain}
+    graphs, _ = write_graphs(folder, trained, model, checks[0], Tolerances())
     static, int8 = folder / "static.onnx", folder / "int8.onnx"
-    quantize_statically(plain, static, checks[0])
+    quantize_statically(graphs[PLAIN], static, checks[0])
     files = {"static ranges, plain": static}
     try:
         _, tried = quantize_within(int8, graphs, PLAIN, checks[0], Tolerances())

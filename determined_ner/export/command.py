@@ -144,9 +144,10 @@ def export(
         tried: list[Attempt] = []
         checks = {WEIGHTS_FILE: _check_same(torch_logits(exported), WEIGHTS_FILE, check, tolerances)}
         if onnx or fp16 or quantize:
-            graphs, compared = _write_graphs(Path(scratch), trained, model, check, tolerances)
-            speeds = relative_speeds({name: onnx_logits(graph) for name, graph in graphs.items()}, check.sample)
-            fastest = max(speeds, key=speeds.__getitem__)
+            graphs, compared = write_graphs(Path(scratch), trained, model, check, tolerances)
+            if onnx or quantize:
+                speeds = relative_speeds({name: onnx_logits(graph) for name, graph in graphs.items()}, check.sample)
+                fastest = max(speeds, key=speeds.__getitem__)
             if onnx:
                 copy_onnx(graphs[fastest], folder / ONNX_FILE)
                 checks[ONNX_FILE] = compared[fastest]
@@ -223,7 +224,7 @@ def _write_promises(folder: Path, directory: ModelDirectory) -> None:
         write_json(folder / THRESHOLDS_FILE, kept)
 
 
-def _write_graphs(
+def write_graphs(
     folder: Path, trained: Trained, model: Any, check: Check, tolerances: Tolerances
 ) -> tuple[dict[str, Path], dict[str, Comparison]]:
     """Write float32 ONNX files: with fused operators, where there are any, and without.

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from determined_ner.export import int8
-from determined_ner.export.command import FUSED, PLAIN
+from determined_ner.export.command import FUSED, PLAIN, write_graphs
 from determined_ner.export.int8 import by_damage, growing, quantize_within
 from determined_ner.export.parity import Check, Tolerances, onnx_logits
-from determined_ner.model.onnx_export import export_onnx, fuse, quantizable_layers, quantize_onnx
+from determined_ner.model.onnx_export import quantizable_layers, quantize_onnx
 from determined_ner.model.onnx_session import open_session, read_metadata
 from determined_ner.model.torch_model import load_model
 from determined_ner.training.trained import find_trained
@@ -32,10 +32,9 @@ def check(trained):
 
 @pytest.fixture
 def graphs(trained, check, tmp_path):
-    directory, plain, fused = trained.directory, tmp_path / "plain.onnx", tmp_path / "fused.onnx"
-    export_onnx(check._model, plain, directory.labels)
-    assert fuse(plain, fused, check._model.config)
-    return {FUSED: fused, PLAIN: plain}
+    written, _ = write_graphs(tmp_path, trained, check._model, check, Tolerances())
+    assert list(written) == [FUSED, PLAIN]
+    return written
 
 
 def spoil(file, part):
