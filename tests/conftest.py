@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +243,14 @@ def newest_checkpoint(folder: Path) -> Path:
 def final_state(folder: Path) -> dict[str, Any]:
     """The newest checkpoint's models, optimizers and schedules."""
     return torch.load(newest_checkpoint(folder) / "state_dict.pth", map_location="cpu", weights_only=True)
+
+
+def assert_trained_alike(folders: Iterable[Path]) -> None:
+    """The weights that runs end with are equal but for the order of sums."""
+    (one, *others) = (final_state(folder)["models_state_dict"][0] for folder in folders)
+    for other in others:
+        for name, weights in one.items():
+            torch.testing.assert_close(other[name], weights, atol=2e-5, rtol=1e-4, msg=name)
 
 
 def assert_same_training(left: Path, right: Path) -> None:

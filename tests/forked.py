@@ -161,3 +161,18 @@ def content(folder: Path) -> dict[str, bytes]:
 def litter(folder: Path) -> list[Path]:
     """What is only there while a command writes."""
     return [path for path in folder.rglob(".*") if "partial" in path.name]
+
+
+def train(config: Path, folder: Path, *overrides: str, processes: int = 1, resume: bool = False) -> str:
+    """Train in so many processes, to the end.
+
+    Returns:
+        what was said.
+    """
+    import ner_trial
+
+    words = [word for override in overrides for word in ("--config", override)]
+    arguments = [str(config), "--output-dir", str(folder), *words, *(["--resume"] if resume else [])]
+    status, output = together(lambda: ner_trial.main(arguments), processes)
+    assert status == 0, output
+    return output

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-import ner_trial
 from determined_ner.data.pretrained_tokenizer import load_tokenizer
 from determined_ner.hub import Pretrained
 from determined_ner.model.directory import ModelDirectory
@@ -20,7 +19,7 @@ from tests.conftest import (
     write_config,
     write_conll,
 )
-from tests.forked import together
+from tests.forked import train
 from tests.no_pictures import no_pictures
 
 __all__ = ["no_pictures"]
@@ -30,11 +29,7 @@ SPLITS = {"train": (44, 0), "validation": (13, 100), "test": (7, 200)}
 
 
 def run(config: Path, folder: Path, *overrides: str, processes: int = 1, resume: bool = False) -> str:
-    words = [word for override in ("scheduling_unit=2", *overrides) for word in ("--config", override)]
-    arguments = [str(config), "--output-dir", str(folder), *words, *(["--resume"] if resume else [])]
-    status, output = together(lambda: ner_trial.main(arguments), processes)
-    assert status == 0, output
-    return output
+    return train(config, folder, "scheduling_unit=2", *overrides, processes=processes, resume=resume)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from determined_ner.training import teacher as teachers
 from determined_ner.training.trained import find_trained
 from tests.conftest import (
     assert_equal_states,
+    assert_trained_alike,
     final_state,
     make_sentences,
     newest_checkpoint,
@@ -135,10 +136,7 @@ def test_one_slot_two_slots_and_accumulation_train_the_same_student(config, tmp_
     assert said.count("teacher: reading ") == 1
     assert run(config, folders["two"], *settings, processes=2).count("teacher: reading ") == 1
     run(config, folders["accumulated"], *settings, "optimizations.aggregation_frequency=2", "scheduling_unit=4")
-    (one, *others) = (final_state(folder)["models_state_dict"][0] for folder in folders.values())
-    for weights in others:
-        for name, expected in one.items():
-            torch.testing.assert_close(weights[name], expected, atol=2e-5, rtol=1e-4, msg=name)
+    assert_trained_alike(folders.values())
     losses = [[line["loss"] for line in read_metrics(folder, "training")] for folder in folders.values()]
     for other_losses in losses[1:]:
         assert losses[0] == pytest.approx(other_losses, rel=1e-4)
@@ -185,10 +183,7 @@ def test_one_slot_two_slots_and_accumulation_train_the_same_of_text_without_labe
     assert f"teacher: reading {words} words" in said  # at once
     run(config, folders["two"], *options, processes=2)
     run(config, folders["accumulated"], *options, "optimizations.aggregation_frequency=2", "scheduling_unit=4")
-    (one, *others) = (final_state(folder)["models_state_dict"][0] for folder in folders.values())
-    for weights in others:
-        for name, expected in one.items():
-            torch.testing.assert_close(weights[name], expected, atol=2e-5, rtol=1e-4, msg=name)
+    assert_trained_alike(folders.values())
     without = run(config, tmp_path / "without", *options, "data.unlabelled_file=null")
     assert "unlabelled" not in without
     assert len(read_metrics(tmp_path / "without", "training")) < len(read_metrics(folders["one"], "training"))

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-import ner_trial
 from determined_ner.training import stopping
 from determined_ner.training.setup import Training
 from tests.conftest import (
@@ -20,7 +19,7 @@ from tests.conftest import (
     write_config,
 )
 from tests.determined_loop import train_by_determined
-from tests.forked import together
+from tests.forked import together, train
 
 PATIENT = ("hyperparameters.early_stopping_patience=2", "hyperparameters.early_stopping_threshold=1")
 """No score is more than 1 above another: the first validation is the only gain."""
@@ -29,11 +28,7 @@ LIMIT = "hyperparameters.time_limit"
 
 
 def run(config: Path, folder: Path, *overrides: str, processes: int = 1, resume: bool = False) -> str:
-    words = [word for override in (*LONG, *overrides) for word in ("--config", override)]
-    arguments = [str(config), "--output-dir", str(folder), *words, *(["--resume"] if resume else [])]
-    status, output = together(lambda: ner_trial.main(arguments), processes)
-    assert status == 0, output
-    return output
+    return train(config, folder, *LONG, *overrides, processes=processes, resume=resume)
 
 
 def validated(folder: Path) -> list[int]:

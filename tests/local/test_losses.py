@@ -6,11 +6,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 import ner_trial
-from tests.conftest import assert_equal_states, final_state, read_metrics, without_times, write_config
-from tests.forked import together
+from tests.conftest import (
+    assert_equal_states,
+    assert_trained_alike,
+    final_state,
+    read_metrics,
+    without_times,
+    write_config,
+)
+from tests.forked import together, train
 
 LOSSES = {
     "given": ("hyperparameters.class_weights={PER: 3, O: 0.5}",),
@@ -20,11 +26,7 @@ LOSSES = {
 
 
 def run(config: Path, folder: Path, *overrides: str, processes: int = 1, resume: bool = False) -> str:
-    words = [word for override in ("scheduling_unit=2", *overrides) for word in ("--config", override)]
-    arguments = [str(config), "--output-dir", str(folder), *words, *(["--resume"] if resume else [])]
-    status, output = together(lambda: ner_trial.main(arguments), processes)
-    assert status == 0, output
-    return output
+    return train(config, folder, "scheduling_unit=2", *overrides, processes=processes, resume=resume)
 
 
 @pytest.fixture
@@ -40,10 +42,7 @@ def test_one_slot_two_slots_and_accumulation_train_the_same_loss(config, tmp_pat
     assert said.count("loss: of training, cross entropy with class weights ") == 1
     run(config, folders["two"], *settings, processes=2)
     run(config, folders["accumulated"], *settings, "optimizations.aggregation_frequency=2", "scheduling_unit=4")
-    (one, *others) = (final_state(folder)["models_state_dict"][0] for folder in folders.values())
-    for other in others:
-        for name, weights in one.items():
-            torch.testing.assert_close(other[name], weights, atol=2e-5, rtol=1e-4, msg=name)
+    assert_trained_alike(folders.values())
     losses = [[line["loss"] for line in read_metrics(folder, "training")] for folder in folders.values()]
     for other_losses in losses[1:]:
         assert losses[0] == pytest.approx(other_losses, rel=1e-4)
