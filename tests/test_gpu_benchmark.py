@@ -76,3 +76,25 @@ def test_the_table_is_made_on_a_cpu_with_a_toy(tmp_path):
     assert "| tiny | eager | " in page and "| +0.00% |" in page and "138.1 samples/s" in page
     assert page in done.stdout
     assert Path(folder / "table.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_step_is_measured_on_a_cpu_with_a_toy(tmp_path):
+    options = ["--device", "cpu", "--tiny", "--steps", "5", "--batch-sizes", "4", "--precisions", "fp32"]
+    done = run(*options, "--modes", "padded", "flat", "--output", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    written = json.loads((tmp_path / "out" / "gpu.json").read_text())
+    assert written["device"] == "CPU" and written["peak_flops"]["fp32"] > 0
+    padded, flat = written["results"]
+    assert (padded["mode"], flat["mode"]) == ("padded", "flat") and flat["padding"] == 0 < padded["padding"]
+    assert all(0 < row["mfu"] < 1 and row["samples_per_second"] > 0 for row in written["results"])
+    assert (tmp_path / "out" / "gpu.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_it_ends_when_its_minutes_are_over(tmp_path):
+    done = run("--device", "cpu", "--tiny", "--minutes", "0", "--precisions", "fp32", "--output", str(tmp_path / "out"))
+    assert done.returncode == 0 and done.stdout.endswith("0 minutes are over\n"), done.stderr[-2000:]
+
+
+def test_what_needs_a_gpu_is_refused_without_one():
+    done = run("--device", "cpu", "--tiny", "--modes", "graphs")
+    assert done.returncode == 2 and done.stderr == "error: --modes graphs: CUDA graphs need a GPU\n"

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from determined_ner.data.batches import MicroBatch
+from determined_ner.data.packing import Packing
 from determined_ner.data.padding import Padding, pad_windows
 from determined_ner.data.split import IGNORED, Split
 from determined_ner.data.tokenizer import WordTokenizer
@@ -26,17 +27,20 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         padding: Padding | None = None,
         losses: WindowLosses | None = None,
         teacher: Callable[[], NDArray[np.float16]] | None = None,
+        packing: Packing | None = None,
     ) -> None:
         """
         Args:
             losses: how its windows count; None: all alike, and labels are what they say.
             teacher: gives (N, K) log-probabilities of its words, of which a student learns; None: there is none. It is
                 asked with the first item.
+            packing: also packs each batch; None: it is padded alone.
         """
         self._split = split
         self._losses, self._teacher = losses, teacher
         self._tokenizer = tokenizer
         self._padding = padding
+        self._packing = packing
 
     def __getitem__(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
         """Pad the windows of a micro-batch to one length L.
@@ -50,7 +54,8 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             - loss_weight: () float32;
             - window_weights, where windows weigh differently: (B,) float32;
             - possible, where a corpus does not label all types: (G, K) bool; a label of K + g is one of those that row
-              g allows.
+              g allows;
+            - where batches are packed, what `Packing` gives.
         """
         split = self._split
         windows = chosen = np.array(batch.windows or (0,), np.int64)
@@ -72,6 +77,9 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         if self._teacher is not None:
             counted["teacher"] = torch.from_numpy(np.asarray(self._teacher()[self._split.words_of(windows)]))
             counted["words"] = torch.from_numpy(np.flatnonzero(is_first_piece))
+        if self._packing is not None:
+            packed = self._packing(padded.input_ids, padded.attention_mask)
+            counted |= {name: torch.from_numpy(array) for name, array in packed.items()}
         return {
             "input_ids": torch.from_numpy(padded.input_ids),
             "attention_mask": torch.from_numpy(padded.attention_mask),

@@ -246,7 +246,7 @@ class Loop:
         )
 
     def _on_device(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {name: tensor.to(self._context.device) for name, tensor in batch.items()}
+        return {name: tensor.to(self._context.device, non_blocking=True) for name, tensor in batch.items()}
 
 
 class _Share:

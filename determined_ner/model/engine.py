@@ -11,6 +11,7 @@ on the backend.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import logging
 import tempfile
@@ -25,6 +26,7 @@ from determined_ner.errors import UserError
 from determined_ner.model import gradient_checkpointing, ort
 from determined_ner.model.cpu.dropout import fast_dropout
 from determined_ner.model.cpu.memory import keep_memory
+from determined_ner.model.cuda_graphs import ModelGraphs
 from determined_ner.model.flat import Flat
 from determined_ner.model.loss import WordLoss
 from determined_ner.model.onnx_export import export_onnx
@@ -93,6 +95,7 @@ class Engine:
         scaler: Any = None,
         loss: Loss | None = None,
         flat: Flat | None = None,
+        accumulates: bool = False,
     ) -> None:
         """
         Args:
@@ -102,6 +105,7 @@ class Engine:
             scaler: of the loss under fp16; None: `make_scaler`.
             loss: what is trained on; None: the cross entropy.
             flat: how it is trained without padding; None: it is trained on padded batches.
+            accumulates: whether an optimizer step has several micro-batches.
         """
         self._context, self._bare, self._hparams, self._flat = context, bare, hparams, flat
         self._loss: Loss = loss or WordLoss()
@@ -123,6 +127,10 @@ class Engine:
                 self.model, self.optimizer, opt_level=hparams.apex_opt_level, verbosity=0
             )
             self.model = context.models[0]  # on several slots wrapped again, and not what is returned
+        self._replays: ModelGraphs | None = None
+        if flat and flat.packing and self.model is bare:
+            uncached = functools.partial(autocast, hparams, self._device, cached=False)
+            self._replays = ModelGraphs(bare, uncached, flat.attention, accumulates)
         self._session: OnnxSession | None = None
         self._provider = ""
         self._begun = False
@@ -134,7 +142,8 @@ class Engine:
         """Backend and precision in words."""
         precision = f"Apex {self._hparams.apex_opt_level}" if self._hparams.use_apex_amp else self._hparams.precision
         checkpointed = ", gradient checkpointing" if self._hparams.gradient_checkpointing else ""
-        return f"{self._hparams.backend}, {precision}{checkpointed}"
+        recorded = ", CUDA graphs" if self._replays else ""
+        return f"{self._hparams.backend}, {precision}{checkpointed}{recorded}"
 
     def train_step(self, batch: Any, seed: int, ends_step: bool) -> torch.Tensor:
         """One micro-batch: forward, backward and, where it ends an optimizer step, the step.
@@ -156,7 +165,7 @@ class Engine:
         with self._refusing():
             with autocast(self._hparams, self._device), self._dropout:
                 if self._flat:
-                    logits = self._flat.logits(self.model, batch["input_ids"], batch["attention_mask"])
+                    logits = self._flat.logits(self.model, batch, self._replays)
                 else:
                     logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
             further = {

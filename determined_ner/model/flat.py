@@ -4,29 +4,37 @@ All that a model does to a token by itself (products with weights, norms, activa
 tokens cost, however different their windows' lengths are. Attention alone is padded, in groups of windows of like
 length: it is a small part of a step.
 
-Nothing in the model is replaced: its calls of ``scaled_dot_product_attention`` are caught (`FlatAttention`). Whether
-an architecture makes all its attention by that function, and takes positions that begin anew with each window, is
-found by asking the model itself (`find_flat`); a model that would let windows see each other is told from the others
-by its logits.
+On a GPU a kernel does without padding there, too.
+
+Nothing in the model is replaced: its calls of ``scaled_dot_product_attention`` are caught (`FlatAttention`,
+`PackedAttention`). Whether an architecture makes all its attention by that function, and takes positions that begin
+anew with each window, is found by asking the model itself (`find_flat`); a model that would let windows see each other
+is told from the others by its logits.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from determined_ner.data.packing import Packing
 from determined_ner.data.tokenizer import WordTokenizer
+from determined_ner.model.precision import cast_to
 from determined_ner.model.probe import made_up_batch
 from determined_ner.model.quiet import quiet_transformers
 
+if TYPE_CHECKING:
+    from determined_ner.model.cuda_graphs import ModelGraphs
+
+CPU = torch.device("cpu")
 GROUP = 8
 """Windows that are padded to one length for their attention, at most."""
 TOLERANCE = 1e-4
@@ -191,6 +199,94 @@ def _pad(flat: torch.Tensor, layout: Layout) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
+class Packed:
+    """A batch packed for a GPU (`Packing`): flat (R), of which the first T are tokens, and padded (B, L)."""
+
+    input_ids: torch.Tensor
+    """(1, R) int64, windows in the order of the batch."""
+    positions: torch.Tensor
+    """(1, R) int64, from 0 in each window."""
+    place: torch.Tensor
+    """(T,) int64, of each token in the batch's own (B · L)."""
+    borders: torch.Tensor
+    """(W + 1,) int32, where each window begins."""
+    shape: tuple[int, int]
+    """(B, L)."""
+
+    @classmethod
+    def of(cls, batch: Mapping[str, torch.Tensor]) -> Packed:
+        """Of a batch of `BatchDataset`; waits for nothing that the GPU still computes."""
+        ids, positions, place, borders = (batch[f"packed_{name}"] for name in ("ids", "positions", "place", "borders"))
+        count, length = batch["input_ids"].shape
+        return cls(ids, positions, place, borders, (count, length))
+
+    def padded(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits as if the batch had been padded: (1, R, K) to (B, L, K), 0 where no token is."""
+        count, length = self.shape
+        rows = logits.new_zeros(count * length, logits.shape[-1])
+        return rows.index_copy(0, self.place, logits[0, : len(self.place)]).view(count, length, -1)
+
+
+class PackedAttention(TorchFunctionMode):
+    """A context in which attention over R packed tokens is that of each window by itself, on a GPU."""
+
+    def __init__(self, borders: torch.Tensor, longest: int) -> None:
+        """
+        Args:
+            borders: (W + 1,) int32, on the GPU.
+            longest: pieces of a window at most.
+        """
+        super().__init__()
+        self._borders, self._longest = borders, longest
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is functional.scaled_dot_product_attention:
+            return self._attention(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    def _attention(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attn_mask: torch.Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        **options: Any,
+    ) -> torch.Tensor:
+        """(1, H, R, D) each.
+
+        Raises:
+            NotImplementedError: the model has a mask of its own, or heads that share keys.
+        """
+        # (While a stream is recorded, transformers 5 makes a mask that hides nothing, in the place of none.)
+        masked = attn_mask is not None and not torch.cuda.is_current_stream_capturing()
+        if masked or is_causal or options.get("enable_gqa") or query.shape != key.shape:
+            raise NotImplementedError("attention with a mask of the model's own")
+        if dtype := cast_to("cuda"):
+            query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+        longest = min(self._longest, query.shape[2])
+        # The kernel behind scaled_dot_product_attention in any precision and with dropout; that of varlen_attn has
+        # neither fp32 nor dropout.
+        attended: torch.Tensor = torch.ops.aten._efficient_attention_forward(
+            *(x.transpose(1, 2) for x in (query, key, value)),  # (1, R, H, D)
+            None,
+            self._borders,
+            self._borders,
+            longest,
+            longest,
+            dropout_p,
+            0,  # no mask
+            True,
+            scale=scale,
+        )[0]
+        return attended.transpose(1, 2)
+
+
+@dataclass(frozen=True)
 class Flat:
     """How a model is computed on a flat batch."""
 
@@ -198,27 +294,38 @@ class Flat:
     """Position of a window's first token: RoBERTa's begin after the row of the padding piece."""
     names_segments: bool
     """Whether the model has to be told that all tokens are of segment 0: its own list of them may be too short."""
+    packing: Packing | None = None
+    """How its batches are packed for a GPU; None: it is computed on a CPU."""
 
-    def logits(self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def logits(self, model: Any, batch: Mapping[str, torch.Tensor], graphs: ModelGraphs | None = None) -> torch.Tensor:
         """The model's logits for a padded batch, of windows that are computed one after the other.
 
         Args:
             model: as `find_flat` saw it, or what wraps it.
-            input_ids: (B, L) int64, on the CPU.
-            attention_mask: (B, L) int64, padding on the right.
+            batch: of `BatchDataset`, with this packing.
+            graphs: by which the model is computed, where nothing wraps it; None: it is called.
 
         Returns:
             (B, L, K), 0 at padding.
         """
-        layout = Layout.of(input_ids, attention_mask)
+        packed = self.packing is not None
+        layout = Packed.of(batch) if packed else Layout.of(batch["input_ids"], batch["attention_mask"])
         inputs = {"input_ids": layout.input_ids, "position_ids": layout.positions + self.first_position}
         if self.names_segments:
             inputs["token_type_ids"] = torch.zeros_like(layout.input_ids)
-        with FlatAttention(layout):
+        if isinstance(layout, Packed) and graphs is not None:
+            return layout.padded(graphs.logits(inputs, layout.borders))
+        attention = FlatAttention(layout) if isinstance(layout, Layout) else self.attention(layout.borders)
+        with attention:
             return layout.padded(model(**inputs).logits)
 
+    def attention(self, borders: torch.Tensor) -> PackedAttention:
+        """The context of a model's call, of a packed batch."""
+        assert self.packing is not None
+        return PackedAttention(borders, self.packing.longest)
 
-def find_flat(model: Any, tokenizer: WordTokenizer, max_seq_length: int) -> Flat | None:
+
+def find_flat(model: Any, tokenizer: WordTokenizer, max_seq_length: int, device: torch.device = CPU) -> Flat | None:
     """How this model computes flat batches; None: it does not.
 
     It is asked for some texts together, more pieces than it takes of one text, and for each of them alone.
@@ -226,30 +333,36 @@ def find_flat(model: Any, tokenizer: WordTokenizer, max_seq_length: int) -> Flat
     Args:
         model: of Transformers, on the CPU.
         max_seq_length: pieces of a window, special ones included.
+        device: on which it is asked, and will be trained.
     """
     taken = inspect.signature(model.forward).parameters
     if "position_ids" not in taken:
         return None
     rows = getattr(model.config, "vocab_size", None) or 64
     batch = made_up_batch(tokenizer, rows, _sizes(max_seq_length, tokenizer.specials + 1))
+    packing = Packing(max_seq_length, tokenizer.pad_id) if device.type == "cuda" else None
+    if packing is not None:
+        arrays = packing(*(batch[name].numpy() for name in ("input_ids", "attention_mask")))
+        batch |= {name: torch.from_numpy(array) for name, array in arrays.items()}
+    batch = {name: value.to(device) for name, value in batch.items()}
     padding = [
         getattr(part, "padding_idx", None) for name, part in model.named_modules() if name.endswith("_embeddings")
     ]
     was_training = model.training
-    model.eval()
+    model.eval().to(device)
     try:
         with quiet_transformers(), torch.no_grad(), torch.random.fork_rng(devices=[]):
-            alone = _alone(model, batch)
+            alone = _alone(model, batch["input_ids"], batch["attention_mask"])
             for first in dict.fromkeys([0, *(number + 1 for number in padding if number is not None)]):
-                flat = Flat(first, "token_type_ids" in taken)
+                flat = Flat(first, "token_type_ids" in taken, packing)
                 try:
-                    together = flat.logits(model, **batch)
+                    together = flat.logits(model, batch)
                 except Exception:  # as many kinds as architectures
                     continue
                 if (together - alone).abs().max() <= TOLERANCE * alone.abs().max():
                     return flat
     finally:
-        model.train(was_training)
+        model.train(was_training).to("cpu")
     return None
 
 
@@ -262,11 +375,10 @@ def _sizes(max_seq_length: int, least: int) -> Sequence[int]:
     return sizes
 
 
-def _alone(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def _alone(model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
     """(B, L, K) logits of each text by itself, 0 at padding."""
-    count, length = batch["input_ids"].shape
-    result = torch.zeros(count, length, model.config.num_labels)
-    for i, size in enumerate(batch["attention_mask"].sum(1).tolist()):
-        one = {name: value[i : i + 1, :size] for name, value in batch.items()}
-        result[i, :size] = model(**one).logits[0]
+    result = torch.zeros(*input_ids.shape, model.config.num_labels, device=input_ids.device)
+    for i, size in enumerate(attention_mask.sum(1).tolist()):
+        ids, mask = input_ids[i : i + 1, :size], attention_mask[i : i + 1, :size]
+        result[i, :size] = model(input_ids=ids, attention_mask=mask).logits[0]
     return result

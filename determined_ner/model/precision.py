@@ -18,11 +18,26 @@ def make_scaler() -> Any:
     return torch.amp.GradScaler("cuda")
 
 
-def autocast(hparams: Hyperparameters, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """The context of every forward pass."""
+def autocast(
+    hparams: Hyperparameters, device: torch.device, cached: bool = True
+) -> contextlib.AbstractContextManager[Any]:
+    """The context of every forward pass.
+
+    Args:
+        cached: whether a weight that is used twice is cast once.
+    """
     if hparams.precision in DTYPES:
-        return torch.autocast(device.type, DTYPES[hparams.precision])
+        return torch.autocast(device.type, DTYPES[hparams.precision], cache_enabled=cached)
     return contextlib.nullcontext()
+
+
+def cast_to(device_type: str) -> torch.dtype | None:
+    """The type in which autocast multiplies matrices on such a device; None: it is off."""
+    if hasattr(torch, "get_autocast_dtype"):  # torch 2.4
+        return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else None
+    if device_type == "cpu":
+        return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
+    return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
 
 
 def length_multiple(hparams: Hyperparameters, device: torch.device) -> int:

@@ -150,7 +150,7 @@ class Hyperparameters(Section):
     """Share of all optimizer steps that warm up."""
     group_by_length: bool | None = None
     """Batches of sentences of like length, in shuffled order, every word weighing the same (true), or random batches
-    (false). Unset: random where these are trained without padding (on a CPU, by PyTorch, where the model allows it)."""
+    (false). Unset: random where these are trained without padding (by PyTorch as it is, where the model allows it)."""
     backend: Literal["eager", "compile", "ort"] = "eager"
     """What computes the model in training: PyTorch as it is, torch.compile, or ONNX Runtime (ORTModule)."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

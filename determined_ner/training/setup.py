@@ -36,7 +36,7 @@ from determined_ner.model.crf import Crf, add_crf, check_crf, check_crf_data
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.model.distillation import build_loss
 from determined_ner.model.engine import Engine, LoopContext
-from determined_ner.model.flat import find_flat
+from determined_ner.model.flat import Flat, find_flat
 from determined_ner.model.gradient_checkpointing import check_supported
 from determined_ner.model.head import labels_to_keep
 from determined_ner.model.lora import add_adapters, check_lora
@@ -161,7 +161,7 @@ class Training:
         names = self.labels.names
         self.model = own.build_student(config, names) if own else build_model(config, hparams, names, seed)
         check_behaviour(self.model, self.tokenizer, self.max_seq_length, source)
-        self.flat = find_flat(self.model, self.tokenizer, self.max_seq_length) if self._may_be_flat() else None
+        self.flat = self._find_flat()
         self.grouped = self.flat is None if hparams.group_by_length is None else hparams.group_by_length
         self.parameters = sum(p.numel() for p in self.model.parameters())
         freeze(self.model, hparams)
@@ -222,12 +222,15 @@ class Training:
         assert result is not None
         return result
 
-    def _may_be_flat(self) -> bool:
-        """Whether padding would cost anything, and all that computes the model here can do without."""
+    def _find_flat(self) -> Flat | None:
+        """How to train without padding, where that costs anything, and all that computes the model can do without."""
         hparams, data = self.settings.hparams, self.settings.data
         padded = bool(hparams.group_by_length) or data.pad_to_max_length
         padded |= hparams.gradient_checkpointing  # which computes attention again after the step's forward pass
-        return not padded and hparams.backend == "eager" and self.device.type == "cpu"
+        if padded or hparams.backend != "eager" or hparams.use_apex_amp or self.device.type not in ("cpu", "cuda"):
+            return None
+        flat = find_flat(self.model, self.tokenizer, self.max_seq_length, self.device)
+        return flat if all(self.slots.allgather(flat is not None)) else None  # all slots follow one plan
 
     def _join_unlabelled(self, first: bool) -> Split:
         train, unlabelled = self.corpus.splits["train"], self.corpus.unlabelled
@@ -277,7 +280,8 @@ class Training:
             HyperparameterError: warm-up longer than the training.
         """
         hparams = self.settings.hparams
-        self.engine = Engine(context, self.model, hparams, loss=self.crf or self.loss, flat=self.flat)
+        accumulates, loss = self.accumulation_steps > 1, self.crf or self.loss
+        self.engine = Engine(context, self.model, hparams, loss=loss, flat=self.flat, accumulates=accumulates)
         self.schedule = build_schedule(self.engine.optimizer, hparams, max(1, self.optimizer_steps))
 
     def ask_teachers(self) -> None:
@@ -299,7 +303,8 @@ class Training:
         if losses is not None and unlabelled is not None:
             losses = losses.followed_by(len(unlabelled.windows) - 1)
         teacher = (lambda: self.taught) if self.distilled else None
-        return BatchDataset(self.train, self.tokenizer, self.padding, losses, teacher)
+        packing = self.flat.packing if self.flat else None
+        return BatchDataset(self.train, self.tokenizer, self.padding, losses, teacher, packing)
 
     def evaluation_batches(self, split: str, slots: int) -> EvaluationBatches:
         """All windows of a split once, in batches that do not depend on the number of slots."""

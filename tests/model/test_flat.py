@@ -67,7 +67,7 @@ def test_a_text_has_the_logits_that_it_has_alone(kind, tokenizer):
     assert flat is not None
     batch = made_up_batch(tokenizer, SIZES["vocab_size"], [9, 64, 3, 31, 30, 5, 5, 40, 12, 17, 8, 3])
     with torch.no_grad():
-        logits = flat.logits(model, **batch)
+        logits = flat.logits(model, batch)
         for i, (size, expected) in enumerate(alone(model, batch)):
             torch.testing.assert_close(logits[i, :size], expected, rtol=1e-5, atol=1e-5)
             assert not logits[i, size:].any()
@@ -102,7 +102,7 @@ def test_the_gradient_is_that_of_the_padded_batch(kind, tokenizer):
     batch = made_up_batch(tokenizer, SIZES["vocab_size"], [9, 64, 3, 31, 30, 5, 5, 40, 12, 17])
     labels = torch.randint(3, batch["input_ids"].shape).masked_fill(batch["attention_mask"] == 0, -100)
     gradients = []
-    for logits in (flat.logits(model, **batch), model(**batch).logits):
+    for logits in (flat.logits(model, batch), model(**batch).logits):
         model.zero_grad()
         functional.cross_entropy(logits.flatten(0, 1), labels.flatten()).backward()
         gradients.append({name: weights.grad.clone() for name, weights in model.named_parameters()})
@@ -147,5 +147,5 @@ def test_dropout_of_attention_is_drawn_from_the_seed_of_the_step(tokenizer):
     found = []
     for seed in (1, 1, 2):
         with fast_dropout(seed, torch.device("cpu"), "eager"):
-            found.append(Flat(0, True).logits(model, **batch))
+            found.append(Flat(0, True).logits(model, batch))
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
