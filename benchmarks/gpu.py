@@ -197,14 +197,19 @@ def measure_step(
     elif packing:
         padded = [batch["packed_ids"].numel() for batch in batches[WARM:]]
     longest = [batch["attention_mask"].shape[1] for batch in batches[WARM:]]
-    attention = [12 * layers * hidden * n * size for n, size in zip(padded, longest, strict=True)]
+    attended = [batch["attention_mask"].numel() for batch in batches[WARM:]]
+    if packing:
+        longest = [batch["packed_keys"].shape[1] for batch in batches[WARM:]]
+        attended = [batch["packed_keys"].numel() for batch in batches[WARM:]]
+    attention = [12 * layers * hidden * n * size for n, size in zip(attended, longest, strict=True)]
+    useful = [12 * layers * hidden * int(batch["attention_mask"].sum(1).square().sum()) for batch in batches[WARM:]]
     peak = torch.cuda.max_memory_reserved() / 2**20 if device.type == "cuda" else None
     return {
         "seconds": statistics.median(seconds),
         "samples_per_second": batch_size / statistics.median(seconds),
         "first_seconds": first,
         "launches": launches,
-        "useful_flop": statistics.mean(6 * weights * n for n in real) + statistics.mean(attention),
+        "useful_flop": statistics.mean(6 * weights * n for n in real) + statistics.mean(useful),
         "flop": statistics.mean(6 * weights * n for n in padded) + statistics.mean(attention),
         "bytes": BYTES_A_WEIGHT * sum(p.numel() for p in model.parameters()),
         "padding": 1 - sum(real) / sum(padded),
@@ -286,7 +291,8 @@ def run_tests() -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode:
         print(done.stdout[-6000:])
-    return done.stdout.strip().splitlines()[-1]
+    said = (done.stdout.strip() or done.stderr.strip() or f"exit status {done.returncode}").splitlines()
+    return said[-1]
 
 
 def draw(results: list[dict[str, Any]], title: str, path: Path) -> None:
@@ -321,7 +327,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=9, help="after which no further measurement begins")
     parser.add_argument("--tests", action="store_true", help="first run the tests that need a GPU")
     parser.add_argument("--trainer", action="store_true", help="measure transformers.Trainer, too")
-    parser.add_argument("--wheels", metavar="DIR", help="of packages that are not installed here")
+    parser.add_argument("--wheels", metavar="DIR", help="of packages that are not installed here (not --wheels=DIR)")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--tiny", action="store_true", help="a toy in place of the shapes")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write gpu.json and gpu.png there, too")

@@ -95,7 +95,10 @@ def _time(training: Training, epochs: float, load: float, bar: tqdm[Any], begin_
         left = TIMING_SECONDS - (time.perf_counter() - began)
         if points and left <= 0:
             break
-        pieces, seconds = run(step, share=left / (per_piece * float(sizes[step])))
+        share = left / (per_piece * float(sizes[step]))
+        if training.device.type == "cuda":  # where a size that is new is recorded
+            run(step, share)
+        pieces, seconds = run(step, share)
         points.append((pieces, seconds))
         per_piece = seconds / pieces
     per_step, per_piece = fit_line(points)

@@ -34,7 +34,7 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             losses: how its windows count; None: all alike, and labels are what they say.
             teacher: gives (N, K) log-probabilities of its words, of which a student learns; None: there is none. It is
                 asked with the first item.
-            packing: also packs each batch; None: it is padded alone.
+            packing: packs each batch besides; None: it is only padded.
         """
         self._split = split
         self._losses, self._teacher = losses, teacher

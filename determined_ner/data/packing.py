@@ -1,6 +1,6 @@
 """Windows one after the other, without padding, as a GPU takes them.
 
-Their total is rounded up to one of few sizes, so that what computes a batch of one size can be recorded and replayed.
+All sizes are rounded up to one of few, so that what computes a batch of one size can be recorded and replayed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ SMALLEST_UNIT, UNITS = 64, 8
 """Sizes are multiples of 64 up to 1,024; above, 8 sizes between a power of two and the next."""
 WINDOWS = 8
 """The number of windows is a multiple of this, empty ones among them."""
+SHORTEST = 32
+"""Windows are padded for their attention to this length, or to a power of two above it."""
 
 
 @dataclass(frozen=True)
 class Packing:
-    """How the padded windows of a batch are packed into R tokens, of which the last are of no window."""
+    """How the padded windows of a batch are packed into R tokens, of which the last fill up."""
 
     longest: int
     """Pieces of a window at most, special ones included."""
@@ -39,25 +41,33 @@ class Packing:
             - packed_ids: (1, R) int64;
             - packed_positions: (1, R) int64, from 0 in each window;
             - packed_place: (T,) int64, of each token of a window in the batch's own (B · L);
-            - packed_borders: (W + 1,) int32, where each window begins. What fills up R is in windows too, so that its
-              attention is defined; further windows are empty.
+            - packed_rows: (R,) int64, of each token in the W · S rows of windows that are padded to one length S. What
+              fills up R is in windows too; further windows are empty;
+            - packed_keys: (W, S) bool, which of these rows can be looked at: those of tokens, and one of an empty
+              window, whose attention would be that to nothing.
         """
-        sizes = attention_mask.sum(1)
         place = np.flatnonzero(attention_mask)
+        sizes = attention_mask.sum(1)
+        length = SHORTEST
+        while length < sizes.max():
+            length *= 2
+        length = min(length, max(self.longest, int(sizes.max())))
         unit = _unit(len(place))
         rounded = -(-len(place) // unit) * unit
-        filling = np.minimum(np.arange(0, unit, self.longest) + self.longest, rounded - len(place))
-        borders = np.concatenate([[0], np.cumsum(sizes), len(place) + filling])
-        windows = -(-(len(borders) - 1) // WINDOWS) * WINDOWS
-        borders = np.append(borders, np.full(windows + 1 - len(borders), rounded)).astype(np.int32)
+        filling = np.clip(rounded - len(place) - np.arange(0, unit, length), 0, length)
+        sizes = np.concatenate([sizes, filling])
+        sizes = np.append(sizes, np.zeros(-len(sizes) % WINDOWS, np.int64))
+
+        is_token = np.arange(length) < sizes[:, None]
+        rows = np.flatnonzero(is_token)
         packed = np.full(rounded, self.pad_id, np.int64)
         packed[: len(place)] = input_ids.ravel()[place]
-        positions = np.arange(rounded) - np.repeat(borders[:-1], np.diff(borders))
         return {
             "packed_ids": packed[None],
-            "packed_positions": positions[None],
+            "packed_positions": rows[None] % length,
             "packed_place": place,
-            "packed_borders": borders,
+            "packed_rows": rows,
+            "packed_keys": np.arange(length) < np.maximum(sizes, 1)[:, None],
         }
 
 

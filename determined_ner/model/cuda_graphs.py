@@ -1,7 +1,8 @@
 """A model's forward and backward pass on a GPU, recorded once for each size of a batch and replayed (CUDA graphs).
 
 A step of an encoder is some thousands of kernels, of which each takes the CPU longer to launch than the GPU to compute
-while sentences are short: a replay launches all of them at once. It computes the same bits.
+while sentences are short: a replay launches all of them at once. It computes the same bits; each recording is compared
+with a pass that is none.
 
 Not where DistributedDataParallel wraps the model: it holds on to nodes of autograd that belong to the stream in which
 it was made, and what synchronizes with another stream cannot be recorded.
@@ -10,85 +11,101 @@ it was made, and what synchronizes with another stream cannot be recorded.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+import transformers
+from packaging.version import Version
 from torch.autograd.function import once_differentiable
 
 from determined_ner.errors import first_line
+from determined_ner.model.flat import FlatAttention, Layout
 
 logger = logging.getLogger("determined_ner")
 
 Inputs = dict[str, torch.Tensor]
 
+TOLERANCE = 1e-2
+"""Of the largest logit or norm of a gradient: bf16, summed in another order, differs by less, other dropout by more."""
+
+
+def can_be_recorded() -> bool:
+    """Whether this transformers computes without the CPU waiting for the GPU: before 5 it looked into masks."""
+    return Version(transformers.__version__).major >= 5
+
 
 class ModelGraphs:
-    """The graphs of a model in training mode. All share the memory of one step and one set of gradients."""
+    """The graphs of a model in training mode. All share the memory of one step and one set of gradients.
+
+    Attributes:
+        seconds: that the last call of `logits` took to record its size; 0: it was there.
+    """
 
     def __init__(
-        self,
-        model: Any,
-        autocast: Callable[[], contextlib.AbstractContextManager[Any]],
-        attention: Callable[[torch.Tensor], contextlib.AbstractContextManager[Any]],
-        keeps_gradients: bool,
+        self, model: Any, autocast: Callable[[], contextlib.AbstractContextManager[Any]], keeps_gradients: bool
     ) -> None:
         """
         Args:
             model: of Transformers, on the GPU, where its weights stay.
             autocast: the context of its forward pass, without a cache of weights.
-            attention: the context of its call, for the borders of a batch's windows.
             keeps_gradients: whether a step has several backward passes.
         """
-        self._model, self._autocast, self._attention = model, autocast, attention
-        self._keeps_gradients = keeps_gradients
+        self._model, self._autocast, self._keeps_gradients = model, autocast, keeps_gradients
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._gradients = [torch.zeros_like(p) for p in self._parameters]
         self._pool = torch.cuda.graph_pool_handle()
         self._recordings: dict[tuple[int, ...], _Recording] = {}
         self._broken = False
+        self.seconds = 0.0
 
-    def logits(self, inputs: Inputs, borders: torch.Tensor) -> torch.Tensor:
-        """(1, R, K) of a packed batch.
+    def logits(self, inputs: Inputs, layout: Layout) -> torch.Tensor:
+        """(1, T, K) of a packed batch.
 
         Args:
             inputs: of the model, by its names.
-            borders: (W + 1,) int32, of the windows of the batch.
+            layout: of the batch, in one group.
         """
-        taken = {**inputs, "borders": borders}
-        size = tuple(n for value in taken.values() for n in value.shape)
-        if self._broken or (size not in self._recordings and not self._record(size, taken)):
-            return self._call(**taken)
+        self.seconds = 0.0
+        size = (len(layout.grouped), *layout.groups[0])
+        if self._broken or (size not in self._recordings and not self._record(size, inputs, layout)):
+            return self._call(inputs, layout)
         recording = self._recordings[size]
-        recording.take(taken)
+        recording.take(inputs, layout)
         # A gradient that the step holds on to would change under it with the next replay.
         assert self._keeps_gradients or all(p.grad is None for p in self._parameters)
         logits: torch.Tensor = _Replay.apply(self, recording, *self._parameters)
         return logits
 
-    def _record(self, size: tuple[int, ...], inputs: Inputs) -> bool:
+    def _record(self, size: tuple[int, ...], inputs: Inputs, layout: Layout) -> bool:
         """Record one more size.
 
         Returns:
-            whether that worked; the log says what did not, and no other size is tried.
+            whether that worked; the log says why not, and no other size is tried.
         """
-        device = inputs["borders"].device
-        dropout = torch.cuda.get_rng_state(device)  # is that of the step
+        device, began = layout.grouped.device, time.perf_counter()
+        stream = torch.cuda.current_stream(device)
+        dropout = torch.cuda.get_rng_state(device)  # this step draws from it, after recording has
         try:
-            self._recordings[size] = _Recording(self, inputs)
-        except RuntimeError as error:  # of as many kinds as reasons
+            self._recordings[size] = _Recording(self, inputs, layout, dropout)
+        except RuntimeError as error:  # whatever the reason
+            torch.cuda.set_stream(stream)  # a recording that fails leaves its own behind
             self._broken, self._recordings, self._gradients = True, {}, []
-            logger.warning(f"steps are not recorded as CUDA graphs, and slower: {first_line(error)}")
-            if hasattr(torch.Generator, "graphsafe_set_state"):  # torch 2.4; else it stays as if being recorded
+            reason = first_line(error.__context__ or error)
+            logger.warning(f"training goes on without CUDA graphs, more slowly: {reason}")
+            if hasattr(torch.Generator, "graphsafe_set_state"):  # torch 2.4: this one would refuse to draw
                 fresh = torch.Generator(device).graphsafe_get_state()
                 torch.cuda.default_generators[device.index].graphsafe_set_state(fresh)
         torch.cuda.set_rng_state(dropout, device)
+        self.seconds = time.perf_counter() - began
         return not self._broken
 
-    def _call(self, borders: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
-        with self._autocast(), self._attention(borders):
+    def _call(self, inputs: Inputs, layout: Layout) -> torch.Tensor:
+        with self._autocast(), FlatAttention(layout):
             logits: torch.Tensor = self._model(**inputs).logits
             return logits
 
@@ -96,20 +113,35 @@ class ModelGraphs:
 class _Recording:
     """The two graphs of one size."""
 
-    def __init__(self, owner: ModelGraphs, inputs: Inputs) -> None:
-        """Record, after a pass that is not: it loads kernels and makes the workspaces of libraries."""
+    def __init__(self, owner: ModelGraphs, inputs: Inputs, layout: Layout, dropout: torch.Tensor) -> None:
+        """Record, after a pass that is not: it loads kernels and makes the workspaces of libraries.
+
+        Args:
+            dropout: state of the generator, as it is.
+
+        Raises:
+            RuntimeError: the model cannot be recorded, or a replay is not what was recorded.
+        """
         self._inputs = {name: value.clone() for name, value in inputs.items()}
+        (keys,) = layout.masks
+        assert keys is not None
+        self._grouped, self._keys = layout.grouped.clone(), keys.clone()
+        self._layout = dataclasses.replace(layout, grouped=self._grouped, masks=(self._keys,))
         self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream), torch.enable_grad(), _without_waiting():
-            logits = owner._call(**self._inputs)
-            torch.autograd.grad(logits, owner._parameters, torch.zeros_like(logits), allow_unused=True)
-            del logits
-        torch.cuda.current_stream().wait_stream(stream)
+        here, stream = torch.cuda.current_stream(), torch.cuda.Stream()
+        stream.wait_stream(here)
+        try:
+            with torch.cuda.stream(stream), torch.enable_grad(), _without_waiting():
+                logits = self._logits(owner)
+                ones = torch.ones_like(logits)
+                found = torch.autograd.grad(logits, owner._parameters, ones, allow_unused=True)
+                expected, norms = logits.detach(), _norms(found)
+                del logits, found
+        finally:
+            here.wait_stream(stream)
         with _recorded(self.forward, owner._pool), torch.enable_grad():
-            self.logits = owner._call(**self._inputs)
-        self.gradient = torch.zeros_like(self.logits)
+            self.logits = self._logits(owner)
+        self.gradient = torch.ones_like(self.logits)
         with _recorded(self.backward, owner._pool):
             found = torch.autograd.grad(self.logits, owner._parameters, self.gradient, allow_unused=True)
             self.used = [gradient is not None for gradient in found]
@@ -117,10 +149,30 @@ class _Recording:
             torch._foreach_copy_(shared, [gradient for gradient in found if gradient is not None])
         del found
         self.logits = self.logits.detach()
+        torch.cuda.set_rng_state(dropout, self._grouped.device)
+        self.forward.replay()
+        self.backward.replay()
+        for one, other in ((self.logits, expected), (_norms(shared), norms)):
+            if not (one - other).abs().max() <= TOLERANCE * other.abs().max():  # nor is it where one is not finite
+                raise RuntimeError("a recorded step computes something else")
 
-    def take(self, inputs: Inputs) -> None:
+    def _logits(self, owner: ModelGraphs) -> torch.Tensor:
+        # (A layout keeps what it has computed, which has to be computed anew with each replay.)
+        return owner._call(self._inputs, dataclasses.replace(self._layout))
+
+    def take(self, inputs: Inputs, layout: Layout) -> None:
+        """What is replayed next: a batch of this size."""
         for name, value in inputs.items():
             self._inputs[name].copy_(value)
+        (keys,) = layout.masks
+        assert keys is not None
+        self._grouped.copy_(layout.grouped)
+        self._keys.copy_(keys)
+
+
+def _norms(gradients: Sequence[torch.Tensor | None]) -> torch.Tensor:
+    """(N,) of those that there are."""
+    return torch.stack([gradient.norm() for gradient in gradients if gradient is not None])
 
 
 @contextlib.contextmanager
@@ -146,7 +198,7 @@ def _recorded(graph: torch.cuda.CUDAGraph, pool: Any) -> contextlib.AbstractCont
 
 
 class _Replay(torch.autograd.Function):
-    """() to the logits (1, R, K) of what a recording has taken."""
+    """The logits (1, T, K) of the batch that a recording has taken."""
 
     @staticmethod
     def forward(ctx: Any, owner: ModelGraphs, recording: _Recording, *parameters: torch.Tensor) -> torch.Tensor:

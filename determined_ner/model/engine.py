@@ -26,7 +26,7 @@ from determined_ner.errors import UserError
 from determined_ner.model import gradient_checkpointing, ort
 from determined_ner.model.cpu.dropout import fast_dropout
 from determined_ner.model.cpu.memory import keep_memory
-from determined_ner.model.cuda_graphs import ModelGraphs
+from determined_ner.model.cuda_graphs import ModelGraphs, can_be_recorded
 from determined_ner.model.flat import Flat
 from determined_ner.model.loss import WordLoss
 from determined_ner.model.onnx_export import export_onnx
@@ -83,7 +83,7 @@ class Engine:
     Attributes:
         model: what is trained; call ``logits`` for evaluation.
         optimizer: what a learning rate schedule has to be built on.
-        compile_seconds: seconds of the last call of ``train_step`` if it compiled, else 0.
+        compile_seconds: that the last call of ``train_step`` compiled, or recorded; else 0.
     """
 
     def __init__(
@@ -128,9 +128,9 @@ class Engine:
             )
             self.model = context.models[0]  # on several slots wrapped again, and not what is returned
         self._replays: ModelGraphs | None = None
-        if flat and flat.packing and self.model is bare:
+        if flat and flat.packing and self._device.type == "cuda" and self.model is bare and can_be_recorded():
             uncached = functools.partial(autocast, hparams, self._device, cached=False)
-            self._replays = ModelGraphs(bare, uncached, flat.attention, accumulates)
+            self._replays = ModelGraphs(bare, uncached, accumulates)
         self._session: OnnxSession | None = None
         self._provider = ""
         self._begun = False
@@ -164,8 +164,11 @@ class Engine:
         self._dropout = fast_dropout(seed, self._device, self._hparams.backend)
         with self._refusing():
             with autocast(self._hparams, self._device), self._dropout:
-                if self._flat:
-                    logits = self._flat.logits(self.model, batch, self._replays)
+                if self._flat and self._replays:
+                    inputs, layout = self._flat.inputs(batch)
+                    logits = layout.padded(self._replays.logits(inputs, layout))
+                elif self._flat:
+                    logits = self._flat.logits(self.model, batch)
                 else:
                     logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
             further = {
@@ -255,7 +258,8 @@ class Engine:
         if self._hparams.backend == "ort" and not self._begun:
             compiled = "ONNX Runtime: graph of forward and backward"
         self._begun = True
-        self.compile_seconds = time.perf_counter() - started if compiled else 0.0
+        recorded = self._replays is not None and self._replays.seconds > 0
+        self.compile_seconds = time.perf_counter() - started if compiled or recorded else 0.0
         if compiled:
             logger.info(f"{compiled}, {self.compile_seconds:.1f} s")
 

@@ -1,15 +1,16 @@
 """Steps without padding: the windows of a batch one after the other, as one text, each attending to itself alone.
 
 All that a model does to a token by itself (products with weights, norms, activations, dropout) then costs what the
-tokens cost, however different their windows' lengths are. Attention alone is padded, in groups of windows of like
-length: it is a small part of a step.
+tokens cost, however different their windows' lengths are. Attention alone is padded, on a CPU in groups of windows of
+like length, on a GPU to one of few lengths: it is a small part of a step.
 
-On a GPU a kernel does without padding there, too.
+(PyTorch's kernel for attention without padding, behind ``scaled_dot_product_attention`` of nested tensors, takes other
+numbers for dropout in its backward pass than in its forward pass: its host code gives the forward pass no length.)
 
-Nothing in the model is replaced: its calls of ``scaled_dot_product_attention`` are caught (`FlatAttention`,
-`PackedAttention`). Whether an architecture makes all its attention by that function, and takes positions that begin
-anew with each window, is found by asking the model itself (`find_flat`); a model that would let windows see each other
-is told from the others by its logits.
+Nothing in the model is replaced: its calls of ``scaled_dot_product_attention`` are caught (`FlatAttention`). Whether an
+architecture makes all its attention by that function, and takes positions that begin anew with each window, is found by
+asking the model itself (`find_flat`); a model that would let windows see each other is told from the others by its
+logits.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -27,12 +28,8 @@ from torch.overrides import TorchFunctionMode
 
 from determined_ner.data.packing import Packing
 from determined_ner.data.tokenizer import WordTokenizer
-from determined_ner.model.precision import cast_to
 from determined_ner.model.probe import made_up_batch
 from determined_ner.model.quiet import quiet_transformers
-
-if TYPE_CHECKING:
-    from determined_ner.model.cuda_graphs import ModelGraphs
 
 CPU = torch.device("cpu")
 GROUP = 8
@@ -48,14 +45,17 @@ PARTS = (5, 9, 1, 7, 3, 8, 2, 5, 4)
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the tokens of a batch lie: flat (T), padded (B, L), and padded by groups for attention (P)."""
+    """Where the tokens of a batch lie: flat (T), padded (B, L), and padded by groups for attention (P).
+
+    Of a batch packed for a GPU the T include what fills up, of which `place` knows nothing.
+    """
 
     input_ids: torch.Tensor
-    """(1, T) int64, windows by falling length."""
+    """(1, T) int64; on a CPU, windows by falling length."""
     positions: torch.Tensor
     """(1, T) int64, from 0 in each window."""
     place: torch.Tensor
-    """(T,) int64, of each token in the batch's own (B · L)."""
+    """(T,) int64, of each token in the batch's own (B · L); of a packed batch, of those of its windows."""
     grouped: torch.Tensor
     """(T,) int64, of each token in the rows of the groups, (P)."""
     groups: tuple[tuple[int, int], ...]
@@ -97,6 +97,26 @@ class Layout:
             (count, length),
         )
 
+    @classmethod
+    def packed(cls, batch: Mapping[str, torch.Tensor]) -> Layout:
+        """Of a batch that `Packing` has packed, in one group; does not wait for the GPU.
+
+        Args:
+            batch: of `BatchDataset`, on any device.
+        """
+        keys = batch["packed_keys"]
+        windows, length = keys.shape
+        count, longest = batch["input_ids"].shape
+        return cls(
+            batch["packed_ids"],
+            batch["packed_positions"],
+            batch["packed_place"],
+            batch["packed_rows"],
+            ((windows, length),),
+            (keys[:, None, None],),
+            (count, longest),
+        )
+
     @functools.cached_property
     def rows(self) -> int:
         """P."""
@@ -105,12 +125,15 @@ class Layout:
     @functools.cached_property
     def tokens(self) -> torch.Tensor:
         """(P,) int64, the token of each row of the groups; 0 where it is padding."""
-        return torch.zeros(self.rows, dtype=torch.int64).index_copy_(0, self.grouped, torch.arange(len(self.grouped)))
+        grouped = self.grouped
+        numbers = torch.arange(len(grouped), device=grouped.device)
+        return grouped.new_zeros(self.rows).index_copy_(0, grouped, numbers)
 
     def padded(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits as if the batch had been padded: (1, T, K) to (B, L, K), 0 where no token is."""
         count, length = self.shape
-        rows = logits.new_zeros(count * length, logits.shape[-1]).index_copy(0, self.place, logits[0])
+        rows = logits.new_zeros(count * length, logits.shape[-1])
+        rows = rows.index_copy(0, self.place, logits[0, : len(self.place)])
         return rows.view(count, length, -1)
 
 
@@ -199,94 +222,6 @@ def _pad(flat: torch.Tensor, layout: Layout) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Packed:
-    """A batch packed for a GPU (`Packing`): flat (R), of which the first T are tokens, and padded (B, L)."""
-
-    input_ids: torch.Tensor
-    """(1, R) int64, windows in the order of the batch."""
-    positions: torch.Tensor
-    """(1, R) int64, from 0 in each window."""
-    place: torch.Tensor
-    """(T,) int64, of each token in the batch's own (B · L)."""
-    borders: torch.Tensor
-    """(W + 1,) int32, where each window begins."""
-    shape: tuple[int, int]
-    """(B, L)."""
-
-    @classmethod
-    def of(cls, batch: Mapping[str, torch.Tensor]) -> Packed:
-        """Of a batch of `BatchDataset`; waits for nothing that the GPU still computes."""
-        ids, positions, place, borders = (batch[f"packed_{name}"] for name in ("ids", "positions", "place", "borders"))
-        count, length = batch["input_ids"].shape
-        return cls(ids, positions, place, borders, (count, length))
-
-    def padded(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits as if the batch had been padded: (1, R, K) to (B, L, K), 0 where no token is."""
-        count, length = self.shape
-        rows = logits.new_zeros(count * length, logits.shape[-1])
-        return rows.index_copy(0, self.place, logits[0, : len(self.place)]).view(count, length, -1)
-
-
-class PackedAttention(TorchFunctionMode):
-    """A context in which attention over R packed tokens is that of each window by itself, on a GPU."""
-
-    def __init__(self, borders: torch.Tensor, longest: int) -> None:
-        """
-        Args:
-            borders: (W + 1,) int32, on the GPU.
-            longest: pieces of a window at most.
-        """
-        super().__init__()
-        self._borders, self._longest = borders, longest
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is functional.scaled_dot_product_attention:
-            return self._attention(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-    def _attention(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        attn_mask: torch.Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        **options: Any,
-    ) -> torch.Tensor:
-        """(1, H, R, D) each.
-
-        Raises:
-            NotImplementedError: the model has a mask of its own, or heads that share keys.
-        """
-        # (While a stream is recorded, transformers 5 makes a mask that hides nothing, in the place of none.)
-        masked = attn_mask is not None and not torch.cuda.is_current_stream_capturing()
-        if masked or is_causal or options.get("enable_gqa") or query.shape != key.shape:
-            raise NotImplementedError("attention with a mask of the model's own")
-        if dtype := cast_to("cuda"):
-            query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
-        longest = min(self._longest, query.shape[2])
-        # The kernel behind scaled_dot_product_attention in any precision and with dropout; that of varlen_attn has
-        # neither fp32 nor dropout.
-        attended: torch.Tensor = torch.ops.aten._efficient_attention_forward(
-            *(x.transpose(1, 2) for x in (query, key, value)),  # (1, R, H, D)
-            None,
-            self._borders,
-            self._borders,
-            longest,
-            longest,
-            dropout_p,
-            0,  # no mask
-            True,
-            scale=scale,
-        )[0]
-        return attended.transpose(1, 2)
-
-
-@dataclass(frozen=True)
 class Flat:
     """How a model is computed on a flat batch."""
 
@@ -295,34 +230,33 @@ class Flat:
     names_segments: bool
     """Whether the model has to be told that all tokens are of segment 0: its own list of them may be too short."""
     packing: Packing | None = None
-    """How its batches are packed for a GPU; None: it is computed on a CPU."""
+    """How its batches are packed, on a GPU; None: they are not."""
 
-    def logits(self, model: Any, batch: Mapping[str, torch.Tensor], graphs: ModelGraphs | None = None) -> torch.Tensor:
+    def inputs(self, batch: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], Layout]:
+        """What a model is called with inside of `FlatAttention`, by its names, and the layout of it.
+
+        Args:
+            batch: of `BatchDataset`, with this packing.
+        """
+        layout = Layout.packed(batch) if self.packing else Layout.of(batch["input_ids"], batch["attention_mask"])
+        inputs = {"input_ids": layout.input_ids, "position_ids": layout.positions + self.first_position}
+        if self.names_segments:
+            inputs["token_type_ids"] = torch.zeros_like(layout.input_ids)
+        return inputs, layout
+
+    def logits(self, model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The model's logits for a padded batch, of windows that are computed one after the other.
 
         Args:
             model: as `find_flat` saw it, or what wraps it.
             batch: of `BatchDataset`, with this packing.
-            graphs: by which the model is computed, where nothing wraps it; None: it is called.
 
         Returns:
             (B, L, K), 0 at padding.
         """
-        packed = self.packing is not None
-        layout = Packed.of(batch) if packed else Layout.of(batch["input_ids"], batch["attention_mask"])
-        inputs = {"input_ids": layout.input_ids, "position_ids": layout.positions + self.first_position}
-        if self.names_segments:
-            inputs["token_type_ids"] = torch.zeros_like(layout.input_ids)
-        if isinstance(layout, Packed) and graphs is not None:
-            return layout.padded(graphs.logits(inputs, layout.borders))
-        attention = FlatAttention(layout) if isinstance(layout, Layout) else self.attention(layout.borders)
-        with attention:
+        inputs, layout = self.inputs(batch)
+        with FlatAttention(layout):
             return layout.padded(model(**inputs).logits)
-
-    def attention(self, borders: torch.Tensor) -> PackedAttention:
-        """The context of a model's call, of a packed batch."""
-        assert self.packing is not None
-        return PackedAttention(borders, self.packing.longest)
 
 
 def find_flat(model: Any, tokenizer: WordTokenizer, max_seq_length: int, device: torch.device = CPU) -> Flat | None:

@@ -31,15 +31,6 @@ def autocast(
     return contextlib.nullcontext()
 
 
-def cast_to(device_type: str) -> torch.dtype | None:
-    """The type in which autocast multiplies matrices on such a device; None: it is off."""
-    if hasattr(torch, "get_autocast_dtype"):  # torch 2.4
-        return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else None
-    if device_type == "cpu":
-        return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
-    return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
-
-
 def length_multiple(hparams: Hyperparameters, device: torch.device) -> int:
     """The number of which the length of a batch should be a multiple.
 

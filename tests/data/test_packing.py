@@ -7,14 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn import functional
 
 from determined_ner.data.packing import WINDOWS, Packing
 from determined_ner.data.pretrained_tokenizer import load_tokenizer
 from determined_ner.hub import Pretrained
 from determined_ner.model.flat import Flat
 from determined_ner.model.probe import made_up_batch
-from tests.model.test_flat import alone, make
+from tests.model.test_flat import alone, assert_same_gradients, make
 from tests.model.test_probe import SIZES
 
 
@@ -30,13 +29,14 @@ def test_tokens_are_in_the_order_of_the_batch_and_what_fills_up_is_in_windows_of
     tokens = sum(sizes)
     assert packed["packed_ids"][0, :tokens].tolist() == ids[mask == 1].tolist()
     assert packed["packed_place"].tolist() == np.flatnonzero(mask).tolist()
-    borders = packed["packed_borders"]
-    assert np.diff(borders)[: len(sizes)].tolist() == sizes
-    assert borders[-1] == packed["packed_ids"].shape[1] and (np.diff(borders) >= 0).all()
-    assert np.diff(borders).max() <= longest
-    positions = np.concatenate([np.arange(size) for size in np.diff(borders)])
-    assert packed["packed_positions"][0].tolist() == positions.tolist()
-    assert (len(borders) - 1) % WINDOWS == 0
+    keys, rows = packed["packed_keys"], packed["packed_rows"]
+    windows, length = keys.shape
+    filled = np.bincount(rows // length, minlength=windows)
+    assert filled[: len(sizes)].tolist() == sizes and filled.sum() == packed["packed_ids"].shape[1]
+    assert length <= max(longest, 32) and windows % WINDOWS == 0
+    positions = np.concatenate([np.arange(size) for size in filled])
+    assert packed["packed_positions"][0].tolist() == (rows % length).tolist() == positions.tolist()
+    assert keys.sum(1).tolist() == np.maximum(filled, 1).tolist() and keys.ravel()[rows].all()
 
 
 def test_sizes_are_few_and_at_most_an_eighth_is_filled_up():
@@ -50,30 +50,19 @@ def test_sizes_are_few_and_at_most_an_eighth_is_filled_up():
     assert len([rounded for rounded in found if 4096 < rounded <= 8192]) == 8
 
 
-def attention_by_windows(query, key, value, bias, borders, others, longest, _, dropout, mask, lse, scale=None):
-    """What the kernel of a GPU computes, on a CPU: (1, R, H, D)."""
-    assert bias is None and borders is others and dropout == 0 and mask == 0 and lse
-    parts = []
-    for begin, end in zip(borders[:-1].tolist(), borders[1:].tolist(), strict=True):
-        assert end - begin <= longest <= query.shape[1]
-        if end > begin:
-            q, k, v = (x[:, begin:end].transpose(1, 2) for x in (query, key, value))
-            parts.append(functional.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2))
-    return (torch.cat(parts, 1),)
-
-
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
-def test_a_packed_text_has_the_logits_that_it_has_alone(kind, tiny_encoder, monkeypatch):
-    monkeypatch.setattr(torch.ops.aten, "_efficient_attention_forward", attention_by_windows)
+def test_a_packed_batch_has_the_logits_of_each_text_and_the_gradient_of_the_padded_batch(kind, tiny_encoder):
     tokenizer = load_tokenizer(Pretrained(str(tiny_encoder)))
     model = make(kind, tokenizer)
     batch = made_up_batch(tokenizer, SIZES["vocab_size"], [9, 64, 3, 31, 30, 5, 5, 40, 12, 17, 8, 3])
-    packing = Packing(64, 0)
+    packing = Packing(64, tokenizer.pad_id)
     arrays = packing(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
-    batch |= {name: torch.from_numpy(array) for name, array in arrays.items()}
+    packed = batch | {name: torch.from_numpy(array) for name, array in arrays.items()}
     flat = Flat(tokenizer.pad_id + 1 if kind == "roberta" else 0, True, packing)
     with torch.no_grad():
-        logits = flat.logits(model, batch)
+        logits = flat.logits(model, packed)
         for i, (size, expected) in enumerate(alone(model, batch)):
             torch.testing.assert_close(logits[i, :size], expected, rtol=1e-5, atol=1e-5)
             assert not logits[i, size:].any()
+    labels = torch.randint(3, batch["input_ids"].shape).masked_fill(batch["attention_mask"] == 0, -100)
+    assert_same_gradients(model, labels, flat.logits(model, packed), model(**batch).logits)

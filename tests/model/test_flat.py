@@ -101,8 +101,13 @@ def test_the_gradient_is_that_of_the_padded_batch(kind, tokenizer):
     flat = find_flat(model, tokenizer, 64)
     batch = made_up_batch(tokenizer, SIZES["vocab_size"], [9, 64, 3, 31, 30, 5, 5, 40, 12, 17])
     labels = torch.randint(3, batch["input_ids"].shape).masked_fill(batch["attention_mask"] == 0, -100)
+    assert_same_gradients(model, labels, flat.logits(model, batch), model(**batch).logits)
+
+
+def assert_same_gradients(model, labels, *found):
+    """Of the loss by two computations of the logits."""
     gradients = []
-    for logits in (flat.logits(model, batch), model(**batch).logits):
+    for logits in found:
         model.zero_grad()
         functional.cross_entropy(logits.flatten(0, 1), labels.flatten()).backward()
         gradients.append({name: weights.grad.clone() for name, weights in model.named_parameters()})

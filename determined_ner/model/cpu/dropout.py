@@ -22,8 +22,6 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from determined_ner.model.precision import cast_to
-
 LEVELS = 1 << 16
 """Dropout probabilities are multiples of 1 / LEVELS."""
 
@@ -88,7 +86,7 @@ class FastDropout(TorchFunctionMode):
             return functional.scaled_dot_product_attention(
                 query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **options
             )
-        if dtype := cast_to("cpu"):  # as autocast does for PyTorch's own
+        if dtype := _autocast_dtype():  # as autocast does for PyTorch's own
             query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
         factors = self.factors(torch.Size((*query.shape[:3], key.shape[2])), dropout_p, query.dtype)
         if scale is None:
@@ -99,6 +97,13 @@ class FastDropout(TorchFunctionMode):
 def fast_dropout(seed: int, device: torch.device, backend: str) -> contextlib.AbstractContextManager[Any]:
     """The context of a training step's forward pass: `FastDropout` where it is faster and nothing traces the model."""
     return FastDropout(seed) if device.type == "cpu" and backend == "eager" else contextlib.nullcontext()
+
+
+def _autocast_dtype() -> torch.dtype | None:
+    """The type in which autocast multiplies matrices on a CPU; None: it is off."""
+    if hasattr(torch, "get_autocast_dtype"):  # torch 2.4
+        return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+    return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
 
 
 class _Attention(torch.autograd.Function):
