@@ -87,6 +87,8 @@ def _time(training: Training, epochs: float, load: float, bar: tqdm[Any], begin_
     run = _StepRunner(training, plan, begin_batch)
     began = time.perf_counter()
     pieces, seconds = run(chosen[0], share=0.0)  # not counted: it makes the optimizer's state, among other things
+    if training.device.type == "cuda":  # which has begun to work, and has recorded the size
+        pieces, seconds = run(chosen[0], share=0.0)
     per_piece = seconds / pieces
     points: list[tuple[int, float]] = []
     for i, step in enumerate(dict.fromkeys(chosen)):

@@ -16,7 +16,7 @@ from determined_ner.data.batches import Ints
 SMALLEST_UNIT, UNITS = 64, 8
 """Sizes are multiples of 64 up to 1,024; above, 8 sizes between a power of two and the next."""
 WINDOWS = 8
-"""The number of windows is a multiple of this, empty ones among them."""
+"""The number of a batch's windows is raised to a multiple of this, by empty ones."""
 SHORTEST = 32
 """Windows are padded for their attention to this length, or to a power of two above it."""
 
@@ -55,8 +55,8 @@ class Packing:
         unit = _unit(len(place))
         rounded = -(-len(place) // unit) * unit
         filling = np.clip(rounded - len(place) - np.arange(0, unit, length), 0, length)
-        sizes = np.concatenate([sizes, filling])
-        sizes = np.append(sizes, np.zeros(-len(sizes) % WINDOWS, np.int64))
+        empty = np.zeros(-len(sizes) % WINDOWS, np.int64)
+        sizes = np.concatenate([sizes, empty, filling])
 
         is_token = np.arange(length) < sizes[:, None]
         rows = np.flatnonzero(is_token)

@@ -112,6 +112,9 @@ class Engine:
         self._device: torch.device = context.device
         if self._device.type == "cpu":
             keep_memory()
+        elif hasattr(torch.backends.cuda, "enable_cudnn_sdp"):  # torch 2.4
+            # Attention by cuDNN rounds the probability of dropout (torch 2.11), and may give NaN beside a mask (2.13).
+            torch.backends.cuda.enable_cudnn_sdp(False)
         # Determined wants its scaler before, Apex its model and optimizer after they are wrapped.
         self._scaler = context.wrap_scaler(scaler or make_scaler()) if hparams.precision == "fp16" else None
         self._dropout: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()

@@ -186,7 +186,10 @@ class FlatAttention(TorchFunctionMode):
         own = mask[:, rows[:, :, None], rows[:, None, :]].transpose(0, 1)
         if keys is None:
             return own
-        return own & keys if own.dtype == torch.bool else own.masked_fill(~keys, -torch.inf)
+        padding = ~keys.transpose(-1, -2)  # looks at all keys: at none, its gradient would be NaN, and theirs with it
+        if own.dtype == torch.bool:
+            return (own | padding) & keys
+        return own.masked_fill(padding, 0.0).masked_fill(~keys, -torch.inf)
 
 
 class _Pad(torch.autograd.Function):

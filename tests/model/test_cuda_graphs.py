@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from determined_ner.data.packing import Packing
 from determined_ner.data.pretrained_tokenizer import load_tokenizer
 from determined_ner.hub import Pretrained
-from determined_ner.model.cuda_graphs import can_be_recorded
+from determined_ner.model.cuda_graphs import _agree, can_be_recorded
 from determined_ner.model.engine import Engine
 from determined_ner.model.flat import Flat, find_flat
 from determined_ner.model.loss import WordLoss
@@ -25,10 +25,9 @@ from determined_ner.training.slots import OneSlot
 from tests.model.test_flat import FLAT, make
 from tests.model.test_probe import SIZES
 
-pytestmark = [
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"),
-    pytest.mark.skipif(not can_be_recorded(), reason="transformers before 5 looks into masks"),
-]
+needs_gpu = pytest.mark.skipif(
+    not (torch.cuda.is_available() and can_be_recorded()), reason="no GPU here, or transformers before 5"
+)
 
 GPU = torch.device("cuda", 0)
 TEXTS = [[9, 64, 3, 31, 30, 5], [5, 40, 12, 17, 8, 3], [9, 9, 9], [64, 60, 61, 3, 20, 22], [9, 63, 3, 31, 31, 5]]
@@ -74,12 +73,14 @@ def train(model, batches, flat, recorded: bool, steps: int = 1, **hyperparameter
     return losses, engine.model.state_dict()
 
 
+@needs_gpu
 @pytest.mark.parametrize("kind", FLAT)
 def test_the_model_is_asked_on_the_gpu(kind, tokenizer):
     flat = find_flat(make(kind, tokenizer), tokenizer, 64, GPU)
     assert flat is not None and flat.packing == Packing(64, 0)
 
 
+@needs_gpu
 def test_logits_and_gradient_are_those_of_the_padded_batch(tokenizer, model):
     model = copy.deepcopy(model).eval().to(GPU)
     batch, found = make_batch(tokenizer, TEXTS[0]), []
@@ -98,6 +99,7 @@ def test_logits_and_gradient_are_those_of_the_padded_batch(tokenizer, model):
         torch.testing.assert_close(gradient, found[1][1][name], rtol=0, atol=1e-5 * scale, msg=name)
 
 
+@needs_gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_replayed_step_computes_the_bits_of_one_that_is_not(tokenizer, model, precision, steps):
@@ -113,6 +115,7 @@ def test_a_replayed_step_computes_the_bits_of_one_that_is_not(tokenizer, model, 
     assert not torch.equal(weights["classifier.weight"].cpu(), model.classifier.weight)
 
 
+@needs_gpu
 def test_dropout_is_drawn_from_the_seed_of_the_step(tokenizer, model):
     batch = make_batch(tokenizer, TEXTS[0])
     context = TorchContext(OneSlot(), 1)
@@ -127,6 +130,7 @@ def test_dropout_is_drawn_from_the_seed_of_the_step(tokenizer, model):
     assert losses[0] == losses[2] and len(set(losses)) == 3
 
 
+@needs_gpu
 def test_frozen_weights_have_no_gradient(tokenizer, model):
     frozen = copy.deepcopy(model)
     frozen.bert.embeddings.requires_grad_(False)
@@ -138,6 +142,7 @@ def test_frozen_weights_have_no_gradient(tokenizer, model):
         assert torch.equal(weights[f"bert.embeddings.{name}"].cpu(), value)
 
 
+@needs_gpu
 @pytest.mark.parametrize("at_record", [False, True], ids=["before", "within"])
 def test_what_cannot_be_recorded_is_computed_as_it_comes(tokenizer, model, caplog, at_record):
     """The CPU waits for the GPU, which is found before anything is recorded, or only while it is."""
@@ -155,6 +160,7 @@ def test_what_cannot_be_recorded_is_computed_as_it_comes(tokenizer, model, caplo
     assert losses == train(model, batches, flat, False)[0]
 
 
+@needs_gpu
 def test_memory_holds_one_step_and_one_set_of_gradients(tokenizer, model):
     large = make("bert", tokenizer, hidden_size=512, num_attention_heads=8, intermediate_size=2048).train()
     batches = [make_batch(tokenizer, [60] * count) for count in range(2, 18)]
@@ -183,6 +189,7 @@ def share(rank: int, folder: str, model: Any, batches: list[dict[str, torch.Tens
     torch.distributed.destroy_process_group()
 
 
+@needs_gpu
 def test_slots_train_as_accumulation_does_without_being_recorded(tokenizer, tmp_path):
     model = make("bert", tokenizer, **LARGER, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0).train()
     batches = [make_batch(tokenizer, TEXTS[i], seed=i) for i in (0, 4, 1, 1, 0, 0, 2, 3)]
@@ -197,3 +204,18 @@ def test_slots_train_as_accumulation_does_without_being_recorded(tokenizer, tmp_
 
 def distance(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> float:
     return sum(float((left[name].cpu() - right[name].cpu()).square().sum()) for name in right) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("found", "agree"),
+    [([1.0, 2.0], True), ([1.001, 2.0], True), ([1.0, 2.1], False), ([0.0, 2.0], False), ([float("nan"), 2.0], False)],
+)
+def test_what_is_recorded_is_compared_number_for_number(found, agree):
+    logits, gradients = torch.tensor([[3.0, 4.0]], dtype=torch.bfloat16), [torch.ones(3), torch.full((2, 2), 50.0)]
+    scaled = [logits * found[1] / 2, gradients[0] * found[0], gradients[1]]
+    assert _agree(scaled, [logits, *gradients]) == agree
+
+
+def test_a_gradient_that_is_nothing_but_rounding_may_differ():
+    expected = [torch.ones(2), torch.full((4,), 10.0), torch.full((4,), 1e-6)]
+    assert _agree([*expected[:2], -expected[2]], expected)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from determined_ner.data.packing import Packing
 from determined_ner.data.pretrained_tokenizer import load_tokenizer
 from determined_ner.hub import Pretrained
 from determined_ner.model.cpu.dropout import fast_dropout
@@ -131,6 +132,21 @@ def test_masks_of_the_model_such_as_a_sliding_window_hold_within_each_text():
         with FlatAttention(layout):
             found = functional.scaled_dot_product_attention(query, key, value, own[None, None])
         torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.skipif("modernbert" not in FLAT, reason="this transformers computes its attention otherwise")
+@pytest.mark.parametrize("packing", [None, Packing(64, 0)], ids=["groups", "packed"])
+def test_padding_that_a_sliding_window_shows_nothing_leaves_gradients_finite(tokenizer, packing):
+    """The texts of one group lie far apart, and so does the padding of one from what it would see."""
+    model = make("modernbert", tokenizer, attention_dropout=0.1).train()
+    batch = made_up_batch(tokenizer, SIZES["vocab_size"], [64, 60, 40, 9, 9, 3])
+    if packing:
+        arrays = packing(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
+        batch |= {name: torch.from_numpy(array) for name, array in arrays.items()}
+    with fast_dropout(1, torch.device("cpu"), "eager"):
+        logits = Flat(0, False, packing).logits(model, batch)
+    logits.square().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=30))
