@@ -28,7 +28,6 @@ __all__ = ["hub"]
 RUN_HERE = ("determined-ner", "python3", "torchrun", "echo")
 COMMANDS = [line for line in commands() if line.split()[0] in RUN_HERE]
 TRAINING = next(line for line in COMMANDS if "--output-dir runs/mine" in line and "--resume" not in line)
-TEACHER = next(line for line in COMMANDS if "--output-dir runs/teacher" in line)
 EXPORT = next(line for line in COMMANDS if line.startswith("determined-ner export"))
 CODE = blocks("python")
 ARCHITECTURE = ROOT / "docs" / "explanation" / "architecture.md"
@@ -127,11 +126,6 @@ class Reader:
         for name in ("quickstart", "other"):
             shutil.copytree(runs / "mine", runs / name)
 
-    def has_taught(self) -> None:
-        """The run that students learn of."""
-        if not (self.folder / "runs" / "teacher").is_dir():
-            self.types(TEACHER)
-
     def has_exported(self) -> None:
         """The directory that the pages export to. The two steps of its model leave int8 little to agree with."""
         self.has_trained()
@@ -151,10 +145,6 @@ def test_a_command_of_the_pages_runs(line: str, reader: Reader, request: pytest.
     if line == TRAINING:
         reader.has_trained()
         return
-    if "runs/teacher" in line:
-        reader.has_taught()
-        if line == TEACHER:
-            return
     if "runs/mine" in line or "runs/quickstart/" in line or "report runs" in line:
         reader.has_trained()
     if "exported" in line:

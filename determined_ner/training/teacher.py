@@ -33,6 +33,7 @@ from determined_ner.model.stored_weights import weights_fingerprint
 from determined_ner.model.student import build_student, student_config
 from determined_ner.model.torch_model import TorchModel, load_config, load_model, torch_model
 from determined_ner.settings.hyperparameters import Hyperparameters
+from determined_ner.tags.lattice import label_probabilities
 from determined_ner.training.trained import find_trained
 
 logger = logging.getLogger("determined_ner")
@@ -60,7 +61,7 @@ class Teachers:
         self.names, self._trust, self._hparams = list(hparams.teacher or []), hparams.trust_remote_code, hparams
         self.layers: list[int] = []
         self.directories = [self._open(name) for name in self.names]
-        self.fingerprint = hash_parts([weights_fingerprint(directory.path) for directory in self.directories])
+        self.fingerprint = hash_parts([_fingerprint(directory) for directory in self.directories])
 
     def _open(self, name: str) -> ModelDirectory:
         path = os.path.expanduser(name)  # noqa: PTH111 (Path's raises where there is no home, or a name is too long)
@@ -68,11 +69,7 @@ class Teachers:
             problem = f"{shown(name)} is {'a file' if os.path.exists(path) else 'no directory'}"  # noqa: PTH110
             raise HyperparameterError(SETTING, problem, "write a model directory or a run's folder")
         with tempfile.TemporaryDirectory() as nothing:  # a directory is not fetched
-            directory = find_trained(path, Path(nothing), self._trust).directory
-        if directory.transitions is not None:
-            problem = f"{shown(name)} has a CRF, which tells of sequences, and a student learns of words"
-            raise HyperparameterError(SETTING, problem, "name a model with head: linear")
-        return directory
+            return find_trained(path, Path(nothing), self._trust).directory
 
     @property
     def source(self) -> Pretrained:
@@ -178,7 +175,8 @@ class Teachers:
     ) -> NDArray[np.float16]:
         """What they say of the words of a split, computed in its windows, or found in the cache.
 
-        Of several, the logarithm of the mean of their probabilities. By the models in float32 and evaluation mode.
+        Of several, the logarithm of the mean of their probabilities. By the models in float32 and evaluation mode; of
+        one with a CRF, summed over the sequences of a window's words that have a label there.
 
         Args:
             labels: (K,) in the order of the columns.
@@ -207,7 +205,7 @@ class Teachers:
             with tqdm(total=windows, desc="teacher", unit="window", leave=False, disable=None, file=sys.stderr) as bar:
                 for (chosen,) in EvaluationBatches(split, tokenizer.specials, slots=1):
                     batch = dataset[chosen]
-                    out[split.words_of(batch["windows"].numpy())] = _mean(models, columns, batch)
+                    out[split.words_of(batch["windows"].numpy())] = _mean(self.directories, models, columns, batch)
                     bar.update(len(batch["windows"]))
             out.flush()
 
@@ -229,22 +227,36 @@ def teachers_in_record(hparams: Hyperparameters, named: Iterable[Any]) -> dict[s
     return {"teachers": found} if found else {}
 
 
+def _fingerprint(directory: ModelDirectory) -> Any:
+    """Of what a teacher says."""
+    weights = weights_fingerprint(directory.path)
+    return weights if directory.transitions is None else [weights, directory.transitions.tolist()]
+
+
 def _mean(
-    models: Sequence[TorchModel], columns: Sequence[Sequence[int]], batch: dict[str, torch.Tensor]
+    directories: Sequence[ModelDirectory],
+    models: Sequence[TorchModel],
+    columns: Sequence[Sequence[int]],
+    batch: dict[str, torch.Tensor],
 ) -> NDArray[np.float32]:
     """(words, K) logarithm of the mean probability of each label.
 
     Args:
+        directories: of each model.
         columns: (K,) of each model, the column of each label.
         batch: of `BatchDataset`.
     """
     chosen = batch["is_first_piece"].numpy()
-    each = [
-        torch.from_numpy(
-            model(batch["input_ids"].numpy(), batch["attention_mask"].numpy())[chosen][:, order]
-        ).log_softmax(-1)
-        for model, order in zip(models, columns, strict=True)
-    ]
+    starts = np.concatenate([[0], np.cumsum(chosen.sum(1))])
+    each = []
+    for directory, model, order in zip(directories, models, columns, strict=True):
+        logits = model(batch["input_ids"].numpy(), batch["attention_mask"].numpy())[chosen]
+        if directory.transitions is None:
+            said = torch.from_numpy(logits[:, order]).log_softmax(-1)
+        else:
+            rules = (directory.labels, directory.label_scheme, directory.transitions)
+            said = torch.from_numpy(label_probabilities(logits, starts, *rules)[:, order]).log().float()
+        each.append(said)
     mean = torch.stack(each).logsumexp(0) - float(np.log(len(each)))
     result: NDArray[np.float32] = mean.clamp(min=float(np.finfo(KIND).min)).numpy()
     return result

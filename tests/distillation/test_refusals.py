@@ -75,12 +75,6 @@ def test_labels_of_all_pieces_are_refused(refuse, config, teacher):
     assert "hyperparameters.teacher: teaches words, and data.label_all_tokens: true" in message
 
 
-def test_a_teacher_of_sequences_is_refused(refuse, config, tmp_path, train):
-    crf = train("hyperparameters.head=crf", output="crf")
-    message = refuse(*asked(teacher=crf), config=config)
-    assert message.startswith("error: hyperparameters.teacher: '") and "has a CRF, which tells of sequences" in message
-
-
 def test_a_teacher_that_lacks_a_label_is_refused(refuse, config, tmp_path, teacher):
     rows = [[(word, tag.replace("PER", "HUMAN")) for word, tag in row] for row in make_sentences(44)]
     message = refuse(

@@ -102,6 +102,17 @@ def test_what_teachers_say_is_computed_once_and_is_what_a_tagger_says(
     np.testing.assert_array_equal(taught(again), found)
 
 
+def test_a_teacher_with_a_crf_says_how_probable_a_label_is_over_all_sequences(config, tmp_path, corpus):
+    crf = tmp_path / "crf"
+    run(config, crf, *asked(learning_rate=1e-2, head="crf"))
+    (crf / "model" / "calibration.json").unlink(missing_ok=True)
+    (crf / "model" / "checksums.json").unlink()
+    tagged = Tagger.from_pretrained(crf / "model").tag(words_of(corpus["train"]))
+    found = taught(make_training(config, tmp_path, *asked(teacher=crf, student_layers=1)))
+    np.testing.assert_allclose(np.exp(found.astype(np.float64)), tagged.probabilities, atol=2e-3)
+    assert np.abs(np.exp(log_probabilities(tagged.logits)) - tagged.probabilities).max() > 0.01  # not the softmax
+
+
 def test_several_teachers_say_the_mean_of_their_probabilities(config, tmp_path, teacher, other, corpus, encoder):
     unlike = tmp_path / "unlike"
     run(config, unlike, *asked(learning_rate=1e-2), "reproducibility.experiment_seed=8")
