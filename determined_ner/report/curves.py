@@ -90,7 +90,7 @@ def _loss_figure(records: Sequence[dict[str, Any]]) -> Any | None:
     if not training and not validation:
         return None
     what, points = ("Validation", validation) if validation else ("Training", training)
-    figure, axes = _figure(f"{what} loss {_final(points, best=min)}", "Loss (cross-entropy)", records)
+    figure, axes = _figure(f"{what} loss {_final(points, best=min)}", "Loss, mean of a word", records)
     if training:
         _line(axes, training, f"training, last {training[-1][1]:.3f}", color=SKY, linewidth=1.6, markersize=3.5)
     if validation:
