@@ -60,6 +60,7 @@ import numpy as np
 import torch
 import trainings
 import transformers
+from trainer_flags import GROUPED
 
 from determined_ner.data.batches import plan_epoch
 from determined_ner.data.packing import Packing
@@ -120,9 +121,9 @@ def make_batch(
     labels = np.where(mask, rng.integers(0, LABELS, shape), -100)
     ids = np.where(mask, rng.integers(5, vocabulary, shape), 0)
     arrays = {"input_ids": ids, "attention_mask": mask.astype(np.int64), "labels": labels}
-    arrays |= packing(ids, arrays["attention_mask"]) if packing else {}
-    weight = np.array(1 / lengths.sum(), np.float32)
-    return {name: torch.from_numpy(array).to(device) for name, array in {**arrays, "loss_weight": weight}.items()}
+    batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    batch["loss_weight"] = torch.tensor(1 / lengths.sum(), dtype=torch.float32)
+    return {name: value.to(device) for name, value in (packing.added_to(batch) if packing else batch).items()}
 
 
 def synchronize(device: torch.device) -> None:
@@ -191,17 +192,9 @@ def measure_step(
     weights = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))
     layers, hidden = SHAPES[shape][:2]
     real = [int(batch["attention_mask"].sum()) for batch in batches[WARM:]]
-    padded = real
-    if not is_flat:
-        padded = [batch["attention_mask"].numel() for batch in batches[WARM:]]
-    elif packing:
-        padded = [batch["packed_ids"].numel() for batch in batches[WARM:]]
-    longest = [batch["attention_mask"].shape[1] for batch in batches[WARM:]]
-    attended = [batch["attention_mask"].numel() for batch in batches[WARM:]]
-    if packing:
-        longest = [batch["packed_keys"].shape[1] for batch in batches[WARM:]]
-        attended = [batch["packed_keys"].numel() for batch in batches[WARM:]]
-    attention = [12 * layers * hidden * n * size for n, size in zip(attended, longest, strict=True)]
+    computed = [computed_pieces(batch, is_flat) for batch in batches[WARM:]]
+    padded = [pieces for pieces, _ in computed]
+    attention = [12 * layers * hidden * pairs for _, pairs in computed]
     useful = [12 * layers * hidden * int(batch["attention_mask"].sum(1).square().sum()) for batch in batches[WARM:]]
     peak = torch.cuda.max_memory_reserved() / 2**20 if device.type == "cuda" else None
     return {
@@ -215,6 +208,14 @@ def measure_step(
         "padding": 1 - sum(real) / sum(padded),
         "peak_mib": peak,
     }
+
+
+def computed_pieces(batch: dict[str, torch.Tensor], is_flat: bool) -> tuple[int, int]:
+    """Pieces that a step computes, and pairs of them in its attention; both with padding."""
+    mask = batch["attention_mask"]
+    rows = batch.get("packed_keys", mask)
+    pieces = batch["packed_ids"].numel() if "packed_ids" in batch else int(mask.sum()) if is_flat else mask.numel()
+    return pieces, rows.numel() * rows.shape[1]
 
 
 def count_launches(action: Callable[[], Any]) -> int:
@@ -259,10 +260,6 @@ def measure_trainer(shape: str, batch_size: int, precision: str, best: bool, ste
             synchronize(device)
             Clock.ended = time.perf_counter()
 
-    fields = transformers.TrainingArguments.__dataclass_fields__
-    grouped: dict[str, Any] = {"group_by_length": True}
-    if "group_by_length" not in fields:  # transformers 5
-        grouped = {"train_sampling_strategy": "group_by_length"}
     with tempfile.TemporaryDirectory() as folder:
         arguments = transformers.TrainingArguments(
             output_dir=folder,
@@ -275,7 +272,7 @@ def measure_trainer(shape: str, batch_size: int, precision: str, best: bool, ste
             bf16=precision == "bf16",
             fp16=precision == "fp16",
             torch_compile=best,
-            **(grouped if best else {}),
+            **(GROUPED if best else {}),
         )
         trainer = transformers.Trainer(
             model=build(shape), args=arguments, train_dataset=data, data_collator=collate, callbacks=[Clock()]

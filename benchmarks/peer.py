@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import transformers
 from measuring import Measured, Profile, load, report
+from trainer_flags import GROUPED
 
 from determined_ner.data.split import IGNORED, Split
 
@@ -79,10 +80,6 @@ def main() -> None:
         ]
         return {"f1": f1_score(*texts)}
 
-    grouped: dict[str, Any] = {}
-    if spec["grouped"]:
-        version5 = int(transformers.__version__.split(".")[0]) >= 5
-        grouped = {"train_sampling_strategy": "group_by_length"} if version5 else {"group_by_length": True}
     with tempfile.TemporaryDirectory() as folder:
         arguments = transformers.TrainingArguments(
             output_dir=folder,
@@ -95,7 +92,7 @@ def main() -> None:
             save_strategy="no",
             report_to=[],
             disable_tqdm=True,
-            **grouped,
+            **(GROUPED if spec["grouped"] else {}),
         )
         trainer = transformers.Trainer(
             model=loaded.model,

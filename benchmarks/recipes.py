@@ -79,10 +79,10 @@ def train_and_score(folder: Path, plainly: bool, files: dict[str, str], argument
     """
     import contextlib
 
-    from determined_ner import train
     from determined_ner.model import engine
     from determined_ner.report.text import read_labelled, tag_text
     from determined_ner.tags.scores import evaluate
+    from determined_ner.train import main as train_by_command
     from determined_ner.training import setup
     from determined_ner.training.trained import find_trained
 
@@ -90,7 +90,7 @@ def train_and_score(folder: Path, plainly: bool, files: dict[str, str], argument
         assert hasattr(engine, "fast_dropout") and hasattr(setup, "train_only_rows")
         engine.fast_dropout = lambda *_: contextlib.nullcontext()
         setup.train_only_rows = lambda *_: None
-    if status := train.main(["--output-dir", str(folder / "run"), *arguments]):
+    if status := train_by_command(["--output-dir", str(folder / "run"), *arguments]):
         sys.exit(status)
     trained, scores = find_trained(str(folder / "run"), folder), {}
     for part, file in files.items():

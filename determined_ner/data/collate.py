@@ -77,10 +77,7 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         if self._teacher is not None:
             counted["teacher"] = torch.from_numpy(np.asarray(self._teacher()[self._split.words_of(windows)]))
             counted["words"] = torch.from_numpy(np.flatnonzero(is_first_piece))
-        if self._packing is not None:
-            packed = self._packing(padded.input_ids, padded.attention_mask)
-            counted |= {name: torch.from_numpy(array) for name, array in packed.items()}
-        return {
+        item = {
             "input_ids": torch.from_numpy(padded.input_ids),
             "attention_mask": torch.from_numpy(padded.attention_mask),
             "labels": torch.from_numpy(labels),
@@ -89,6 +86,7 @@ class BatchDataset(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             "loss_weight": torch.tensor(batch.loss_weight),
             **counted,
         }
+        return item if self._packing is None else self._packing.added_to(item)
 
 
 def only_item(items: list[Any]) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from determined_ner.data.batches import Ints
@@ -69,6 +70,11 @@ class Packing:
             "packed_rows": rows,
             "packed_keys": np.arange(length) < np.maximum(sizes, 1)[:, None],
         }
+
+    def added_to(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """A batch on the CPU with what packing it gives."""
+        packed = self(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
+        return batch | {name: torch.from_numpy(array) for name, array in packed.items()}
 
 
 def _unit(tokens: int) -> int:

@@ -278,10 +278,7 @@ def find_flat(model: Any, tokenizer: WordTokenizer, max_seq_length: int, device:
     rows = getattr(model.config, "vocab_size", None) or 64
     batch = made_up_batch(tokenizer, rows, _sizes(max_seq_length, tokenizer.specials + 1))
     packing = Packing(max_seq_length, tokenizer.pad_id) if device.type == "cuda" else None
-    if packing is not None:
-        arrays = packing(*(batch[name].numpy() for name in ("input_ids", "attention_mask")))
-        batch |= {name: torch.from_numpy(array) for name, array in arrays.items()}
-    batch = {name: value.to(device) for name, value in batch.items()}
+    batch = {name: value.to(device) for name, value in (packing.added_to(batch) if packing else batch).items()}
     padding = [
         getattr(part, "padding_idx", None) for name, part in model.named_modules() if name.endswith("_embeddings")
     ]

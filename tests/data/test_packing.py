@@ -57,8 +57,7 @@ def test_a_packed_batch_has_the_logits_of_each_text_and_the_gradient_of_the_padd
     model = make(kind, tokenizer)
     batch = made_up_batch(tokenizer, SIZES["vocab_size"], [9, 64, 3, 31, 30, 5, 5, 40, 12, 17, 8, 3])
     packing = Packing(64, tokenizer.pad_id)
-    arrays = packing(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
-    packed = batch | {name: torch.from_numpy(array) for name, array in arrays.items()}
+    packed = packing.added_to(batch)
     flat = Flat(tokenizer.pad_id + 1 if kind == "roberta" else 0, True, packing)
     with torch.no_grad():
         logits = flat.logits(model, packed)

@@ -45,11 +45,9 @@ def model(tokenizer) -> Any:
 
 
 def make_batch(tokenizer, sizes, seed=0) -> dict[str, torch.Tensor]:
-    batch = made_up_batch(tokenizer, SIZES["vocab_size"], sizes)
+    batch = Packing(64, 0).added_to(made_up_batch(tokenizer, SIZES["vocab_size"], sizes))
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(3, batch["input_ids"].shape, generator=generator)
-    arrays = Packing(64, 0)(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
-    batch |= {name: torch.from_numpy(array) for name, array in arrays.items()}
     batch["labels"] = labels.masked_fill(batch["attention_mask"] == 0, -100)
     batch["loss_weight"] = torch.tensor(1 / sum(sizes))
     return {name: value.to(GPU) for name, value in batch.items()}

@@ -140,9 +140,7 @@ def test_padding_that_a_sliding_window_shows_nothing_leaves_gradients_finite(tok
     """The texts of one group lie far apart, and so does the padding of one from what it would see."""
     model = make("modernbert", tokenizer, attention_dropout=0.1).train()
     batch = made_up_batch(tokenizer, SIZES["vocab_size"], [64, 60, 40, 9, 9, 3])
-    if packing:
-        arrays = packing(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
-        batch |= {name: torch.from_numpy(array) for name, array in arrays.items()}
+    batch = packing.added_to(batch) if packing else batch
     with fast_dropout(1, torch.device("cpu"), "eager"):
         logits = Flat(0, False, packing).logits(model, batch)
     logits.square().sum().backward()
