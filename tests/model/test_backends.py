@@ -290,7 +290,7 @@ def test_apex_is_configured_last_scales_each_loss_and_resumes(train, amp):
     options += ["min_checkpoint_period.batches=2", "checkpoint_storage.save_trial_latest=3"]
     whole = train(*options, output="whole")
     assert amp.calls == ["initialize O2 BertForTokenClassification"] + ["scale_loss"] * 4
-    plain = train("hyperparameters.max_steps=4", output="plain")
+    plain = train("hyperparameters.max_steps=4", "hyperparameters.group_by_length=true", output="plain")
     assert state_difference(final_state(plain), final_state(whole)) < 1e-6  # 8 is a power of two
     assert final_state(whole)["amp_state"]["loss_scaler0"]["loss_scale"] == 8.0
 
