@@ -5,10 +5,10 @@
 
 Of each corpus one teacher is trained. Its students begin as some of its layers and are trained as long as it was, twice
 with each seed: by ``distillation_weight`` WEIGHT, and by 0, which is on labels alone. Each is exported to int8 as
-``export --quantize`` does it, and what is exported is scored on the test part by the Tagger. FILE keeps every score, DIR
-every model: what is there is not made again. An interval is that of the mean over seeds of the differences between two
-runs with one seed (95 %, Student's t). Speeds are those of the first seed's files, in turn, on the test part's first
-words, with all processors, after the trainings.
+``export --quantize`` does it, and what is exported is scored by the Tagger. FILE keeps every score, DIR every model:
+what is there is not made again. An interval is that of the mean over seeds of the differences between two runs with one
+seed (95 %, Student's t). Speeds are those of the first seed's files, in turn, on the test part's first words, with all
+processors, after the trainings.
 """
 
 from __future__ import annotations
@@ -119,9 +119,8 @@ def speeds(directories: dict[str, Path], test: Path) -> dict[str, float]:
 def show(corpus: str, teacher: dict[str, Any], rows: list[dict[str, Any]], speed: dict[str, float]) -> None:
     """A table in Markdown: a student a line."""
     own = teacher["test"]
-    print(f"\n{corpus}: teacher {own['float32']:.4f} in float32", end="")
-    print("" if own["int8"] is None else f", {own['int8']:.4f} in int8", end="")
-    print(f"; {speed['torch']:,.0f} words/s in PyTorch, {speed.get(TEACHER, 0) / speed['torch']:.2f} × in int8\n")
+    int8 = "none" if own["int8"] is None else f"{own['int8']:.4f}, {speed[TEACHER] / speed['torch']:.1f} ×"
+    print(f"\n{corpus}: teacher {own['float32']:.4f}, {speed['torch']:,.0f} words/s in PyTorch; in int8 {int8}\n")
     columns = (
         "layers",
         "on labels alone",
@@ -234,10 +233,8 @@ def main() -> None:
     for corpus, (_, _, test) in corpora.items():
         rows = [row for row in saved if row["corpus"] == corpus and row["epochs"] == arguments.epochs]
         students = [row for row in rows if row["layers"] and row["weight"] in (0, arguments.weight)]
-        exports = {TEACHER: work / corpus / TEACHER / "exported"}
-        exports |= {
-            str(n): work / corpus / f"{n}-{TEACHER}-{arguments.seeds[0]}" / "exported" for n in arguments.layers
-        }
+        folders = {TEACHER: TEACHER, **{str(n): f"{n}-{TEACHER}-{arguments.seeds[0]}" for n in arguments.layers}}
+        exports = {name: work / corpus / folder / "exported" for name, folder in folders.items()}
         teacher = next(row for row in rows if not row["layers"])
         show(corpus, teacher, students, speeds(exports, test))
     print(machine.line())
