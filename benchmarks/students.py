@@ -5,10 +5,10 @@
 
 Of each corpus one teacher is trained. Its students begin as some of its layers and are trained as long as it was, twice
 with each seed: by ``distillation_weight`` WEIGHT, and by 0, which is on labels alone. Each is exported to int8 as
-``export --quantize`` does it, and what is exported is scored by the Tagger. FILE keeps every score, DIR every model:
-what is there is not made again. An interval is that of the mean over seeds of the differences between two runs with one
-seed (95 %, Student's t). Speeds are those of the first seed's files, in turn, on the test part's first words, with all
-processors, after the trainings.
+``export --quantize`` does it, and what is exported is scored by the Tagger. FILE keeps every score, a picture beside it
+shows them, DIR keeps every model: what is there is not made again. An interval is that of the mean over seeds of the
+differences between two runs with one seed (95 %, Student's t). Speeds are those of the first seed's files, in turn, on
+the test part's first words, with all processors, after the trainings.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from bench import ROOT, installed_encoder
 from recipes import with_interval
 
 from determined_ner.files.atomic import write_json
+from determined_ner.report.plots import BLACK, BLUE, ORANGE, WIDTH, new_figure, save, style
 
 INT8 = "model_quantized.onnx"
 ROUNDS = 7
@@ -121,34 +122,61 @@ def show(corpus: str, teacher: dict[str, Any], rows: list[dict[str, Any]], speed
     own = teacher["test"]
     int8 = "none" if own["int8"] is None else f"{own['int8']:.4f}, {speed[TEACHER] / speed['torch']:.1f} ×"
     print(f"\n{corpus}: teacher {own['float32']:.4f}, {speed['torch']:,.0f} words/s in PyTorch; in int8 {int8}\n")
-    columns = (
-        "layers",
-        "on labels alone",
-        "with the teacher",
-        "beside labels",
-        "beside the teacher",
-        "int8",
-        "words/s",
-    )
+    columns = ("layers", "on labels alone", "with the teacher", "gain", "beside the teacher", "by int8", "words/s")
     print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
-    for layers in sorted({row["layers"] for row in rows}):
-        scores = {(row["way"], row["seed"]): row["test"] for row in rows if row["layers"] == layers}
-        seeds = sorted({seed for way, seed in scores if (LABELS, seed) in scores and (TEACHER, seed) in scores})
-        found = {way: [scores[way, seed]["int8"] for seed in seeds] for way in (LABELS, TEACHER)}
-        if not seeds or None in found[LABELS] + found[TEACHER]:
-            print(f"| {layers} | no int8 file, or no pair |")
-            continue
-        gains = [a - b for a, b in zip(found[TEACHER], found[LABELS], strict=True)]
-        lost = [scores[TEACHER, seed]["int8"] - scores[TEACHER, seed]["float32"] for seed in seeds]
+    for layers, (alone, taught) in paired(rows).items():
         cells = [
             str(layers),
-            *(f"{statistics.mean(found[way]):.4f}" for way in (LABELS, TEACHER)),
-            with_interval(gains),
-            with_interval([score - own["float32"] for score in found[TEACHER]]),
-            with_interval(lost),
-            f"{speed[str(layers)]:,.0f} ({speed[str(layers)] / speed['torch']:.1f} ×)" if str(layers) in speed else "",
+            *(f"{statistics.mean(row['int8'] for row in some):.4f}" for some in (alone, taught)),
+            with_interval([a["int8"] - b["int8"] for a, b in zip(taught, alone, strict=True)]),
+            with_interval([row["int8"] - own["float32"] for row in taught]),
+            with_interval([row["int8"] - row["float32"] for row in taught]),
+            f"{speed[str(layers)]:,.0f} ({speed[str(layers)] / speed['torch']:.1f} ×)",
         ]
         print(f"| {' | '.join(cells)} |")
+
+
+def paired(rows: list[dict[str, Any]]) -> dict[int, tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
+    """Test scores by number of layers, of the seeds that have both, in int8: on labels alone, with the teacher."""
+    found = {(row["layers"], row["way"], row["seed"]): row["test"] for row in rows if row["test"]["int8"] is not None}
+    pairs: dict[int, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {}
+    for layers, way, seed in sorted(found):
+        if way == LABELS and (layers, TEACHER, seed) in found:
+            alone, taught = pairs.setdefault(layers, ([], []))
+            alone.append(found[layers, LABELS, seed])
+            taught.append(found[layers, TEACHER, seed])
+    return pairs
+
+
+def draw(
+    corpora: dict[str, tuple[dict[str, Any], list[dict[str, Any]], dict[str, float]]], file: Path
+) -> None:  # as `show` takes them
+    """Test F1 over speed, a panel a corpus; a dot is the mean over seeds, a line through it their range."""
+    figure = new_figure(4.2, width=2 * WIDTH / 1.3)
+    for axes, (corpus, (teacher, rows, speed)) in zip(
+        figure.subplots(1, len(corpora), squeeze=False)[0], corpora.items(), strict=True
+    ):
+        pairs = paired(rows)
+        for way, colour, name in ((1, BLUE, "student of the teacher"), (0, ORANGE, "the same on labels alone")):
+            times = [speed[str(layers)] / speed["torch"] for layers in pairs]
+            scores = [[row["int8"] for row in pair[way]] for pair in pairs.values()]
+            axes.vlines(times, [min(some) for some in scores], [max(some) for some in scores], color=colour, lw=1.5)
+            axes.plot(times, [statistics.mean(some) for some in scores], "o-", color=colour, label=name)
+        for layers, (_, taught) in pairs.items():
+            at = (speed[str(layers)] / speed["torch"], max(row["int8"] for row in taught))
+            axes.annotate(str(layers), at, xytext=(0, 6), textcoords="offset points", ha="center", fontsize=10.5)
+        axes.plot(1, teacher["test"]["float32"], "s", color=BLACK, label="teacher, PyTorch in float32")
+        if teacher["test"]["int8"] is not None:
+            at = (speed[TEACHER] / speed["torch"], teacher["test"]["int8"])
+            axes.plot(*at, "D", color=BLACK, label="teacher in int8")
+        axes.set_xscale("log")
+        ticks = [1, 2, 5, 10, 20]
+        axes.set_xticks(ticks, [f"{tick} ×" for tick in ticks])
+        axes.minorticks_off()
+        axes.margins(y=0.1)
+        style(axes, corpus, "words per second, beside the teacher in PyTorch", "test F1, students in int8", grid="both")
+    axes.legend(fontsize=10, loc="lower left")
+    save(figure, file)
 
 
 def main() -> None:
@@ -230,13 +258,16 @@ def main() -> None:
                     one.result()
             finally:
                 pool.shutdown(cancel_futures=True)
+    found = {}
     for corpus, (_, _, test) in corpora.items():
         rows = [row for row in saved if row["corpus"] == corpus and row["epochs"] == arguments.epochs]
         students = [row for row in rows if row["layers"] and row["weight"] in (0, arguments.weight)]
         folders = {TEACHER: TEACHER, **{str(n): f"{n}-{TEACHER}-{arguments.seeds[0]}" for n in arguments.layers}}
         exports = {name: work / corpus / folder / "exported" for name, folder in folders.items()}
         teacher = next(row for row in rows if not row["layers"])
-        show(corpus, teacher, students, speeds(exports, test))
+        found[corpus] = (teacher, students, speeds(exports, test))
+        show(corpus, *found[corpus])
+    draw(found, arguments.results.with_suffix(".png"))
     print(machine.line())
 
 
