@@ -194,8 +194,7 @@ class Teachers:
 
         def build(directory: Path) -> None:
             logger.info(f"teacher: reading {shape[0]:,} words")
-            models = [torch_model(each, str(device)) for each in self.directories]
-            columns = [[each.labels.index(name) for name in labels] for each in self.directories]
+            models = [(each, torch_model(each, str(device))) for each in self.directories]
             with (directory / "words.bin").open("w+b") as file:
                 if hasattr(os, "posix_fallocate"):  # an error where writing to a map of a full disk kills the process
                     os.posix_fallocate(file.fileno(), 0, np.dtype(KIND).itemsize * shape[0] * shape[1])
@@ -205,7 +204,8 @@ class Teachers:
             with tqdm(total=windows, desc="teacher", unit="window", leave=False, disable=None, file=sys.stderr) as bar:
                 for (chosen,) in EvaluationBatches(split, tokenizer.specials, slots=1):
                     batch = dataset[chosen]
-                    out[split.words_of(batch["windows"].numpy())] = _mean(self.directories, models, columns, batch)
+                    said = [_said(*each, labels, batch) for each in models]
+                    out[split.words_of(batch["windows"].numpy())] = _mean(said)
                     bar.update(len(batch["windows"]))
             out.flush()
 
@@ -233,30 +233,28 @@ def _fingerprint(directory: ModelDirectory) -> Any:
     return weights if directory.transitions is None else [weights, directory.transitions.tolist()]
 
 
-def _mean(
-    directories: Sequence[ModelDirectory],
-    models: Sequence[TorchModel],
-    columns: Sequence[Sequence[int]],
-    batch: dict[str, torch.Tensor],
-) -> NDArray[np.float32]:
-    """(words, K) logarithm of the mean probability of each label.
+def _said(
+    directory: ModelDirectory, model: TorchModel, labels: Sequence[str], batch: dict[str, torch.Tensor]
+) -> torch.Tensor:
+    """(words, K) logarithm of the probability of each label, by one teacher.
 
     Args:
-        directories: of each model.
-        columns: (K,) of each model, the column of each label.
+        model: of the directory.
+        labels: (K,) in the order of the columns.
         batch: of `BatchDataset`.
     """
     chosen = batch["is_first_piece"].numpy()
+    columns = [directory.labels.index(name) for name in labels]
+    logits = model(batch["input_ids"].numpy(), batch["attention_mask"].numpy())[chosen]
+    if directory.transitions is None:
+        return torch.from_numpy(logits[:, columns]).log_softmax(-1)
     starts = np.concatenate([[0], np.cumsum(chosen.sum(1))])
-    each = []
-    for directory, model, order in zip(directories, models, columns, strict=True):
-        logits = model(batch["input_ids"].numpy(), batch["attention_mask"].numpy())[chosen]
-        if directory.transitions is None:
-            said = torch.from_numpy(logits[:, order]).log_softmax(-1)
-        else:
-            rules = (directory.labels, directory.label_scheme, directory.transitions)
-            said = torch.from_numpy(label_probabilities(logits, starts, *rules)[:, order]).log().float()
-        each.append(said)
-    mean = torch.stack(each).logsumexp(0) - float(np.log(len(each)))
+    probabilities = label_probabilities(logits, starts, directory.labels, directory.label_scheme, directory.transitions)
+    return torch.from_numpy(probabilities[:, columns]).log().float()
+
+
+def _mean(said: Sequence[torch.Tensor]) -> NDArray[np.float32]:
+    """(words, K) logarithm of the mean of probabilities, whose logarithms are given; none below the least of `KIND`."""
+    mean = torch.stack(list(said)).logsumexp(0) - float(np.log(len(said)))
     result: NDArray[np.float32] = mean.clamp(min=float(np.finfo(KIND).min)).numpy()
     return result
