@@ -1,10 +1,10 @@
 """What do students of few layers lose and gain? Test F1 in int8 and speed, with a teacher's word and on labels alone.
 
     python3 benchmarks/students.py --corpus wnut17=TRAIN,VALIDATION,TEST [--corpus …] --work DIR
-        [--layers 1 2 3 4 5] [--seeds 1 2 3] [--epochs 3] [--weight 0.5] [--runs 2] [--results FILE]
+        [--layers 1 2 3 4 5] [--seeds 1 2 3] [--weight 0.5] [--epochs 10] [--runs 2] [--results FILE]
 
-Of each corpus one teacher is trained. Its students begin as some of its layers and are trained as long as it was, twice
-with each seed: by ``distillation_weight`` WEIGHT, and by 0, which is on labels alone. Each is exported to int8 as
+Of each corpus one teacher is trained. Its students begin as some of its layers and are trained twice with each seed: by
+``distillation_weight`` WEIGHT, and by 0, which is on labels alone. Each is exported to int8 as
 ``export --quantize`` does it, and what is exported is scored by the Tagger. FILE keeps every score, a picture beside it
 shows them, DIR keeps every model: what is there is not made again. An interval is that of the mean over seeds of the
 differences between two runs with one seed (95 %, Student's t). Speeds are those of the first seed's files, in turn, on
@@ -190,8 +190,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, metavar="DIR")
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--weight", type=float, default=0.5, help="of the teacher in the loss")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--learning-rate", default="3e-4")
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--runs", type=int, default=2, help="at a time, each with its share of the processors")
     parser.add_argument("--results", type=Path, default=ROOT / "figures" / "students.json")
     arguments = parser.parse_args()
@@ -212,40 +214,41 @@ def main() -> None:
     def measure(key: dict[str, Any], folder: Path, settings: dict[str, Any]) -> None:
         if any(key.items() <= row.items() for row in saved) and folder.is_dir():
             return
-        common: dict[str, Any] = dict(
-            zip(("data.train_file", "data.validation_file", "data.test_file"), corpora[key["corpus"]], strict=True)
-        )
-        common |= {"hyperparameters.learning_rate": "1e-4", "hyperparameters.precision": "bf16"}
-        common |= {"hyperparameters.num_train_epochs": key["epochs"], "reproducibility.experiment_seed": key["seed"]}
-        common |= {"data.cache_dir": work / "cache"}
+        parts = ("data.train_file", "data.validation_file", "data.test_file")
+        common: dict[str, Any] = dict(zip(parts, corpora[key["corpus"]], strict=True))
+        common |= {"data.cache_dir": work / "cache", "hyperparameters.precision": "bf16"}
+        common |= {"reproducibility.experiment_seed": key["seed"]}
         row = {**key, "machine": machine.name(), **make_apart(folder, {**common, **settings}, threads)}
         with lock:
             saved.append(row)
             write_json(arguments.results, saved)
         print(row, file=sys.stderr, flush=True)
 
-    def key_of(corpus: str, layers: int, way: str, seed: int) -> dict[str, Any]:
-        weight = arguments.weight if way == TEACHER and layers else 0
-        return {
-            "corpus": corpus,
-            "layers": layers,
-            "way": way,
-            "seed": seed,
-            "epochs": arguments.epochs,
-            "weight": weight,
-        }
-
     def teach(corpus: str) -> None:
-        encoder = {"hyperparameters.pretrained_model_name_or_path": Path(arguments.encoder).resolve()}
-        measure(key_of(corpus, 0, TEACHER, 1), work / corpus / TEACHER, encoder)
+        settings = {
+            "hyperparameters.pretrained_model_name_or_path": Path(arguments.encoder).resolve(),
+            "hyperparameters.learning_rate": "1e-4",
+            "hyperparameters.num_train_epochs": 3,
+        }
+        measure({"corpus": corpus, "layers": None, "seed": 1}, work / corpus / TEACHER, settings)
+
+    training = {name: getattr(arguments, name) for name in ("epochs", "learning_rate", "batch_size")}
 
     def learn(seed: int, corpus: str, layers: int, way: str) -> None:
+        weight = arguments.weight if way == TEACHER else 0
+        key = {"corpus": corpus, "layers": layers, "seed": seed, "way": way, "weight": weight, **training}
         settings = {
             "hyperparameters.teacher": work / corpus / TEACHER / "run",
             "hyperparameters.student_layers": layers,
-            "hyperparameters.distillation_weight": arguments.weight if way == TEACHER else 0,
+            "hyperparameters.distillation_weight": weight,
+            "hyperparameters.learning_rate": arguments.learning_rate,
+            "hyperparameters.global_batch_size": arguments.batch_size,
+            "hyperparameters.num_train_epochs": arguments.epochs,
         }
-        measure(key_of(corpus, layers, way, seed), work / corpus / f"{layers}-{way}-{seed}", settings)
+        measure(key, work / corpus / folder_of(layers, way, seed), settings)
+
+    def folder_of(layers: int, way: str, seed: int) -> str:
+        return f"{layers}-{way}-{seed}"
 
     for function, planned in (
         (teach, [(corpus,) for corpus in corpora]),
@@ -260,11 +263,11 @@ def main() -> None:
                 pool.shutdown(cancel_futures=True)
     found = {}
     for corpus, (_, _, test) in corpora.items():
-        rows = [row for row in saved if row["corpus"] == corpus and row["epochs"] == arguments.epochs]
-        students = [row for row in rows if row["layers"] and row["weight"] in (0, arguments.weight)]
-        folders = {TEACHER: TEACHER, **{str(n): f"{n}-{TEACHER}-{arguments.seeds[0]}" for n in arguments.layers}}
-        exports = {name: work / corpus / folder / "exported" for name, folder in folders.items()}
-        teacher = next(row for row in rows if not row["layers"])
+        rows = [row for row in saved if row["corpus"] == corpus]
+        teacher = next(row for row in rows if row["layers"] is None)
+        students = [row for row in rows if training.items() <= row.items() and row["weight"] in (0, arguments.weight)]
+        folders = {str(n): folder_of(n, TEACHER, arguments.seeds[0]) for n in arguments.layers}
+        exports = {name: work / corpus / of / "exported" for name, of in {TEACHER: TEACHER, **folders}.items()}
         found[corpus] = (teacher, students, speeds(exports, test))
         show(corpus, *found[corpus])
     draw(found, arguments.results.with_suffix(".png"))
