@@ -26,6 +26,7 @@ from determined_ner.errors import UserError, first_line, why_unwritable, write_e
 from determined_ner.files.workplace import workplace
 from determined_ner.model.crf import without_crf
 from determined_ner.model.onnx_session import INPUTS, OUTPUT, require
+from determined_ner.model.ort import without_its_operators
 
 OPSET = 17
 """The newest that torch 2.3's exporter and torch 2.13's both write."""
@@ -90,7 +91,7 @@ def export_onnx(
     metadata |= {"transitions": json.dumps(transitions.tolist())} if transitions is not None else {}
     with _replacing(path) as file:
         try:
-            with _without_messages():
+            with _without_messages(), without_its_operators():
                 torch.onnx.export(_Logits(model).eval(), (ids, mask), str(file), opset_version=OPSET, **options)
         except (OSError, MemoryError):
             raise

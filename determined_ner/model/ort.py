@@ -5,6 +5,7 @@ Its last release is onnxruntime-training 1.19.2; requirements/cluster.txt is a s
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import os
@@ -12,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -177,6 +178,39 @@ def wrap(model: Any) -> Any:
     assert type(wrapped) is ORTModule
     _refuse_other_devices()
     return wrapped
+
+
+@contextlib.contextmanager
+def without_its_operators() -> Iterator[None]:
+    """Let torch's exporter write what it writes where no ORTModule has been made.
+
+    Each one that is made teaches the exporter operators that run in this process alone (``ATen``), for good.
+    """
+    registry: Any = sys.modules.get("onnxruntime.training.ortmodule._custom_op_symbolic_registry")
+    contrib: Any = sys.modules.get("onnxruntime.tools.pytorch_export_contrib_ops")
+    if registry is None or contrib is None:
+        yield
+        return
+    import torch
+
+    ortmodule = sys.modules["onnxruntime.training.ortmodule"]
+    opset = int(os.environ.get("ORTMODULE_ONNX_OPSET_VERSION", ortmodule.ONNX_OPSET_VERSION))
+    removed = []
+    for name, symbolic in registry.CustomOpSymbolicRegistry._SYMBOLICS.items():
+        with warnings.catch_warnings(record=True) as unknown:
+            warnings.simplefilter("always")
+            torch.onnx.unregister_custom_op_symbolic(name, opset)
+        if not unknown:
+            removed.append((name, symbolic))
+    if removed:
+        contrib.unregister()
+    try:
+        yield
+    finally:
+        if removed:
+            contrib.register()
+        for name, symbolic in removed:
+            torch.onnx.register_custom_op_symbolic(name, symbolic, opset)
 
 
 def _refuse_other_devices() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from determined_ner.errors import UserError
+from determined_ner.model import ort
 from determined_ner.model.onnx_export import export_onnx, fuse, halve_onnx, quantize_onnx
 from determined_ner.model.onnx_session import open_session, read_labels, read_metadata
 
@@ -226,3 +227,18 @@ def test_the_label_map_is_json_of_any_script(tmp_path):
     session = open_session(tmp_path / "model.onnx")
     assert read_labels(session, tmp_path / "model.onnx") == names
     assert json.loads(read_metadata(session)["id2label"])["2"] == "I-地名"
+
+
+@pytest.mark.backend
+def test_what_ortmodule_teaches_the_exporter_is_not_in_a_file(tmp_path):
+    """Its own operators run in a process that has an ORTModule, and in no other."""
+    pytest.importorskip("torch_ort")
+    dropout = {"hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0}
+    model = make_model()
+    export_onnx(model, tmp_path / "before.onnx", NAMES)
+    for _ in range(2):
+        wrapped = ort.wrap(make_model(**dropout).train())
+        export_onnx(model, tmp_path / "after.onnx", NAMES)  # before it has made its graph
+        wrapped(torch.tensor([[1, 2, 3]])).logits.sum().backward()
+        assert all(p.grad is not None for name, p in wrapped.named_parameters() if "position" not in name)
+        assert (tmp_path / "after.onnx").read_bytes() == (tmp_path / "before.onnx").read_bytes()
