@@ -191,15 +191,16 @@ def without_its_operators() -> Iterator[None]:
     if registry is None or contrib is None:
         yield
         return
-    import torch
+    import torch.onnx
 
+    exporter: Any = torch.onnx
     ortmodule = sys.modules["onnxruntime.training.ortmodule"]
     opset = int(os.environ.get("ORTMODULE_ONNX_OPSET_VERSION", ortmodule.ONNX_OPSET_VERSION))
     removed = []
     for name, symbolic in registry.CustomOpSymbolicRegistry._SYMBOLICS.items():
         with warnings.catch_warnings(record=True) as unknown:
             warnings.simplefilter("always")
-            torch.onnx.unregister_custom_op_symbolic(name, opset)
+            exporter.unregister_custom_op_symbolic(name, opset)
         if not unknown:
             removed.append((name, symbolic))
     if removed:
@@ -210,7 +211,7 @@ def without_its_operators() -> Iterator[None]:
         if removed:
             contrib.register()
         for name, symbolic in removed:
-            torch.onnx.register_custom_op_symbolic(name, symbolic, opset)
+            exporter.register_custom_op_symbolic(name, symbolic, opset)
 
 
 def _refuse_other_devices() -> None:

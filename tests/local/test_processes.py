@@ -29,14 +29,25 @@ from tests.forked import together
 
 ROUNDS = """
 import os
+import pathlib
+import socket
 import sys
+import time
 sys.path.insert(0, sys.argv[1])
 import torch
 from determined_ner.local.processes import joined_processes
 torch.set_num_threads(1)
 os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"
-for number in range(20):
-    os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1)  # each group finds its peers anew
+for number in range(20):  # each group finds its peers anew
+    port = pathlib.Path(__file__).with_name(f"port-{number}")
+    if os.environ["RANK"] == "0":
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            port.with_suffix(".new").write_text(str(probe.getsockname()[1]))
+        port.with_suffix(".new").rename(port)
+    while not port.exists():
+        time.sleep(0.01)
+    os.environ["MASTER_PORT"] = port.read_text()
     with joined_processes() as slots:
         mine = {"rank": slots.rank, "numbers": torch.arange(3 + 5 * slots.rank)}
         found = slots.allgather(mine)
