@@ -1,14 +1,14 @@
 """What do students of few layers lose and gain? Test F1 in int8 and speed, with a teacher's word and on labels alone.
 
     python3 benchmarks/students.py --corpus wnut17=TRAIN,VALIDATION,TEST [--corpus …] --work DIR
-        [--layers 1 2 3 4 5] [--seeds 1 2 3] [--weight 0.5] [--epochs 10] [--runs 2] [--results FILE]
+        [--layers 1 2 3 4 5] [--seeds 1 2 3] [--weight 0.5] [--epochs 3] [--runs 2] [--results FILE]
 
-Of each corpus one teacher is trained. Its students begin as some of its layers and are trained twice with each seed: by
-``distillation_weight`` WEIGHT, and by 0, which is on labels alone. Each is exported to int8 as
-``export --quantize`` does it, and what is exported is scored by the Tagger. FILE keeps every score, a picture beside it
-shows them, DIR keeps every model: what is there is not made again. An interval is that of the mean over seeds of the
-differences between two runs with one seed (95 %, Student's t). Speeds are those of the first seed's files, in turn, on
-the test part's first words, with all processors, after the trainings.
+Of each corpus one teacher is trained, with a CRF, as in configs/crf.yaml. Its students begin as some of its layers and
+are trained twice with each seed: by ``distillation_weight`` WEIGHT, and by 0, which is on labels alone. Each is
+exported to int8 as ``export --quantize`` does it, and what is exported is scored by the Tagger. FILE keeps every score,
+a picture beside it shows them, DIR keeps every model: what is there is not made again. An interval is that of the mean
+over seeds of the differences between two runs with one seed (95 %, Student's t). Speeds are those of the first seed's
+files, in turn, on the test part's first words, with all processors, after the trainings.
 """
 
 from __future__ import annotations
@@ -191,9 +191,9 @@ def main() -> None:
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--weight", type=float, default=0.5, help="of the teacher in the loss")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--learning-rate", default="3e-4")
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--learning-rate", default="2e-4")
+    parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--runs", type=int, default=2, help="at a time, each with its share of the processors")
     parser.add_argument("--results", type=Path, default=ROOT / "figures" / "students.json")
     arguments = parser.parse_args()
@@ -228,6 +228,7 @@ def main() -> None:
         settings = {
             "hyperparameters.pretrained_model_name_or_path": Path(arguments.encoder).resolve(),
             "hyperparameters.learning_rate": "1e-4",
+            "hyperparameters.head": "crf",
             "hyperparameters.num_train_epochs": 3,
         }
         measure({"corpus": corpus, "layers": None, "seed": 1}, work / corpus / TEACHER, settings)
