@@ -1,14 +1,15 @@
 """What do students of few layers lose and gain? Test F1 in int8 and speed, with a teacher's word and on labels alone.
 
     python3 benchmarks/students.py --corpus wnut17=TRAIN,VALIDATION,TEST [--corpus …] --work DIR
-        [--layers 1 2 3 4 5] [--seeds 1 2 3] [--weight 0.5] [--epochs 3] [--runs 2] [--results FILE]
+        [--layers 1 2 3 4 5] [--seeds 1 2 3] [--labelled 1000] [--unlabelled 2000] [--temperature 1] [--results FILE]
 
-Of each corpus one teacher is trained, with a CRF, as in configs/crf.yaml. Its students begin as some of its layers and
-are trained twice with each seed: by ``distillation_weight`` WEIGHT, and by 0, which is on labels alone. Each is
-exported to int8 as ``export --quantize`` does it, and what is exported is scored by the Tagger. FILE keeps every score,
-a picture beside it shows them, DIR keeps every model: what is there is not made again. An interval is that of the mean
-over seeds of the differences between two runs with one seed (95 %, Student's t). Speeds are those of the first seed's
-files, in turn, on the test part's first words, with all processors, after the trainings.
+Of each corpus one teacher is trained, with a CRF, on the first LABELLED sentences. Its students begin as some of its
+layers and are trained twice with each seed, for as many steps: on these and on the words of UNLABELLED more, by what
+the teacher says; and on the labels alone (``distillation_weight: 0``). Each is exported to int8 as ``export
+--quantize`` does it, and what is exported is scored by the Tagger. FILE keeps every score, a picture beside it shows
+them, DIR keeps every model: what is there is not made again. An interval is that of the mean over seeds of the
+differences between two runs with one seed (95 %, Student's t). Speeds are those of the first seed's files, in turn, on
+the test part's first words, with all processors, after the trainings.
 """
 
 from __future__ import annotations
@@ -31,11 +32,19 @@ import machine
 from bench import ROOT, installed_encoder
 from recipes import with_interval
 
-from determined_ner.files.atomic import write_json
+from determined_ner import Tagger
+from determined_ner.data.readers.open import read_file
+from determined_ner.files.atomic import write_json, write_text
 from determined_ner.report.plots import BLACK, BLUE, ORANGE, WIDTH, new_figure, save, style
+from determined_ner.report.text import read_labelled, tag_text
+from determined_ner.tagging.cost import first_texts
+from determined_ner.tags.scores import evaluate
+from determined_ner.training.trained import find_trained
 
 INT8 = "model_quantized.onnx"
 ROUNDS = 7
+EPOCHS = 6
+"""Of the labelled text; a student makes as many steps of 16 windows."""
 LABELS, TEACHER = "labels", "teacher"
 
 
@@ -49,9 +58,6 @@ def make(folder: Path, parts: dict[str, str], arguments: list[str]) -> dict[str,
         by part, F1 of the trained model (``float32``) and of the int8 file (``int8``; None: none loses little enough).
     """
     from determined_ner.cli import main as command
-    from determined_ner.report.text import read_labelled, tag_text
-    from determined_ner.tags.scores import evaluate
-    from determined_ner.training.trained import find_trained
 
     run, exported = folder / "run", folder / "exported"
     for left in (run, exported):  # of a benchmark that was stopped
@@ -89,21 +95,27 @@ def make_apart(folder: Path, settings: dict[str, Any], threads: int) -> dict[str
     return {**scores, "seconds": round(time.perf_counter() - started, 1)}
 
 
-def speeds(directories: dict[str, Path], test: Path) -> dict[str, float]:
-    """Words per second of the first directory in PyTorch (``torch``), and of the int8 file of each.
+def write_unlabelled(train: Path, folder: Path, arguments: argparse.Namespace) -> Path:
+    """The words of the sentences that come after the labelled, with no tag that says anything."""
+    first, count = arguments.labelled, arguments.unlabelled
+    file = folder / f"unlabelled-{first}-{count}.conll"
+    sentences = itertools.islice(read_file(train), first, first + count)
+    text = "".join("".join(f"{word}\tO\n" for word in sentence.words) + "\n" for sentence in sentences)
+    write_text(file, text)
+    return file
+
+
+def speeds(teacher: Path, exports: dict[str, Path], test: Path) -> dict[str, float]:
+    """Words per second of the teacher in PyTorch (``torch``) and in int8 (``teacher``), and of each student in int8.
 
     Returns:
-        by name, the median of rounds in turn.
+        by name, the median of rounds in turn; without those that have no int8 file.
     """
-    from determined_ner import Tagger
-    from determined_ner.tagging.cost import first_texts
-    from determined_ner.training.trained import find_trained
-
-    first = next(iter(directories.values()))
-    with find_trained(str(first), first).labelled_text(str(test), "it tags") as (text, _):
+    trained = find_trained(str(teacher / "run"), teacher)
+    with trained.labelled_text(str(test), "it tags") as (text, _):
         words = first_texts(words for batch in text.batches() for words in batch.column("words").to_pylist())
-    taggers = {"torch": Tagger.from_pretrained(first)}
-    for name, directory in directories.items():
+    taggers = {"torch": Tagger.from_directory(trained.directory)}
+    for name, directory in {TEACHER: teacher / "exported", **exports}.items():
         if (directory / INT8).is_file():
             taggers[name] = Tagger.from_pretrained(directory, "onnx", onnx_file=INT8)
     seconds: dict[str, list[float]] = {name: [] for name in taggers}
@@ -190,10 +202,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, metavar="DIR")
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--weight", type=float, default=0.5, help="of the teacher in the loss")
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--learning-rate", default="2e-4")
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--labelled", type=int, default=1000, help="sentences")
+    parser.add_argument(
+        "--unlabelled", type=int, default=2000, help="sentences; 0: what the teacher says of the labelled"
+    )
+    parser.add_argument("--temperature", type=float, default=1, help="of the distillation")
     parser.add_argument("--runs", type=int, default=2, help="at a time, each with its share of the processors")
     parser.add_argument("--results", type=Path, default=ROOT / "figures" / "students.json")
     arguments = parser.parse_args()
@@ -209,15 +222,17 @@ def main() -> None:
 
     saved = json.loads(arguments.results.read_text("utf-8")) if arguments.results.is_file() else []
     lock, threads = threading.Lock(), max(1, machine.processors() // arguments.runs)
-    work = arguments.work.resolve()
+    work: Path = arguments.work.resolve()
+
+    how = {name: getattr(arguments, name) for name in ("labelled", "unlabelled", "temperature")}
 
     def measure(key: dict[str, Any], folder: Path, settings: dict[str, Any]) -> None:
         if any(key.items() <= row.items() for row in saved) and folder.is_dir():
             return
         parts = ("data.train_file", "data.validation_file", "data.test_file")
         common: dict[str, Any] = dict(zip(parts, corpora[key["corpus"]], strict=True))
-        common |= {"data.cache_dir": work / "cache", "hyperparameters.precision": "bf16"}
-        common |= {"reproducibility.experiment_seed": key["seed"]}
+        common |= {"data.cache_dir": work / "cache", "data.max_train_samples": arguments.labelled}
+        common |= {"hyperparameters.precision": "bf16", "reproducibility.experiment_seed": key["seed"]}
         row = {**key, "machine": machine.name(), **make_apart(folder, {**common, **settings}, threads)}
         with lock:
             saved.append(row)
@@ -229,27 +244,33 @@ def main() -> None:
             "hyperparameters.pretrained_model_name_or_path": Path(arguments.encoder).resolve(),
             "hyperparameters.learning_rate": "1e-4",
             "hyperparameters.head": "crf",
-            "hyperparameters.num_train_epochs": 3,
+            "hyperparameters.num_train_epochs": EPOCHS,
         }
-        measure({"corpus": corpus, "layers": None, "seed": 1}, work / corpus / TEACHER, settings)
-
-    training = {name: getattr(arguments, name) for name in ("epochs", "learning_rate", "batch_size")}
+        key = {"corpus": corpus, "layers": None, "seed": 1, "labelled": arguments.labelled}
+        measure(key, folder_of_teacher(corpus), settings)
 
     def learn(seed: int, corpus: str, layers: int, way: str) -> None:
-        weight = arguments.weight if way == TEACHER else 0
-        key = {"corpus": corpus, "layers": layers, "seed": seed, "way": way, "weight": weight, **training}
         settings = {
-            "hyperparameters.teacher": work / corpus / TEACHER / "run",
+            "hyperparameters.teacher": folder_of_teacher(corpus) / "run",
             "hyperparameters.student_layers": layers,
-            "hyperparameters.distillation_weight": weight,
-            "hyperparameters.learning_rate": arguments.learning_rate,
-            "hyperparameters.global_batch_size": arguments.batch_size,
-            "hyperparameters.num_train_epochs": arguments.epochs,
+            "hyperparameters.learning_rate": "2e-4",
+            "hyperparameters.global_batch_size": 16,
+            "hyperparameters.max_steps": EPOCHS * arguments.labelled // 16,
         }
-        measure(key, work / corpus / folder_of(layers, way, seed), settings)
+        if way == LABELS:
+            settings["hyperparameters.distillation_weight"] = 0
+        else:
+            settings["hyperparameters.distillation_temperature"] = arguments.temperature
+            if arguments.unlabelled:
+                settings["data.unlabelled_file"] = write_unlabelled(corpora[corpus][0], work / corpus, arguments)
+        key = {"corpus": corpus, "layers": layers, "seed": seed, "way": way, **how}
+        measure(key, folder_of(corpus, layers, way, seed), settings)
 
-    def folder_of(layers: int, way: str, seed: int) -> str:
-        return f"{layers}-{way}-{seed}"
+    def folder_of_teacher(corpus: str) -> Path:
+        return work / corpus / f"teacher-{arguments.labelled}"
+
+    def folder_of(corpus: str, layers: int, way: str, seed: int) -> Path:
+        return work / corpus / "-".join(map(str, [layers, way, seed, *how.values()]))
 
     for function, planned in (
         (teach, [(corpus,) for corpus in corpora]),
@@ -264,12 +285,16 @@ def main() -> None:
                 pool.shutdown(cancel_futures=True)
     found = {}
     for corpus, (_, _, test) in corpora.items():
-        rows = [row for row in saved if row["corpus"] == corpus]
+        rows = [row for row in saved if row["corpus"] == corpus and row["labelled"] == arguments.labelled]
         teacher = next(row for row in rows if row["layers"] is None)
-        students = [row for row in rows if training.items() <= row.items() and row["weight"] in (0, arguments.weight)]
-        folders = {str(n): folder_of(n, TEACHER, arguments.seeds[0]) for n in arguments.layers}
-        exports = {name: work / corpus / of / "exported" for name, of in {TEACHER: TEACHER, **folders}.items()}
-        found[corpus] = (teacher, students, speeds(exports, test))
+        students = [row for row in rows if how.items() <= row.items() and row["layers"] in arguments.layers]
+        exports = {
+            str(n): folder / "exported"
+            for n in arguments.layers
+            for seed in reversed(arguments.seeds)
+            if ((folder := folder_of(corpus, n, TEACHER, seed)) / "exported").is_dir()
+        }
+        found[corpus] = (teacher, students, speeds(folder_of_teacher(corpus), exports, test))
         show(corpus, *found[corpus])
     draw(found, arguments.results.with_suffix(".png"))
     print(machine.line())

@@ -33,7 +33,7 @@ class Comparison:
     difference: float
     """Largest absolute difference of a logit, over all pieces of the words and of texts alone."""
     changed: int
-    """Words that get another tag."""
+    """Words that get another tag; of a CRF's, the tags of the best sequences."""
     words: int
     """All words."""
     metric: str
@@ -128,7 +128,7 @@ class Check:
         directory, split = self._directory, self.split
         crf = None if directory.transitions is None else Crf.of_scores(directory.transitions)
         ours, theirs = (EvaluationMetrics(split, directory.named_labels(), crf=crf) for _ in range(2))
-        difference, changed, words = 0.0, 0, 0
+        difference = 0.0
         length: int | None = None
         dataset = BatchDataset(split, directory.tokenizer)
         batches = EvaluationBatches(split, directory.tokenizer.specials, slots=1)
@@ -140,9 +140,6 @@ class Check:
                 got = _run(exported, ids, mask, name)
                 largest = float((got - expected)[mask.bool()].abs().max())
                 difference = difference if largest <= difference else largest  # max() would drop a NaN
-                first = batch["is_first_piece"]
-                changed += int((got[first].argmax(-1) != expected[first].argmax(-1)).sum())
-                words += int(first.sum())
                 ours.update(expected, batch)
                 theirs.update(got, batch)
             for pieces in self._lengths():
@@ -151,7 +148,10 @@ class Check:
                 largest = float((got - self._model(input_ids=ids, attention_mask=mask).logits).abs().max())
                 if not largest <= difference and difference == difference:
                     difference, length = largest, pieces
-        scores, trained_scores = (m.cross_slot_reduce([m.per_slot_reduce()]) for m in (theirs, ours))
+        counted = [(metrics, [metrics.per_slot_reduce()]) for metrics in (theirs, ours)]
+        scores, trained_scores = (metrics.cross_slot_reduce(seen) for metrics, seen in counted)
+        tags, trained_tags = (metrics.predicted(seen) for metrics, seen in counted)
+        changed, words = int((tags != trained_tags).sum()), int((trained_tags >= 0).sum())
         metric = "f1" if "f1" in scores else "accuracy"
         return Comparison(difference, changed, words, metric, scores, trained_scores, length)
 

@@ -11,7 +11,7 @@ import numpy as np
 from determined_ner.finish.splits import SplitLogits
 from determined_ner.report.statistics import adaptive_reliability, error_by_chance
 from determined_ner.tags.calibration import Calibration
-from determined_ner.tags.fitting import Evidence, choose_curves, fit_temperature, halves
+from determined_ner.tags.fitting import Evidence, choose_curves, halves, temperature_of
 
 logger = logging.getLogger("determined_ner")
 SEED = 1
@@ -35,9 +35,7 @@ class Calibrated:
 def calibrate(splits: dict[str, SplitLogits]) -> Calibrated:
     """Calibrate the model of a run on its validation data."""
     validation = splits["validation"].text
-    # A CRF's logits are scores of words in a sequence, whose likelihood by themselves says nothing.
-    plain_logits = validation.transitions is None
-    temperature = fit_temperature(validation.logits, validation.gold) if plain_logits else 1.0
+    temperature = temperature_of(validation)
     own, found = validation.evidence(1.0), validation.evidence(temperature)
     calibration = choose_curves(found, temperature)
     errors = {"validation": _errors_of_halves(own, found, temperature)}

@@ -15,6 +15,7 @@ from determined_ner.logs import set_up_logging
 from determined_ner.masks import file_name, printable
 from determined_ner.model.directory import CALIBRATION_FILE, ONNX_FILE, THRESHOLDS_FILE
 from determined_ner.report.text import read_labelled, tag_text
+from determined_ner.tags.entities import TagTable
 from determined_ner.tags.fitting import same_spans
 from determined_ner.tags.guarantees import Promise, Threshold, fit_threshold
 from determined_ner.tags.schemes import Scheme
@@ -86,6 +87,8 @@ def thresholds(
     if not directory.is_calibrated:
         problem = f"has no {CALIBRATION_FILE}, so that its scores are not calibrated"
         raise UserError(directory.path, problem, "give the model of a run that has ended, or an export of it")
+    if not TagTable(directory.labels, plain=False).types:
+        raise UserError(directory.path, "its only label is O: it finds no entity", "give a model that knows types")
     own_file = None if onnx_file == ONNX_FILE else onnx_file
     model = None if onnx_file is None else directory.onnx_model(onnx_file)
     remedy = f"name a labelled file: determined-ner thresholds {source} TEXT --precision {precision:g}"

@@ -288,6 +288,9 @@ class ModelDirectory:
         Raises:
             UserError: nothing is.
         """
+        if not 0 < precision < 1:
+            problem = "no text can show that" if precision == 1 else "is no share"
+            raise UserError(f"precision {precision:g}", problem, "ask for one above 0 and below 1, such as 0.95")
         own = None if onnx_file == ONNX_FILE else onnx_file  # which export has found equal to the weights
         known = [promise for promise in self.promises if promise.onnx_file == own]
         command = f"determined-ner thresholds {self.path} --precision {precision:g}"

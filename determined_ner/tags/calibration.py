@@ -1,8 +1,8 @@
 """Scores that are as often right as they say: what is fitted once, on text that the training did not see.
 
-Logits are divided by one temperature, which changes no word's best label and no sequence's rank. The probability p of
-an entity, which follows from them (`lattice`), becomes ``1 / (1 + exp(-(slope · log(p / (1 - p)) + offset)))``, with
-two numbers for all types or for each. No tag depends on any of this: they are chosen before.
+Logits, but for a CRF's, are divided by one temperature, which changes no word's best label and no sequence's rank. The
+probability p of an entity, which follows from them (`lattice`), becomes ``1 / (1 + exp(-(slope · log(p / (1 - p)) +
+offset)))``, with two numbers for all types or for each. No tag depends on any of this: they are chosen before.
 
 Sources: Guo et al. 2017, "On Calibration of Modern Neural Networks" (temperature); Platt 1999, "Probabilistic Outputs
 for Support Vector Machines" (slope and offset).

@@ -21,6 +21,8 @@ from determined_ner.tags.schemes import Scheme
 SEED = 0
 HALVINGS = 10
 """Of the text, to see which curve is better on text that it was not fitted to."""
+MODEST = 50
+"""Words by which a temperature is held to 1."""
 CLOSENESS = 20.0
 """How much a curve is held to what it would be without data, in entities of even odds: with few, it hardly moves."""
 
@@ -112,12 +114,20 @@ def same_spans(found: Spans, gold: Spans) -> BoolArray:
 
 def fit(text: Labelled) -> Calibration:
     """The calibration of a model on a labelled text; without words, none."""
-    temperature = fit_temperature(text.logits, text.gold)
+    temperature = temperature_of(text)
     return choose_curves(text.evidence(temperature), temperature)
 
 
+def temperature_of(text: Labelled) -> float:
+    """That of `fit_temperature`; 1 for a CRF, whose logits of one word say nothing without the others."""
+    return fit_temperature(text.logits, text.gold) if text.transitions is None else 1.0
+
+
 def fit_temperature(logits: NDArray[np.floating[Any]], gold: IntArray) -> float:
-    """The temperature at which the gold labels of N words are most probable.
+    """The temperature at which the gold labels of N words are most probable, and of `MODEST` that are as it is.
+
+    These are as sure as the N are in the mean, and right as often as the model says at a temperature of 1: where few
+    words are given and all of them are right, scores do not become 1.
 
     Args:
         logits: (N, K).
@@ -139,15 +149,16 @@ def fit_temperature(logits: NDArray[np.floating[Any]], gold: IntArray) -> float:
 def _derivatives(logits: NDArray[np.floating[Any]], gold: IntArray, inverse: float) -> tuple[float, float]:
     """First and second derivative of the loss, summed over words, by the inverse of the temperature."""
     slope = curvature = 0.0
+    share = MODEST / len(gold)
     at_once = max(1, CELLS // logits.shape[1])
     for begin in range(0, len(gold), at_once):
         here = slice(begin, begin + at_once)
         centred = logits[here].astype(np.float64)
         centred -= centred.max(1, keepdims=True)
         weights = softmax(inverse * centred)
-        means = (weights * centred).sum(1)
-        slope += float((means - centred[np.arange(len(means)), gold[here]]).sum())
-        curvature += float(((weights * centred**2).sum(1) - means**2).sum())
+        means, as_it_is = (weights * centred).sum(1), (softmax(centred) * centred).sum(1)
+        slope += float((means - centred[np.arange(len(means)), gold[here]] + share * (means - as_it_is)).sum())
+        curvature += (1 + share) * float(((weights * centred**2).sum(1) - means**2).sum())
     return slope, curvature
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from determined_ner.data.split import IGNORED, Split
 from determined_ner.model.crf import Crf
@@ -137,8 +138,8 @@ class EvaluationMetrics:
             torch.cat(self._tags).cpu().numpy(),
         )
 
-    def cross_slot_reduce(self, per_slot_metrics: Sequence[Any]) -> dict[str, float]:
-        """The report, of what each slot's `per_slot_reduce` gave."""
+    def predicted(self, per_slot_metrics: Sequence[Any]) -> NDArray[np.int16]:
+        """(N,) label ids of the split's words, of what each slot's `per_slot_reduce` gave; -1 of words not seen."""
         tags = np.full(len(self._split.tags), -1, np.int16)
         scores_of_words = None if self._crf is None else np.zeros((len(tags), len(self._labels.names)), np.float32)
         for _, windows, predicted in per_slot_metrics:
@@ -149,6 +150,11 @@ class EvaluationMetrics:
                 scores_of_words[words_of_windows], tags[words_of_windows] = predicted, 0
         if scores_of_words is not None:
             tags = np.where(tags < 0, tags, self._decoded(scores_of_words))
+        return tags
+
+    def cross_slot_reduce(self, per_slot_metrics: Sequence[Any]) -> dict[str, float]:
+        """The report, of what each slot's `per_slot_reduce` gave."""
+        tags = self.predicted(per_slot_metrics)
         scores = self._scores(tags)
         words = int((tags >= 0).sum())
         # Rounded once: the sum is the same in whatever order slots dealt out the batches.
@@ -156,7 +162,7 @@ class EvaluationMetrics:
         metrics = {"loss": loss / max(words, 1), **scores}
         return {**metrics, **{name: metrics[ours] for name, ours in self._aliases.items()}}
 
-    def _decoded(self, logits: Any) -> Any:
+    def _decoded(self, logits: Any) -> NDArray[np.int16]:
         """(N,) label ids of the split's words, as `determined_ner.tagging.Tagger` decodes them."""
         assert self._crf is not None
         allowed = allowed_transitions(self._labels.names, Scheme.IOB2)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
 from determined_ner.errors import UserError
 from determined_ner.export.parity import Check, Tolerances, torch_logits
-from determined_ner.model.torch_model import load_model
+from determined_ner.model.torch_model import TorchModel, load_model
+from determined_ner.report.text import read_labelled, tag_text
 from determined_ner.training.trained import find_trained
 
 
@@ -53,6 +56,23 @@ def test_other_tags_are_counted_and_cost_points(model_and_check):
     compared = check.compare(lambda ids, mask: torch_logits(model)(ids, mask).flip(-1), "flipped")
     assert 0 < compared.changed <= compared.words and compared.points_lost > 0.5
     assert not Tolerances(logit=1e9).is_same(compared) and not Tolerances().loses_little(compared)
+
+
+def test_of_a_crf_the_tags_of_the_best_sequences_are_compared(run, tmp_path):
+    import ner_trial
+
+    options = ["hyperparameters.head=crf", "hyperparameters.num_train_epochs=3"]
+    command = [str(run.parent / "experiment.yaml"), "--output-dir", str(tmp_path / "run")]
+    assert ner_trial.main([*command, *(part for option in options for part in ("--config", option))]) == 0
+    trained = find_trained(str(tmp_path / "run"), tmp_path)
+    model, text = load_model(trained.directory), read_labelled(trained, None)
+    for label in range(3):
+        other = copy.deepcopy(model)
+        other.classifier.bias.data[label] += 1.5
+        models = [TorchModel(each, tmp_path, torch.device("cpu"), True, 64) for each in (model, other)]
+        ours, theirs = (tag_text(trained, "x", text, trained.directory.labels, each)[0].tags for each in models)
+        compared = Check(trained, model, None).compare(torch_logits(other), "other")
+        assert (compared.changed, compared.words) == ((ours != theirs).sum(), len(ours))
 
 
 def test_an_export_that_is_another_model_at_some_length_alone_is_found(model_and_check):

@@ -99,6 +99,33 @@ def test_predict_counts_what_it_withholds(run, tmp_path, capsys):
     assert f"precision 0.95: {given:,} entities given, {tagged.withheld:,} of lower scores withheld" in err
 
 
+@pytest.mark.parametrize(
+    ("precision", "said"),
+    [("1", "precision 1: no text can show that; ask for one above 0 and below 1"), ("-0.5", "precision -0.5: is no")],
+)
+def test_a_tagger_is_asked_for_a_precision_that_can_be(run, tmp_path, capsys, precision, said):
+    (tmp_path / "in.txt").write_text("Ada went to Oslo.\n")
+    assert cli.main(["predict", str(run / "model"), str(tmp_path / "in.txt"), f"--precision={precision}"]) == 2
+    assert said in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"precision .* is no share|no text can show that"):
+        Tagger.from_pretrained(run / "model", min_precision=float(precision))
+
+
+def test_a_model_that_knows_no_type_is_promised_nothing_and_stays_readable(run, capsys):
+    only = {
+        "config.json": {"id2label": {"0": "O"}, "label2id": {"O": 0}},
+        "ner_settings.json": {"labels": ["O"]},
+        "calibration.json": {"of_type": {}},
+    }
+    for name, change in only.items():
+        file = run / "model" / name
+        file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    (run / "model" / "checksums.json").unlink()
+    assert thresholds(run / "model", "--precision", 0.9, "--per-type") == 2
+    assert "its only label is O: it finds no entity" in capsys.readouterr().err
+    assert not (run / "model" / THRESHOLDS_FILE).exists()
+
+
 def test_of_types_that_cannot_be_promised_nothing_is_given(run, tmp_path, capsys):
     data = write_conll(tmp_path / "some.conll", [[s for s in t if s[1][2:] != "LOC"] for t in make_sentences(250, 100)])
     assert thresholds(run, data, "--precision", 0.5, "--per-type") == 0

@@ -14,6 +14,7 @@ from determined_ner.tags.calibration import Calibration, Curve, log_odds, read_e
 from determined_ner.tags.decoding import allowed_transitions, best_tags
 from determined_ner.tags.entities import Spans
 from determined_ner.tags.fitting import (
+    MODEST,
     Evidence,
     Labelled,
     choose_curves,
@@ -22,6 +23,7 @@ from determined_ner.tags.fitting import (
     fit_temperature,
     losses,
     same_spans,
+    temperature_of,
 )
 from determined_ner.tags.lattice import softmax
 from determined_ner.tags.schemes import Scheme
@@ -52,17 +54,32 @@ def test_the_temperature_is_that_of_the_text(temperature):
     assert fit_temperature(text.logits, text.gold) == pytest.approx(temperature, rel=0.08)
 
 
-def test_the_temperature_is_the_least_loss_and_finite_where_all_is_right():
+def test_the_temperature_is_the_least_loss_of_the_words_and_of_some_that_are_as_the_model_says():
     text = made_text(1.7)
+    own = softmax(text.logits.astype(np.float64))
 
-    def mean_loss(at: float) -> float:
-        return float(-np.log(softmax(text.logits / at)[np.arange(len(text.gold)), text.gold]).mean())
+    def loss(at: float) -> float:
+        said = np.log(softmax(text.logits / at))
+        return float(-said[np.arange(len(text.gold)), text.gold].sum() - MODEST * (own * said).sum(1).mean())
 
     found = fit_temperature(text.logits, text.gold)
-    assert all(mean_loss(found) < mean_loss(found * other) for other in (0.98, 1.02))
-    assert fit_temperature(text.logits, text.logits.argmax(1)) == pytest.approx(0.01)
-    assert fit_temperature(text.logits, text.logits.argmin(1)) == pytest.approx(100)
+    assert all(loss(found) < loss(found * other) for other in (0.99, 1.01))
     assert fit_temperature(text.logits[:0], text.gold[:0]) == 1
+
+
+def test_of_few_words_that_are_all_right_no_score_becomes_1():
+    random = np.random.default_rng(0)
+    logits = np.log(np.where(np.eye(3)[random.integers(0, 3, 60)] == 1, random.uniform(0.7, 0.85, (60, 1)), 0.1))
+    right, wrong = logits.argmax(1), logits.argmin(1)
+    assert 0.4 < fit_temperature(logits, right) < 0.9 and 1.5 < fit_temperature(logits, wrong) < 30
+    many = np.repeat(logits, 100, 0)
+    assert fit_temperature(many, np.repeat(right, 100)) < 0.3 and fit_temperature(many, np.repeat(wrong, 100)) > 50
+
+
+def test_a_crf_has_no_temperature():
+    text = made_text(2.5, words=400)
+    assert temperature_of(text) > 2 and temperature_of(replace(text, transitions=np.zeros((5, 5)))) == 1
+    assert fit(replace(text, transitions=np.zeros((5, 5)))).temperature == 1
 
 
 def test_no_tag_depends_on_the_temperature():
