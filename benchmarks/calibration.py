@@ -1,9 +1,10 @@
 """How well scores of entities are calibrated: on random halves of validation and test text, and on the test split.
 
-    python3 benchmarks/calibration.py RUN [RUN …] [--keep DIR]
+    python3 benchmarks/calibration.py RUN[=FILE] [RUN[=FILE] …] [--keep DIR]
 
-Each RUN is a run's folder with ``data.test_file``. Its validation and test text is tagged once; the logits are kept in
-DIR, if one is named, and taken from there the next time. The error is the expected calibration error of entity scores
+Each RUN is a run's folder with ``data.test_file``; FILE is an ONNX file of an export of it, which computes in place of
+the weights. Its validation and test text is tagged once; the logits are kept in DIR, if one is named, and taken from
+there the next time. The error is the expected calibration error of entity scores
 in 15 bins of equal mass; beside it stands the mean error that outcomes drawn from the scores themselves show.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +26,32 @@ from determined_ner.report.text import read_labelled, tagged_parts
 from determined_ner.tagging.tagger import Tagger
 from determined_ner.tags.calibration import Calibration
 from determined_ner.tags.decoding import allowed_transitions, best_tags
-from determined_ner.tags.fitting import Labelled, choose_curves, fit, fit_temperature, losses
+from determined_ner.tags.fitting import Labelled, choose_curves, fit, losses, temperature_of
 from determined_ner.tags.lattice import softmax
 from determined_ner.tags.schemes import Scheme
 from determined_ner.training.trained import find_trained
 
 
-def tagged_splits(run: Path, keep: Path | None) -> dict[str, Labelled]:
-    """Validation and test text of a run with the logits of its model."""
-    file = keep / f"{run.name}.npz" if keep else None
+def tagged_splits(run: str, keep: Path | None) -> dict[str, Labelled]:
+    """Validation and test text of a run with the logits of its model.
+
+    Args:
+        run: RUN or RUN=FILE.
+    """
+    folder, _, graph = run.partition("=")
+    file = keep / f"{Path(folder).name}-{Path(graph).stem or 'weights'}.npz" if keep else None
     if file is None or not file.exists():
         with tempfile.TemporaryDirectory() as downloads:
-            trained = find_trained(str(run), Path(downloads) / "unused")
+            trained = find_trained(folder, Path(downloads) / "unused")
+            exported = find_trained(str(Path(graph).parent), Path(downloads) / "unused") if graph else None
         assert trained.settings is not None
-        tagger = Tagger.from_directory(trained.directory)
+        model = exported.directory.onnx_model(Path(graph).name) if exported else None
+        tagger, transitions = Tagger.from_directory(trained.directory, model), trained.directory.transitions
         arrays: dict[str, Any] = {"labels": np.array(trained.directory.labels)}
+        arrays |= {} if transitions is None else {"transitions": transitions}
         for split, data in (("validation", None), ("test", trained.settings.data.test_file)):
             text = read_labelled(trained, data)
-            logits = np.concatenate([part.logits for _, part in tagged_parts(tagger, run.name, text)])
+            logits = np.concatenate([part.logits for _, part in tagged_parts(tagger, folder, text)])
             arrays |= {f"{split}_logits": logits, f"{split}_gold": text.gold, f"{split}_starts": text.sentences}
         if file is None:
             return _of_arrays(arrays)
@@ -52,11 +62,11 @@ def tagged_splits(run: Path, keep: Path | None) -> dict[str, Labelled]:
 
 
 def _of_arrays(arrays: dict[str, Any]) -> dict[str, Labelled]:
-    labels = tuple(arrays["labels"].tolist())
+    labels, transitions = tuple(arrays["labels"].tolist()), arrays.get("transitions")
     splits = {}
     for split in ("validation", "test"):
         logits, gold, starts = (arrays[f"{split}_{name}"] for name in ("logits", "gold", "starts"))
-        splits[split] = Labelled(logits, gold.astype(np.int64), starts, starts, labels, plain=False)
+        splits[split] = Labelled(logits, gold.astype(np.int64), starts, starts, labels, False, transitions)
     return splits
 
 
@@ -64,7 +74,7 @@ def pooled(parts: list[Labelled]) -> Labelled:
     """Texts one after the other."""
     starts = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part.starts) for part in parts]))])
     logits, gold = (np.concatenate([getattr(part, name) for part in parts]) for name in ("logits", "gold"))
-    return Labelled(logits, gold, starts, starts, parts[0].labels, plain=False)
+    return replace(parts[0], logits=logits, gold=gold, starts=starts, units=starts)
 
 
 def taken(text: Labelled, sentences: Any) -> Labelled:
@@ -72,12 +82,13 @@ def taken(text: Labelled, sentences: Any) -> Labelled:
     lengths = np.diff(text.starts)[sentences]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     words = np.repeat(text.starts[:-1][sentences] - starts[:-1], lengths) + np.arange(starts[-1])
-    return Labelled(text.logits[words], text.gold[words], starts, starts, text.labels, plain=False)
+    return replace(text, logits=text.logits[words], gold=text.gold[words], starts=starts, units=starts)
 
 
 def simple_scores(text: Labelled) -> dict[str, Any]:
     """What else could be the score of an entity: made of the softmax of its words' tags."""
-    tags = best_tags(text.logits, text.starts, allowed_transitions(text.labels, Scheme.IOB2))
+    allowed = allowed_transitions(text.labels, Scheme.IOB2)
+    tags = best_tags(text.logits, text.starts, allowed, transitions=text.transitions)
     words = softmax(text.logits)[np.arange(len(tags)), tags]
     spans = text.spans(tags)
     each = [words[begin:end] for begin, end in zip(spans.begin.tolist(), spans.end.tolist(), strict=True)]
@@ -148,7 +159,7 @@ def _on_own_test(splits: dict[str, Labelled]) -> None:
 
 def _beside_simple_scores(whole: Labelled, count: int) -> None:
     """Each kind of score, with a curve of its own fitted on the other half: loss an entity, and order."""
-    found = whole.evidence(fit_temperature(whole.logits, whole.gold))
+    found = whole.evidence(temperature_of(whole))
     raw = whole.evidence(1.0)
     kinds = {"lattice": raw.probabilities, "lattice, temperature": found.probabilities, **simple_scores(whole)}
     print(f"  {'score':<24}{'loss':>8}{'loss, calibrated':>18}{'error, calibrated':>19}{'AUROC':>8}")
@@ -178,12 +189,12 @@ def auroc(scores: Any, correct: Any) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("runs", nargs="+", metavar="RUN[=FILE]")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="of the logits, from one time to the next")
     parser.add_argument("--halvings", type=int, default=20)
     arguments = parser.parse_args()
     for run in arguments.runs:
-        measure(run.name, tagged_splits(run, arguments.keep), arguments.halvings)
+        measure(run, tagged_splits(run, arguments.keep), arguments.halvings)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Whether a promised precision is kept as often as promised, and how much is given: bounds side by side.
 
-    python3 benchmarks/thresholds.py RUN [RUN …] [--keep DIR]
+    python3 benchmarks/thresholds.py RUN[=FILE] [RUN[=FILE] …] [--keep DIR]
 
-Each RUN is a run's folder with ``data.test_file``. The entities that its model finds in its validation and test text
-are taken for all text that there is: samples of as many sentences are drawn from it with replacement, a threshold is
-fitted to each, and its precision is taken from the whole. "Oracle" is the most that any threshold of the candidates
-gives at that precision, which takes the whole to know. In the lines "refitted", the curves of the scores are fitted to
-the same sample as the threshold, as where ``thresholds`` is given no TEXT.
+Each RUN is a run's folder with ``data.test_file``; FILE is an ONNX file of an export of it, which computes in place of
+the weights, and whose scores are made by the calibration of the weights, as there. The entities that its model finds in
+its validation and test text are taken for all text that there is: samples of as many sentences are drawn from it with
+replacement, a threshold is fitted to each, and its precision is taken from the whole. "Oracle" is the most that any
+threshold of the candidates gives at that precision, which takes the whole to know. In the lines "refitted", the curves
+of the scores are fitted to the same sample as the threshold, as where ``thresholds`` is given no TEXT.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ def _print_line(name: str, chosen: list[int | None], kept: Any, shares: Any, sec
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("runs", nargs="+", metavar="RUN[=FILE]")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="of the logits, from one time to the next")
     parser.add_argument("--precision", type=float, action="append", help="default: 0.8, 0.9 and 0.95")
     parser.add_argument("--confidence", type=float, default=0.9)
@@ -174,17 +175,18 @@ def main() -> None:
     arguments = parser.parse_args()
     for run in arguments.runs:
         splits = tagged_splits(run, arguments.keep)
-        calibration = fit(splits["validation"])
+        weights = splits if "=" not in run else tagged_splits(run.partition("=")[0], arguments.keep)
+        calibration = fit(weights["validation"])
         found = pooled(list(splits.values())).evidence(calibration.temperature)
         scores = calibration.scores(found.probabilities, found.types, found.names)
         for precision in arguments.precision or [0.8, 0.9, 0.95]:
             options = (precision, arguments.confidence)
-            measure(found, scores, run.name, *options, arguments.samples, BOUNDS)
+            measure(found, scores, run, *options, arguments.samples, BOUNDS)
             if arguments.refitted:
                 measure_refitted(found, calibration.temperature, *options, arguments.refitted)
             for i, name in enumerate(found.names if len(found.names) > 1 else []):
                 own = scores[found.types == i]
-                measure(of_type(found, name), own, f"{run.name}, {name}", *options, arguments.samples, SHIPPED)
+                measure(of_type(found, name), own, f"{run}, {name}", *options, arguments.samples, SHIPPED)
 
 
 if __name__ == "__main__":
