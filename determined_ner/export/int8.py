@@ -108,13 +108,18 @@ def quantize_within(
         raise errors[0]
     if fitting := [one for one in tried if tolerances.loses_little(one.result)]:
         return take(max(fitting, key=lambda one: one.speed))
-    nearest = min(tried, key=lambda one: one.result.changed).graph
-    layers = by_damage(graphs[nearest], check, quantize, reduced)
-    for count in growing(len(layers) // 2):
-        rest = [layer for layer in quantizable_layers(graphs[nearest]) if layer not in layers[:count]]
-        found = attempt(nearest, rest, layers[:count])
-        if found is not None and tolerances.loses_little(found.result):
-            return take(found)
+    for whole in sorted(tried, key=lambda one: -one.speed):
+        if fitting and max(one.speed for one in fitting) >= whole.speed:
+            break  # with layers in float32 its graph is no faster
+        layers = by_damage(graphs[whole.graph], check, quantize, reduced)
+        for count in growing(len(layers) // 2):
+            rest = [layer for layer in quantizable_layers(graphs[whole.graph]) if layer not in layers[:count]]
+            found = attempt(whole.graph, rest, layers[:count])
+            if found is not None and tolerances.loses_little(found.result):
+                fitting.append(found)
+                break
+    if fitting:
+        return take(max(fitting, key=lambda one: one.speed))
     least = min(tried, key=lambda one: one.result.points_lost)
     raise UserError(
         target.name,

@@ -64,16 +64,25 @@ def test_every_layer_is_rounded_where_that_loses_little_in_the_faster_graph(grap
         assert read_metadata(open_session(tmp_path / "int8.onnx"))["precision"] == "int8"
 
 
-def test_the_layer_that_hurts_stays_in_float32(graphs, check, tmp_path):
-    hurtful = quantizable_layers(graphs[FUSED])[3]
+@pytest.mark.parametrize("faster", [FUSED, PLAIN])
+def test_the_layer_that_hurts_stays_in_float32(graphs, check, tmp_path, monkeypatch, faster):
+    """The faster graph is searched first, the other where that gives nothing as fast as it would be at best."""
+    hurtful, half = quantizable_layers(graphs[FUSED])[3], len(quantizable_layers(graphs[PLAIN])) // 2
+    source_of = []
+    monkeypatch.setattr(
+        int8, "relative_speeds", lambda *_: {"int8": 2.0 if source_of[-1] == graphs[faster] else 1.0, "float32": 1.0}
+    )
 
     def quantize(source, target, layers, reduced):
+        source_of.append(source)
         quantize_onnx(source, target, layers, reduced)
         if (len(layers) > 1 and hurtful in layers) or source == graphs[PLAIN] or layers == [hurtful]:
             spoil(target, "classifier.bias")
 
     compared, tried = quantize_within(tmp_path / "int8.onnx", graphs, PLAIN, check, Tolerances(), quantize)
-    assert [one.left_alone for one in tried] == [(), (), (hurtful,)]
+    searched = [len(one.left_alone) for one in tried if one.graph == PLAIN]
+    assert [one.left_alone for one in tried if one.graph == FUSED] == [(), (hurtful,)] and tried[-1].graph == FUSED
+    assert searched == ([0] if faster == FUSED else [0, *growing(half)])
     assert compared.points_lost <= 0.5 < tried[0].result.points_lost
     graph = onnx.load(str(tmp_path / "int8.onnx")).graph
     assert hurtful in {node.name for node in graph.node}  # which a rounded one is not any more
