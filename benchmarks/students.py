@@ -249,13 +249,16 @@ def main() -> None:
         key = {"corpus": corpus, "layers": None, "seed": 1, "labelled": arguments.labelled}
         measure(key, folder_of_teacher(corpus), settings)
 
+    steps = EPOCHS * arguments.labelled // 16
+
     def learn(seed: int, corpus: str, layers: int, way: str) -> None:
         settings = {
             "hyperparameters.teacher": folder_of_teacher(corpus) / "run",
             "hyperparameters.student_layers": layers,
             "hyperparameters.learning_rate": "2e-4",
             "hyperparameters.global_batch_size": 16,
-            "hyperparameters.max_steps": EPOCHS * arguments.labelled // 16,
+            "hyperparameters.max_steps": steps,
+            "min_validation_period.batches": -(-steps // 3),
         }
         if way == LABELS:
             settings["hyperparameters.distillation_weight"] = 0
