@@ -281,3 +281,14 @@ def test_code_of_a_model_runs_only_when_this_command_is_told_so(run, tmp_path, m
     assert own.stdin.tell() == 0 and not own.has_run and not (tmp_path / "out").exists()
     assert cli.main(["export", str(own.path), "--output", str(tmp_path / "out"), "--trust-remote-code"]) == 0
     assert own.has_run and {"modeling_own.py", "model.safetensors"} <= set(only(tmp_path / "out"))
+
+
+def test_a_model_without_a_calibration_is_exported_and_reported_as_it_is(run, tmp_path):
+    """As a model directory of an older version."""
+    model, data = shutil.copytree(run / "model", tmp_path / "model"), str(run.parent / "validation.conll")
+    for name in ("calibration.json", "checksums.json"):
+        (model / name).unlink()
+    assert cli.main(["export", str(model), "--output", str(tmp_path / "out"), "--onnx", "--data", data]) == 0
+    assert not (tmp_path / "out" / "calibration.json").exists()
+    assert "calibration error" not in (tmp_path / "out" / "README.md").read_text()
+    assert cli.main(["report", str(model), "--data", data, "--output", str(tmp_path / "report")]) == 0

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
+from determined_ner import cli
 from determined_ner.export.card import CARD_FILE
 from determined_ner.files.checksums import CHECKSUMS_FILE
 from tests.conftest import ROOT, assert_equal_states, make_sentences
@@ -56,3 +57,7 @@ def test_a_run_in_which_nothing_was_found_says_so(train, corpus, capsys):
     assert json.loads((folder / "summary.json").read_text())["best"]["f1"] == 0
     message = capsys.readouterr().err
     assert message.count("f1 is 0 in every validation, so model/ is that of the first, batch 6") == 1
+    kept = json.loads((folder / "model" / "calibration.json").read_text())
+    assert 0.1 < kept["temperature"] < 10 and kept["errors"]["validation"]["share_correct"] == 0
+    assert cli.main(["thresholds", str(folder), "--precision", "0.9"]) == 0
+    assert "cannot be promised with" in capsys.readouterr().out
