@@ -116,17 +116,30 @@ def train(settings: dict[str, Any], plainly: bool, threads: int) -> dict[str, An
             for part in ("validation", "test")
             if f"data.{part}_file" in settings
         }
-        arguments = [part for name, value in settings.items() for part in ("--config", f"{name}={value}")]
-        task = {"folder": folder, "plainly": plainly, "files": files, "arguments": arguments}
-        command = [sys.executable, __file__, "--train", json.dumps(task)]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        started = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-3000:]}")
+        task = {"folder": folder, "plainly": plainly, "files": files, "arguments": as_arguments(settings)}
+        seconds = run_apart(__file__, task, threads)
         scores = json.loads(Path(folder, "scores.json").read_text("utf-8"))
-    seconds = round(time.perf_counter() - started, 1)
     return {"validation": scores["validation"], "test": scores.get("test"), "seconds": seconds}
+
+
+def as_arguments(settings: dict[str, Any]) -> list[str]:
+    """Of the command that trains."""
+    return [part for name, value in settings.items() for part in ("--config", f"{name}={value}")]
+
+
+def run_apart(script: str, task: dict[str, Any], threads: int) -> float:
+    """Run ``SCRIPT --task JSON`` in a process of its own.
+
+    Returns:
+        the seconds that it took.
+    """
+    command = [sys.executable, script, "--task", json.dumps(task)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    started = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-3000:]}")
+    return round(time.perf_counter() - started, 1)
 
 
 def show(rows: list[dict[str, Any]], ways: list[str], part: str) -> None:
@@ -165,7 +178,7 @@ def with_interval(gains: Sequence[float]) -> str:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--train"]:
+    if sys.argv[1:2] == ["--task"]:
         task = json.loads(sys.argv[2])
         train_and_score(Path(task["folder"]), task["plainly"], task["files"], task["arguments"])
         return

@@ -18,10 +18,8 @@ import argparse
 import concurrent.futures
 import itertools
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -30,7 +28,7 @@ from typing import Any
 
 import machine
 from bench import ROOT, installed_encoder
-from recipes import with_interval
+from recipes import as_arguments, run_apart, with_interval
 
 from determined_ner import Tagger
 from determined_ner.data.readers.open import read_file
@@ -41,21 +39,20 @@ from determined_ner.tagging.cost import first_texts
 from determined_ner.tags.scores import evaluate
 from determined_ner.training.trained import find_trained
 
-INT8 = "model_quantized.onnx"
+INT8, SCORES = "model_quantized.onnx", "scores.json"
 ROUNDS = 7
 EPOCHS = 6
 """Of the labelled text; a student makes as many steps of 16 windows."""
 LABELS, TEACHER = "labels", "teacher"
 
 
-def make(folder: Path, parts: dict[str, str], arguments: list[str]) -> dict[str, Any]:
-    """In this process: train into ``folder/run``, export to ``folder/exported``.
+def make(folder: Path, parts: dict[str, str], arguments: list[str]) -> None:
+    """In this process: train into ``folder/run``, export to ``folder/exported``, write F1 to ``folder/scores.json``.
+
+    That is by part of the trained model (``float32``) and of the int8 file (``int8``; None: none loses little enough).
 
     Args:
         parts: labelled files, by name.
-
-    Returns:
-        by part, F1 of the trained model (``float32``) and of the int8 file (``int8``; None: none loses little enough).
     """
     from determined_ner.cli import main as command
 
@@ -76,23 +73,15 @@ def make(folder: Path, parts: dict[str, str], arguments: list[str]) -> dict[str,
             tagged, _ = tag_text(trained, name, text, models["float32"].directory.labels, model)
             scores[part][name] = evaluate(tagged.gold, tagged.decoded, tagged.sentences, tagged.table)["f1"]
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
-    return scores
+    write_json(folder / SCORES, scores)
 
 
 def make_apart(folder: Path, settings: dict[str, Any], threads: int) -> dict[str, Any]:
     """`make` in a process of its own, with ``seconds`` of it all."""
     folder.mkdir(parents=True, exist_ok=True)
-    options = [part for name, value in settings.items() for part in ("--config", f"{name}={value}")]
     parts = {part: str(settings[f"data.{part}_file"]) for part in ("validation", "test")}
-    task = {"folder": str(folder), "parts": parts, "arguments": options}
-    command = [sys.executable, __file__, "--make", json.dumps(task)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    started = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-3000:]}")
-    scores: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return {**scores, "seconds": round(time.perf_counter() - started, 1)}
+    seconds = run_apart(__file__, {"folder": str(folder), "parts": parts, "arguments": as_arguments(settings)}, threads)
+    return {**json.loads((folder / SCORES).read_text("utf-8")), "seconds": seconds}
 
 
 def write_unlabelled(train: Path, folder: Path, arguments: argparse.Namespace) -> Path:
@@ -192,9 +181,9 @@ def draw(
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--make"]:
+    if sys.argv[1:2] == ["--task"]:
         task = json.loads(sys.argv[2])
-        print("\n" + json.dumps(make(Path(task["folder"]), task["parts"], task["arguments"])))
+        make(Path(task["folder"]), task["parts"], task["arguments"])
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoder", default=installed_encoder(), help="directory (default: the packaged MiniLM)")
