@@ -1,4 +1,4 @@
-"""An int8 file that loses little: of those that round every layer the fastest, else one that leaves some layers alone.
+"""An int8 file that loses little: the fastest of those that round every layer, or leave alone as few as have to be.
 
 Rounding hurts layers differently: in many encoders the first feed-forward layers hold numbers a hundred times as large
 as the others, and lose most (Bondarenko et al. 2021, "Understanding and Overcoming the Challenges of Efficient
@@ -106,10 +106,10 @@ def quantize_within(
         attempt(name, quantizable_layers(graph), ())
     if not tried:
         raise errors[0]
-    if fitting := [one for one in tried if tolerances.loses_little(one.result)]:
-        return take(max(fitting, key=lambda one: one.speed))
+    fitting = [one for one in tried if tolerances.loses_little(one.result)]
     for whole in sorted(tried, key=lambda one: -one.speed):
-        if fitting and max(one.speed for one in fitting) >= whole.speed:
+        fastest_so_far = max((one.speed for one in fitting), default=0.0)
+        if fastest_so_far >= whole.speed:
             break  # with layers in float32 its graph is no faster
         layers = by_damage(graphs[whole.graph], check, quantize, reduced)
         for count in growing(len(layers) // 2):
@@ -117,6 +117,7 @@ def quantize_within(
             found = attempt(whole.graph, rest, layers[:count])
             if found is not None and tolerances.loses_little(found.result):
                 fitting.append(found)
+            if found in fitting or (found is not None and found.speed <= fastest_so_far):
                 break
     if fitting:
         return take(max(fitting, key=lambda one: one.speed))

@@ -89,6 +89,26 @@ def test_the_layer_that_hurts_stays_in_float32(graphs, check, tmp_path, monkeypa
     assert f"all layers but {hurtful}: " in tried[-1].describe()
 
 
+@pytest.mark.parametrize("left_alone", [2.0, 1.0])
+def test_the_faster_graph_may_leave_a_layer_alone_where_the_slower_one_need_not(
+    graphs, check, tmp_path, monkeypatch, left_alone
+):
+    """Unless that makes it no faster than the slower one."""
+    layers = quantizable_layers(graphs[PLAIN])
+    speeds = iter([1.5, 2.5, left_alone])
+    monkeypatch.setattr(int8, "relative_speeds", lambda *_: {"int8": next(speeds), "float32": 1.0})
+
+    def quantize(source, target, chosen, reduced):
+        quantize_onnx(source, target, chosen, reduced)
+        if source == graphs[PLAIN] and layers[3] in chosen:
+            spoil(target, "classifier.bias")
+
+    compared, tried = quantize_within(tmp_path / "int8.onnx", graphs, PLAIN, check, Tolerances(), quantize)
+    assert len(tried) == 3 and compared.points_lost <= 0.5
+    assert {(one.graph, one.left_alone) for one in tried} == {(FUSED, ()), (PLAIN, ()), (PLAIN, (layers[3],))}
+    assert (tried[-1].graph, tried[-1].left_alone) == ((PLAIN, (layers[3],)) if left_alone == 2 else (FUSED, ()))
+
+
 def test_what_was_tried_is_told_where_nothing_fits(graphs, check, tmp_path, caplog):
     from determined_ner.errors import UserError
 
