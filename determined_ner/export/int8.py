@@ -111,13 +111,15 @@ def quantize_within(
         fastest_so_far = max((one.speed for one in fitting), default=0.0)
         if fastest_so_far >= whole.speed:
             break  # with layers in float32 its graph is no faster
+        every = quantizable_layers(graphs[whole.graph])
         layers = by_damage(graphs[whole.graph], check, quantize, reduced)
         for count in growing(len(layers) // 2):
-            rest = [layer for layer in quantizable_layers(graphs[whole.graph]) if layer not in layers[:count]]
-            found = attempt(whole.graph, rest, layers[:count])
-            if found is not None and tolerances.loses_little(found.result):
+            found = attempt(whole.graph, [layer for layer in every if layer not in layers[:count]], layers[:count])
+            if found is None:
+                continue
+            if fits := tolerances.loses_little(found.result):
                 fitting.append(found)
-            if found in fitting or (found is not None and found.speed <= fastest_so_far):
+            if fits or found.speed <= fastest_so_far:
                 break
     if fitting:
         return take(max(fitting, key=lambda one: one.speed))

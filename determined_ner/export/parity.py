@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from determined_ner.data.batches import EvaluationBatches, MicroBatch
@@ -148,9 +149,7 @@ class Check:
                 largest = float((got - self._model(input_ids=ids, attention_mask=mask).logits).abs().max())
                 if not largest <= difference and difference == difference:
                     difference, length = largest, pieces
-        counted = [(metrics, [metrics.per_slot_reduce()]) for metrics in (theirs, ours)]
-        scores, trained_scores = (metrics.cross_slot_reduce(seen) for metrics, seen in counted)
-        tags, trained_tags = (metrics.predicted(seen) for metrics, seen in counted)
+        (tags, scores), (trained_tags, trained_scores) = map(_tags_and_scores, (theirs, ours))
         changed, words = int((tags != trained_tags).sum()), int((trained_tags >= 0).sum())
         metric = "f1" if "f1" in scores else "accuracy"
         return Comparison(difference, changed, words, metric, scores, trained_scores, length)
@@ -189,6 +188,13 @@ class Check:
         inner = np.resize(self.split.ids, pieces - tokenizer.specials)
         ids = torch.from_numpy(np.concatenate([tokenizer.prefix, inner, tokenizer.suffix]).astype(np.int64))[None]
         return ids, torch.ones_like(ids)
+
+
+def _tags_and_scores(metrics: EvaluationMetrics) -> tuple[NDArray[np.int16], dict[str, float]]:
+    """Of all windows that they have been given."""
+    seen = [metrics.per_slot_reduce()]
+    tags = metrics.predicted(seen)
+    return tags, metrics.report(tags, seen)
 
 
 def _of_words(run: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:

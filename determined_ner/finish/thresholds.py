@@ -17,7 +17,7 @@ from determined_ner.model.directory import CALIBRATION_FILE, ONNX_FILE, THRESHOL
 from determined_ner.report.text import read_labelled, tag_text
 from determined_ner.tags.entities import TagTable
 from determined_ner.tags.fitting import same_spans
-from determined_ner.tags.guarantees import Promise, Threshold, fit_threshold
+from determined_ner.tags.guarantees import Promise, Threshold, fit_threshold, why_no_share
 from determined_ner.tags.schemes import Scheme
 from determined_ner.training.trained import Trained, find_trained
 
@@ -73,8 +73,7 @@ def thresholds(
             entities, or there is no text.
     """
     for name, value in (("--precision", precision), ("--confidence", confidence)):
-        if not 0 < value < 1:
-            problem = "no text can show that" if value == 1 else "is no share"
+        if problem := why_no_share(value):
             raise UserError(f"{name} {value:g}", problem, "write a number above 0 and below 1, such as 0.95")
     if not Path(source).expanduser().exists():
         raise UserError(source, "no such directory", "name a run's folder or a model directory, where thresholds stay")

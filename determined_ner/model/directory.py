@@ -26,7 +26,7 @@ from determined_ner.model.settings_file import check_described
 from determined_ner.model.stored_weights import check_model_files
 from determined_ner.tags.calibration import Calibration, read_errors
 from determined_ner.tags.entities import TagTable
-from determined_ner.tags.guarantees import Promise
+from determined_ner.tags.guarantees import Promise, why_no_share
 from determined_ner.tags.labels import Labels, label_scheme
 from determined_ner.tags.schemes import Scheme
 from determined_ner.tags.spelling import STANDARD, Spelling
@@ -288,8 +288,7 @@ class ModelDirectory:
         Raises:
             UserError: nothing is.
         """
-        if not 0 < precision < 1:
-            problem = "no text can show that" if precision == 1 else "is no share"
+        if problem := why_no_share(precision):
             raise UserError(f"precision {precision:g}", problem, "ask for one above 0 and below 1, such as 0.95")
         own = None if onnx_file == ONNX_FILE else onnx_file  # which export has found equal to the weights
         known = [promise for promise in self.promises if promise.onnx_file == own]

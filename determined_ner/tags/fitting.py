@@ -136,8 +136,12 @@ def fit_temperature(logits: NDArray[np.floating[Any]], gold: IntArray) -> float:
     if not len(gold):
         return 1.0
     inverse = 1.0  # in which the loss is convex
+    share = MODEST / len(gold)
+    right = logits[np.arange(len(gold)), gold].astype(np.float64) - logits.max(1)
+    aim = right + share * _moments(logits, inverse)[0]
     for _ in range(50):
-        slope, curvature = _derivatives(logits, gold, inverse)
+        means, variance = _moments(logits, inverse)
+        slope, curvature = float(((1 + share) * means - aim).sum()), (1 + share) * variance
         step = slope / curvature if curvature > 0 else np.sign(slope) * inverse
         low, high = max(inverse / 2, 1 / GREATEST), min(2 * inverse, GREATEST)
         before, inverse = inverse, float(np.clip(inverse - step, low, high))
@@ -146,20 +150,21 @@ def fit_temperature(logits: NDArray[np.floating[Any]], gold: IntArray) -> float:
     return 1 / inverse
 
 
-def _derivatives(logits: NDArray[np.floating[Any]], gold: IntArray, inverse: float) -> tuple[float, float]:
-    """First and second derivative of the loss, summed over words, by the inverse of the temperature."""
-    slope = curvature = 0.0
-    share = MODEST / len(gold)
+def _moments(logits: NDArray[np.floating[Any]], inverse: float) -> tuple[Floats, float]:
+    """(N,) mean of each word's logits, less its greatest, by their softmax over a temperature; their variance, summed.
+
+    The first and the second derivative of the loss by the inverse of the temperature are made of these.
+    """
+    means, variance = np.empty(len(logits)), 0.0
     at_once = max(1, CELLS // logits.shape[1])
-    for begin in range(0, len(gold), at_once):
+    for begin in range(0, len(logits), at_once):
         here = slice(begin, begin + at_once)
         centred = logits[here].astype(np.float64)
         centred -= centred.max(1, keepdims=True)
         weights = softmax(inverse * centred)
-        means, as_it_is = (weights * centred).sum(1), (softmax(centred) * centred).sum(1)
-        slope += float((means - centred[np.arange(len(means)), gold[here]] + share * (means - as_it_is)).sum())
-        curvature += (1 + share) * float(((weights * centred**2).sum(1) - means**2).sum())
-    return slope, curvature
+        means[here] = (weights * centred).sum(1)
+        variance += float(((weights * centred**2).sum(1) - means[here] ** 2).sum())
+    return means, variance
 
 
 def choose_curves(found: Evidence, temperature: float) -> Calibration:

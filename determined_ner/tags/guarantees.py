@@ -42,6 +42,13 @@ STEP = 0.01
 """Between those that follow."""
 
 
+def why_no_share(value: float) -> str | None:
+    """What is wrong with a precision or a confidence that is asked for; None: nothing."""
+    if 0 < value < 1:
+        return None
+    return "no text can show that" if value == 1 else "is no share"
+
+
 @dataclass(frozen=True)
 class Threshold:
     """Of all types together, or of one."""

@@ -154,7 +154,10 @@ class EvaluationMetrics:
 
     def cross_slot_reduce(self, per_slot_metrics: Sequence[Any]) -> dict[str, float]:
         """The report, of what each slot's `per_slot_reduce` gave."""
-        tags = self.predicted(per_slot_metrics)
+        return self.report(self.predicted(per_slot_metrics), per_slot_metrics)
+
+    def report(self, tags: NDArray[np.int16], per_slot_metrics: Sequence[Any]) -> dict[str, float]:
+        """The report on tags that are `predicted` already."""
         scores = self._scores(tags)
         words = int((tags >= 0).sum())
         # Rounded once: the sum is the same in whatever order slots dealt out the batches.

@@ -194,7 +194,10 @@ class Teachers:
 
         def build(directory: Path) -> None:
             logger.info(f"teacher: reading {shape[0]:,} words")
-            models = [(each, torch_model(each, str(device))) for each in self.directories]
+            models = [
+                (each, torch_model(each, str(device)), [each.labels.index(name) for name in labels])
+                for each in self.directories
+            ]
             with (directory / "words.bin").open("w+b") as file:
                 if hasattr(os, "posix_fallocate"):  # an error where writing to a map of a full disk kills the process
                     os.posix_fallocate(file.fileno(), 0, np.dtype(KIND).itemsize * shape[0] * shape[1])
@@ -204,7 +207,7 @@ class Teachers:
             with tqdm(total=windows, desc="teacher", unit="window", leave=False, disable=None, file=sys.stderr) as bar:
                 for (chosen,) in EvaluationBatches(split, tokenizer.specials, slots=1):
                     batch = dataset[chosen]
-                    said = [_said(*each, labels, batch) for each in models]
+                    said = [_said(*each, batch) for each in models]
                     out[split.words_of(batch["windows"].numpy())] = _mean(said)
                     bar.update(len(batch["windows"]))
             out.flush()
@@ -234,17 +237,16 @@ def _fingerprint(directory: ModelDirectory) -> Any:
 
 
 def _said(
-    directory: ModelDirectory, model: TorchModel, labels: Sequence[str], batch: dict[str, torch.Tensor]
+    directory: ModelDirectory, model: TorchModel, columns: Sequence[int], batch: dict[str, torch.Tensor]
 ) -> torch.Tensor:
     """(words, K) logarithm of the probability of each label, by one teacher.
 
     Args:
         model: of the directory.
-        labels: (K,) in the order of the columns.
+        columns: (K,) of its logits, of each label.
         batch: of `BatchDataset`.
     """
     chosen = batch["is_first_piece"].numpy()
-    columns = [directory.labels.index(name) for name in labels]
     logits = model(batch["input_ids"].numpy(), batch["attention_mask"].numpy())[chosen]
     if directory.transitions is None:
         return torch.from_numpy(logits[:, columns]).log_softmax(-1)
