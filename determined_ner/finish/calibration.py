@@ -12,6 +12,7 @@ from determined_ner.finish.splits import SplitLogits
 from determined_ner.report.statistics import adaptive_reliability, error_by_chance
 from determined_ner.tags.calibration import Calibration
 from determined_ner.tags.fitting import Evidence, choose_curves, halves, temperature_of
+from determined_ner.tags.shift import UsualScores
 
 logger = logging.getLogger("determined_ner")
 SEED = 1
@@ -26,10 +27,13 @@ class Calibrated:
     calibration: Calibration
     errors: dict[str, dict[str, float]]
     """By split, see `tags.calibration.ERRORS`; of validation, on halves that the curves were not fitted to."""
+    usual: UsualScores | None
+    """What scores the entities of the validation data have; None: it has none."""
 
     def as_json(self) -> dict[str, Any]:
         """As it is kept in the model directory and in the summary."""
-        return {**self.calibration.as_json(), "errors": self.errors}
+        usual = None if self.usual is None else self.usual.as_json()
+        return {**self.calibration.as_json(), "errors": self.errors, "scores": usual}
 
 
 def calibrate(splits: dict[str, SplitLogits]) -> Calibrated:
@@ -43,7 +47,8 @@ def calibrate(splits: dict[str, SplitLogits]) -> Calibrated:
         test = splits["test"].text
         errors["test"] = _errors(calibration, test.evidence(1.0), test.evidence(temperature))
     _log(calibration, errors)
-    return Calibrated(calibration, errors)
+    scores = calibration.scores(found.probabilities, found.types, found.names)
+    return Calibrated(calibration, errors, UsualScores.of(scores))
 
 
 def _errors_of_halves(own: Evidence, found: Evidence, temperature: float) -> dict[str, float]:

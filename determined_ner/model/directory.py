@@ -29,6 +29,7 @@ from determined_ner.tags.entities import TagTable
 from determined_ner.tags.guarantees import Promise, why_no_share
 from determined_ner.tags.labels import Labels, label_scheme
 from determined_ner.tags.schemes import Scheme
+from determined_ner.tags.shift import UsualScores
 from determined_ner.tags.spelling import STANDARD, Spelling
 
 Backend = Literal["torch", "onnx"]
@@ -70,6 +71,7 @@ class ModelDirectory:
         calibration: what makes scores of probabilities, ``calibration.json``; without it, they are the probabilities.
         is_calibrated: whether it has a ``calibration.json``.
         promises: of precision, ``thresholds.json``.
+        usual_scores: what scores the entities of the validation data have; None: nothing says it.
         calibration_errors: by split, what was measured when it was fitted; see `tags.calibration.read_errors`.
     """
 
@@ -246,11 +248,12 @@ class ModelDirectory:
 
     def _read_calibration(self) -> tuple[Calibration, dict[str, dict[str, float]]]:
         kept = self._read_json(CALIBRATION_FILE)
-        self.is_calibrated = kept is not None
+        self.is_calibrated, self.usual_scores = kept is not None, None
         if kept is None:
             return Calibration(), {}
         try:
             calibration, errors = Calibration.of_json(kept), read_errors(kept)
+            self.usual_scores = None if kept.get("scores") is None else UsualScores.of_json(kept["scores"])
         except ValueError as error:
             raise self.unreadable(CALIBRATION_FILE, error) from None
         types = self.labels if self.label_scheme is Scheme.PLAIN else TagTable(self.labels, plain=False).types

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from determined_ner.data.writers.open import check_target, open_output
@@ -26,6 +27,7 @@ from determined_ner.files.atomic import atomic_file
 from determined_ner.masks import printable
 from determined_ner.predict.inputs import open_input
 from determined_ner.tags.schemes import split_tag
+from determined_ner.tags.shift import SeenScores, Shift
 
 if TYPE_CHECKING:
     from determined_ner.predict.inputs import Item
@@ -117,6 +119,7 @@ def run(arguments: argparse.Namespace) -> None:
         described = f"read as {format_}; {len(tagger.labels)} labels, {tagger.scheme.value}; {tagger.runs_on}"
         print(printable(f"{arguments.input}: {described}"), file=sys.stderr)
         progress = _Progress(share)
+        seen = SeenScores(tagger.usual_scores) if tagger.usual_scores else None
         document = (lambda item: item.document) if tagger.whole_documents else None
         with _opened_output(arguments, tagger) as (write, remarks):
             for buffer in in_buffers(read_items(tagger.cut), lambda item: len(item.words), document):
@@ -124,12 +127,26 @@ def run(arguments: argparse.Namespace) -> None:
                 tagged = tagger.tag(words, documents, progress.add_words)
                 write(buffer, tagged)
                 progress.add_texts(tagged)
+                if seen:
+                    seen.add(tagged.found_scores)
         progress.close(str(arguments.output or "standard output"))
         if arguments.precision is not None:
             given = f"precision {arguments.precision:g}: {progress.given:,} entities given"
             print(f"{given}, {progress.withheld:,} of lower scores withheld", file=sys.stderr)
+        if seen and seen.shift.is_clear:
+            print(printable(_describe(seen.shift, arguments.model_dir)), file=sys.stderr)
         for remark in remarks():
             print(printable(remark), file=sys.stderr)
+
+
+def _describe(shift: Shift, model_dir: Path) -> str:
+    """What to make of a text that is of another kind."""
+    means = f"its {shift.entities:,} entities have scores of {shift.mean:.2f} in the mean, {shift.usual_mean:.2f} there"
+    distance = f"(distance {shift.distance:.2f}, {shift.by_chance:.2f} by chance)"
+    return (
+        f"the text is not like the validation data: {means} {distance}. Scores may be off, and promised precisions not "
+        f"kept; label some of it, and see determined-ner report {model_dir} --data LABELLED"
+    )
 
 
 @contextmanager

@@ -56,8 +56,8 @@ class Tagged:
     """What makes scores of the logits; by default, they are the model's own probabilities."""
     transitions: NDArray[np.float32] | None = None
     """(K, K) of a model with a CRF, by the label before."""
-    withheld: int = 0
-    """Entities whose score is below what a promised precision asks for; their words are tagged O."""
+    withheld_scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    """Of entities whose score is below what a promised precision asks for; their words are tagged O."""
 
     def withhold(self, least_scores: NDArray[np.float64]) -> Tagged:
         """The same without the entities of low scores.
@@ -65,14 +65,18 @@ class Tagged:
         Args:
             least_scores: (types,) from which those of each type stay.
         """
-        found = self.entities
-        scores = np.array([score for part in self.entity_scores for score in part])
+        found, scores = self.entities, self.found_scores
         low = np.flatnonzero(scores < least_scores[found.type_id])
         sizes = found.end[low] - found.begin[low]
         words = np.repeat(found.end[low] - np.cumsum(sizes), sizes) + np.arange(sizes.sum())
         ids = self.ids.copy()
         ids[words] = self.labels.index("O")
-        return replace(self, ids=ids, withheld=len(low))
+        return replace(self, ids=ids, withheld_scores=scores[low])
+
+    @property
+    def withheld(self) -> int:
+        """Number of entities that are not given because of their scores."""
+        return len(self.withheld_scores)
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
@@ -152,9 +156,18 @@ class Tagged:
     @cached_property
     def entity_scores(self) -> list[list[float]]:
         """The score of each of `spans`: `entity_probabilities`, calibrated."""
-        scores = self.calibration.scores(self.entity_probabilities, self.entities.type_id, self.types)
-        in_order = iter(scores.tolist())
+        in_order = iter(self._scores.tolist())
         return [list(itertools.islice(in_order, len(spans))) for spans in self.spans]
+
+    @property
+    def found_scores(self) -> NDArray[np.float64]:
+        """The scores of all entities that were found, those withheld last."""
+        return np.concatenate([self._scores, self.withheld_scores])
+
+    @cached_property
+    def _scores(self) -> NDArray[np.float64]:
+        """(M,) of `entities`."""
+        return self.calibration.scores(self.entity_probabilities, self.entities.type_id, self.types)
 
     def _names(self) -> Iterator[list[str]]:
         """The chosen labels of each text."""

@@ -44,6 +44,7 @@ from determined_ner.tags.calibration import Calibration
 from determined_ner.tags.decoding import allowed_transitions, best_tags
 from determined_ner.tags.guarantees import Promise
 from determined_ner.tags.schemes import Scheme
+from determined_ner.tags.shift import UsualScores
 
 T = TypeVar("T")
 
@@ -63,6 +64,7 @@ class Tagger:
         batch_size: windows that go through the model together; None: about 4,096 pieces.
         calibration: what makes scores of logits. No tag depends on it, unless a precision is asked for.
         promise: the precision that is promised of what is given; None: all that is found is given.
+        usual_scores: of the entities of the validation data; None: nothing says it, or words are tagged by themselves.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Tagger:
         calibration: Calibration | None = None,
         transitions: NDArray[np.float32] | None = None,
         promise: Promise | None = None,
+        usual_scores: UsualScores | None = None,
     ) -> None:
         """See `from_pretrained`, which finds all this in a model directory.
 
@@ -92,6 +95,7 @@ class Tagger:
             calibration: what makes scores of logits; None: they are the model's own probabilities.
             transitions: (K, K) of a model with a CRF; None: it has none.
             promise: entities of lower scores than it needs are withheld.
+            usual_scores: what scores the entities of the validation data have.
 
         Raises:
             HyperparameterError: a stride that leaves no room.
@@ -114,6 +118,7 @@ class Tagger:
         if promise is not None and not constrained:
             raise ValueError("a precision is promised of tags that are decoded together: leave constrained=False out")
         self.promise = promise
+        self.usual_scores = usual_scores if constrained else None
 
     @classmethod
     def from_pretrained(
@@ -205,6 +210,7 @@ class Tagger:
             directory.calibration,
             directory.transitions,
             promise,
+            directory.usual_scores,
         )
 
     @property

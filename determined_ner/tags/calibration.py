@@ -80,7 +80,7 @@ class Calibration:
             ValueError: it is something else; the message says what.
         """
         temperature = kept.get("temperature")
-        if not (_is_number(temperature) and 1 / GREATEST <= temperature <= GREATEST):
+        if not (is_number(temperature) and 1 / GREATEST <= temperature <= GREATEST):
             raise ValueError(f"temperature: {temperature!r} is no number from {1 / GREATEST} to {GREATEST:.0f}")
         curves = kept.get("of_type")
         if not isinstance(curves, dict):
@@ -107,19 +107,20 @@ def read_errors(kept: dict[str, Any]) -> dict[str, dict[str, float]]:
     if not isinstance(errors, dict):
         raise ValueError(f"errors: {errors!r} is no object")
     for split, numbers in errors.items():
-        if not (isinstance(numbers, dict) and all(_is_number(numbers.get(name)) for name in ERRORS)):
+        if not (isinstance(numbers, dict) and all(is_number(numbers.get(name)) for name in ERRORS)):
             raise ValueError(f"errors.{split}: {numbers!r} has not the numbers {', '.join(ERRORS)}")
     return errors
 
 
 def _read_curve(name: str, kept: Any) -> Curve:
     slope, offset = (kept.get("slope"), kept.get("offset")) if isinstance(kept, dict) else (None, None)
-    if not (_is_number(slope) and _is_number(offset) and 0 <= slope <= GREATEST):
+    if not (is_number(slope) and is_number(offset) and 0 <= slope <= GREATEST):
         raise ValueError(f"{name}: {kept!r} is no slope from 0 to {GREATEST:.0f} and offset")
     return Curve(slope, offset)
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether what a file has is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

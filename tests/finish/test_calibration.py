@@ -11,6 +11,7 @@ from determined_ner.model.directory import CALIBRATION_FILE
 from determined_ner.tagging.tagger import Tagger
 from determined_ner.tags.calibration import ERRORS, Calibration
 from determined_ner.tags.fitting import Labelled, fit
+from determined_ner.tags.shift import SeenScores
 from tests.conftest import make_sentences, write_conll
 
 
@@ -35,6 +36,13 @@ def test_the_calibration_of_a_run_is_that_of_its_tagger_on_the_validation_data(t
     assert kept["errors"]["test"]["entities"] == len(tagged.entities.begin) > 20
     mean = np.mean(np.concatenate(tagged.entity_scores))
     assert kept["errors"]["test"]["mean_score"] == pytest.approx(mean, abs=1e-4)
+    usual = tagger.usual_scores
+    assert usual is not None and (usual.entities, usual.mean) == (
+        len(tagged.entities.begin),
+        pytest.approx(mean, abs=1e-4),
+    )
+    (seen := SeenScores(usual)).add(tagged.found_scores)
+    assert seen.shift.distance < 0.05
 
 
 def test_a_run_without_test_data_is_calibrated_too(train):

@@ -99,6 +99,41 @@ def test_predict_counts_what_it_withholds(run, tmp_path, capsys):
     assert f"precision 0.95: {given:,} entities given, {tagged.withheld:,} of lower scores withheld" in err
 
 
+@pytest.mark.parametrize("options", [[], ["--precision", "0.95"]])
+def test_predict_says_where_a_text_is_not_like_the_validation_data(run, tmp_path, capsys, options):
+    assert thresholds(run, "--precision", 0.95) == 0
+    usual = [[word for word, _ in sentence] for sentence in make_sentences(250, 100)]
+    said = {}
+    for name, texts in (("alike", usual), ("other", [["Xq", "went", "to", f"Zw{i}", "Kv"] for i in range(300)])):
+        (tmp_path / name).write_text("".join(json.dumps({"tokens": words}) + "\n" for words in texts))
+        capsys.readouterr()
+        assert cli.main(["predict", str(run / "model"), str(tmp_path / name), "--format", "jsonl", *options]) == 0
+        said[name] = capsys.readouterr().err
+    assert "not like" not in said["alike"]
+    (line,) = (line for line in said["other"].splitlines() if "not like" in line)
+    tagger = Tagger.from_pretrained(run / "model")
+    scores = tagger.tag([["Xq", "went", "to", f"Zw{i}", "Kv"] for i in range(300)]).found_scores
+    usual_mean = tagger.usual_scores.mean
+    means = f"its {len(scores):,} entities have scores of {scores.mean():.2f} in the mean, {usual_mean:.2f} there"
+    assert line.startswith(f"the text is not like the validation data: {means} (distance ")
+    assert line.endswith(f"determined-ner report {run / 'model'} --data LABELLED")
+    assert "not like" not in tagged_by_themselves(run, tmp_path / "other", capsys)
+
+
+def tagged_by_themselves(run, file, capsys) -> str:
+    assert cli.main(["predict", str(run / "model"), str(file), "--format", "jsonl", "--unconstrained"]) == 0
+    return capsys.readouterr().err
+
+
+def test_scores_of_validation_that_are_damaged_are_refused(run, tmp_path, capsys):
+    file = run / "model" / "calibration.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"scores": {"entities": 3}}))
+    (run / "model" / "checksums.json").unlink()
+    (tmp_path / "in.txt").write_text("Ada went to Oslo.\n")
+    assert cli.main(["predict", str(run / "model"), str(tmp_path / "in.txt")]) == 2
+    assert "calibration.json: not readable (scores: no number of entities" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("precision", "said"),
     [("1", "precision 1: no text can show that; ask for one above 0 and below 1"), ("-0.5", "precision -0.5: is no")],
