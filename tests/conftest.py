@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
+
+from tests.forked import torchrun
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of the code
 hypothesis.settings.load_profile("untimed")
@@ -206,10 +207,7 @@ def refuse(tmp_path: Path, config_file: Path, capsys: pytest.CaptureFixture[str]
 
 def command(*arguments: object, processes: int = 1) -> list[str]:
     """The command line of ner_trial.py, under torchrun for several processes."""
-    launcher = [sys.executable]
-    if processes > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return [*launcher, str(ROOT / "ner_trial.py"), *map(str, arguments)]
+    return [*torchrun(processes), str(ROOT / "ner_trial.py"), *map(str, arguments)]
 
 
 def run_command(*arguments: object, processes: int = 1, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

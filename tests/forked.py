@@ -102,16 +102,31 @@ class Copy:
             self._status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
 
 
+def torchrun(processes: int) -> list[str]:
+    """How Python begins a script in several processes; in one, nothing is between.
+
+    (``--standalone`` looks for a free port that its first process takes seconds later, when tests beside may have it.)
+    """
+    if processes == 1:
+        return [sys.executable]
+    address = ["--master-addr=127.0.0.1", f"--master-port={_free_port()}"]
+    return [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", *address]
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
 def together(action: Callable[[], int], processes: int, patience: float = 240.0) -> tuple[int, str]:
     """Do something in several copies of this process, which are told of each other as ``torchrun`` tells its own.
 
     Returns:
         the first exit status that is not 0, -9 of those that did not end; and what they wrote.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
-    told |= {"GROUP_RANK": 0, "GROUP_WORLD_SIZE": 1}
+    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port(), "GROUP_RANK": 0, "GROUP_WORLD_SIZE": 1}
+    told |= {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
     with tempfile.NamedTemporaryFile() as log:
         copies = []
         for rank in range(processes):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.cluster import chain
 from tests.cluster.master import TRIAL_SEED
 from tests.cluster.trials import DISTRIBUTED, LEGACY, SCRIPT, STEPS, TOTAL, WITNESS, Cluster, Trial
 from tests.conftest import ROOT, make_sentences, write_conll
+from tests.forked import torchrun
 
 MODEL = "company entities"
 STEPS_OF_END = ["report_metrics", "add_to_checkpoint", "register_version", "set_notes", "set_metadata"]
@@ -62,8 +62,7 @@ def train_here(cluster: Cluster, tested: dict[str, Any], folder: Path, processes
     config["data"].update(tested["data"])
     config["reproducibility"] = {"experiment_seed": TRIAL_SEED}
     (folder / "experiment.yaml").write_text(json.dumps(config), encoding="utf-8")
-    launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"] if processes > 1 else []
-    command = [sys.executable, *launch, ROOT / "ner_trial.py", "experiment.yaml", "--output-dir", "run"]
+    command = [*torchrun(processes), ROOT / "ner_trial.py", "experiment.yaml", "--output-dir", "run"]
     done = subprocess.run(
         command,
         cwd=folder,

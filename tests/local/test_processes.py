@@ -25,7 +25,7 @@ from tests.conftest import (
     write_config,
     write_conll,
 )
-from tests.forked import together
+from tests.forked import together, torchrun
 
 ROUNDS = """
 import os
@@ -210,10 +210,9 @@ def test_the_processes_of_one_machine_listen_on_loopback_alone(tmp_path):
 def test_processes_that_have_exchanged_objects_part_at_once(tmp_path):
     """The end of a group waited for ever, sometimes, for a thread that let go of its last exchange."""
     (tmp_path / "rounds.py").write_text(ROUNDS)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     try:
         done = subprocess.run(
-            [*command, str(tmp_path / "rounds.py"), str(ROOT)],
+            [*torchrun(2), str(tmp_path / "rounds.py"), str(ROOT)],
             capture_output=True,
             text=True,
             check=False,

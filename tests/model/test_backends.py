@@ -25,6 +25,7 @@ from determined_ner.model.engine import compile_model, graph_count
 from determined_ner.model.onnx_session import OnnxSession
 from determined_ner.training.metrics import TrainingMetrics
 from tests.conftest import ROOT, final_state, read_metrics, without_times, write_config
+from tests.forked import torchrun
 
 pytestmark = pytest.mark.backend
 if Version(torch.__version__) >= Version("2.4"):  # before, it hands out graphs of other shapes
@@ -98,11 +99,8 @@ def test_every_backend_trains_the_same_and_goes_on_with_the_checkpoint_of_anothe
 ):
     runs = [run for accumulation in (1, 4) for run in runs_of(still, tmp_path, precision, accumulation)]
     (tmp_path / "runs.json").write_text(json.dumps(runs))
-    launcher = [sys.executable]
-    if processes > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     done = subprocess.run(
-        [*launcher, str(ROOT / "tests" / "model" / "backend_runs.py"), str(tmp_path / "runs.json")],
+        [*torchrun(processes), str(ROOT / "tests" / "model" / "backend_runs.py"), str(tmp_path / "runs.json")],
         capture_output=True,
         text=True,
         check=False,
