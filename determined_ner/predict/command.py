@@ -27,12 +27,12 @@ from determined_ner.files.atomic import atomic_file
 from determined_ner.masks import printable
 from determined_ner.predict.inputs import open_input
 from determined_ner.tags.schemes import split_tag
-from determined_ner.tags.shift import SeenScores, Shift
 
 if TYPE_CHECKING:
     from determined_ner.predict.inputs import Item
     from determined_ner.tagging.tagged import Tagged
     from determined_ner.tagging.tagger import Tagger
+    from determined_ner.tags.shift import Shift
 
 _REPORT_SECONDS = 30.0
 """Between two lines of progress where there is no terminal."""
@@ -114,6 +114,7 @@ def run(arguments: argparse.Namespace) -> None:
     columns = (arguments.text_column, arguments.label_column)
     with open_input(arguments.input, arguments.format, *columns) as (format_, read_items, share):
         from determined_ner.tagging.tagger import in_buffers  # takes seconds, and a mistyped path need not wait for it
+        from determined_ner.tags.shift import SeenScores
 
         tagger = _load_tagger(arguments)
         described = f"read as {format_}; {len(tagger.labels)} labels, {tagger.scheme.value}; {tagger.runs_on}"
