@@ -65,13 +65,13 @@ class Tagged:
         Args:
             least_scores: (types,) from which those of each type stay.
         """
-        found, scores = self.entities, self.found_scores
+        found, scores = self.entities, self._scores
         low = np.flatnonzero(scores < least_scores[found.type_id])
         sizes = found.end[low] - found.begin[low]
         words = np.repeat(found.end[low] - np.cumsum(sizes), sizes) + np.arange(sizes.sum())
         ids = self.ids.copy()
         ids[words] = self.labels.index("O")
-        return replace(self, ids=ids, withheld_scores=scores[low])
+        return replace(self, ids=ids, withheld_scores=np.concatenate([self.withheld_scores, scores[low]]))
 
     @property
     def withheld(self) -> int:

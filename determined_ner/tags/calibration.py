@@ -10,7 +10,6 @@ for Support Vector Machines" (slope and offset).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
@@ -21,6 +20,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 NEAREST = 1e-9
 """To 0 and to 1 that a probability is taken to come."""
+LARGEST = 1e300
+"""Numbers of a file are smaller: an integer of hundreds of digits is no float."""
 GREATEST = 100.0
 """Temperature and slope; the least is its inverse, or for a slope 0."""
 
@@ -121,7 +122,7 @@ def _read_curve(name: str, kept: Any) -> Curve:
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether what a file has is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST < value < LARGEST
 
 
 def log_odds(probabilities: Floats) -> Floats:

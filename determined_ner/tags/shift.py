@@ -21,6 +21,8 @@ RANGES = 20
 """Ranges of score, which hold about as many entities of the validation text each."""
 SMALL = 0.05
 """A distance that is told from chance only in texts of thousands of entities, and says little of their scores."""
+LITTLE = 0.02
+"""Between means of scores: a distance looks at their order alone, and .999 is no other score than .998."""
 CRITICAL = 1.63
 """Kolmogorov's: by chance one distance of a hundred is greater than this times ``sqrt(1 / n + 1 / m)``."""
 
@@ -74,6 +76,7 @@ class UsualScores:
             and is_number(kept.get("entities"))
             and kept["entities"] >= 1
             and is_number(kept.get("mean"))
+            and all(0 <= number <= 1 for number in (kept["mean"], *itertools.chain(*steps)))
         ):
             raise ValueError("scores: no number of entities, mean and ascending steps of score and share")
         return cls(int(kept["entities"]), kept["mean"], tuple((score, share) for score, share in steps))
@@ -93,8 +96,8 @@ class Shift:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the text is of another kind: its distance is beyond chance, and not small."""
-        return self.distance > self.by_chance + SMALL
+        """Whether the text is of another kind: beyond chance, and by more than a little."""
+        return self.distance > self.by_chance + SMALL and abs(self.mean - self.usual_mean) > LITTLE
 
 
 class SeenScores:

@@ -80,6 +80,9 @@ def test_the_tagger_withholds_exactly_the_entities_below_the_threshold(run, caps
     ]
     assert some.spans == expected
     assert some.withheld == len(every.entities.begin) - len(some.entities.begin) > 0
+    assert sorted(some.found_scores) == sorted(every.found_scores)
+    none = some.withhold(np.full(len(some.types), 2.0))
+    assert len(none.entities.begin) == 0 and none.withheld == len(every.entities.begin)
     low = np.concatenate(some.entity_scores)
     assert low.min() >= least
     raw = Tagger.from_pretrained(run / "model", min_precision=0.95)(["Ada went to Oslo ."])

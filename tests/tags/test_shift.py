@@ -66,6 +66,12 @@ def test_halves_of_a_text_are_alike_and_another_text_is_not(scores):
     assert shift_of(usual_of(scores), scores**0.1).is_clear  # much surer is another text, too
 
 
+def test_scores_that_are_hardly_others_are_alike():
+    sure = 1 / (1 + np.exp(-RANDOM.normal(8, 1, 2000)))
+    assert not shift_of(usual_of(sure), 1 / (1 + np.exp(-RANDOM.normal(7.5, 1, 2000)))).is_clear
+    assert not shift_of(usual_of(MANY_EQUAL), MANY_EQUAL + 1e-12).is_clear  # another machine's last digit
+
+
 def test_few_entities_tell_nothing():
     usual = usual_of(SCORES)
     assert not shift_of(usual).is_clear and shift_of(usual).entities == 0
@@ -90,6 +96,8 @@ def test_what_is_kept_is_read_again():
         {"entities": 3, "mean": 0.5, "steps": [[0.5, 0.6], [0.7, 0.5]]},
         {"entities": 0, "mean": 0.5, "steps": [[0.5, 0.6]]},
         {"entities": 3, "mean": None, "steps": [[0.5, 0.6]]},
+        {"entities": 10**400, "mean": 0.5, "steps": [[0.5, 0.6]]},
+        {"entities": 3, "mean": 0.5, "steps": [[0.5, 60.0]]},
     ],
 )
 def test_what_is_something_else_is_refused(kept):
