@@ -64,7 +64,7 @@ class Tagger:
         batch_size: windows that go through the model together; None: about 4,096 pieces.
         calibration: what makes scores of logits. No tag depends on it, unless a precision is asked for.
         promise: the precision that is promised of what is given; None: all that is found is given.
-        usual_scores: of the entities of the validation data; None: nothing says it, or words are tagged by themselves.
+        usual_scores: of the entities of the validation data; None: nothing says it, or a word is tagged by itself.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Tagger:
         if promise is not None and not constrained:
             raise ValueError("a precision is promised of tags that are decoded together: leave constrained=False out")
         self.promise = promise
-        self.usual_scores = usual_scores if constrained else None
+        self.usual_scores = usual_scores if constrained and label_scheme is not Scheme.PLAIN else None
 
     @classmethod
     def from_pretrained(

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from determined_ner.tags.calibration import Floats
+from determined_ner.tags.calibration import Floats, is_number
 
 Ints = NDArray[np.int64]
 Bound = Callable[[Ints, Ints, Ints, float], float]
@@ -109,7 +109,7 @@ class Promise:
         if not isinstance(kept, dict) or set(kept) != names:
             raise ValueError(f"{str(kept)[:80]} is no promise: it has not the keys {', '.join(sorted(names))}")
         for name in ("precision", "confidence"):
-            if not (_is_number(kept[name]) and 0 < kept[name] < 1):
+            if not (is_number(kept[name]) and 0 < kept[name] < 1):
                 raise ValueError(f"{name}: {kept[name]!r} is no number between 0 and 1")
         if not (
             all(isinstance(kept[name], str) for name in ("unit", "text"))
@@ -128,13 +128,9 @@ def _read_threshold(kept: Any) -> Threshold:
     known = isinstance(kept, dict) and set(kept) == set(Threshold.__dataclass_fields__)
     if not (known and all(_is_count(kept[name]) for name in ("found", "given", "correct"))):
         raise ValueError(f"{str(kept)[:80]} is no threshold")
-    if not (kept["score"] is None or (_is_number(kept["score"]) and 0 <= kept["score"] <= 1)):
+    if not (kept["score"] is None or (is_number(kept["score"]) and 0 <= kept["score"] <= 1)):
         raise ValueError(f"score: {kept['score']!r} is no number from 0 to 1")
     return Threshold(**kept)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_count(value: Any) -> bool:
