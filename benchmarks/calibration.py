@@ -118,7 +118,7 @@ def measure(name: str, splits: dict[str, Labelled], count: int) -> None:
             text = taken(whole, measured)
             calibration = fit(taken(whole, fitted))
             found, raw = text.evidence(calibration.temperature), text.evidence(1.0)
-            scores = calibration.scores(found.probabilities, found.types, found.names)
+            scores = found.scores(calibration)
             rows.append(
                 [
                     len(scores),
@@ -144,10 +144,10 @@ def _on_own_test(splits: dict[str, Labelled]) -> None:
     calibration = fit(splits["validation"])
     test = splits["test"]
     raw, found = test.evidence(1.0), test.evidence(calibration.temperature)
-    scores = calibration.scores(found.probabilities, found.types, found.names)
+    scores = found.scores(calibration)
     simple = simple_scores(test)["mean of its words"]
     own = splits["validation"].evidence(calibration.temperature)
-    own_scores = calibration.scores(own.probabilities, own.types, own.names)
+    own_scores = own.scores(calibration)
     curves = "no curve" if calibration.curve is None else f"{1 + len(calibration.of_type)} curves"
     print(f"  fitted on validation (temperature {calibration.temperature:.2f}, {curves}), measured on test:")
     print(f"  {len(scores):,} entities; error: raw {error(raw.probabilities, raw.correct):.4f}", end="")
@@ -172,7 +172,7 @@ def _beside_simple_scores(whole: Labelled, count: int) -> None:
                 units[fitted] = True
                 calibration, held_out = choose_curves(evidence.take(units), 1.0), evidence.take(~units)
                 fitted_losses.append(losses(calibration, held_out).mean())
-                its = calibration.scores(held_out.probabilities, held_out.types, held_out.names)
+                its = held_out.scores(calibration)
                 errors.append(error(its, held_out.correct))
         plain = losses(Calibration(), evidence).mean()
         print(f"  {kind:<24}{plain:>8.4f}{np.mean(fitted_losses):>18.4f}{np.mean(errors):>19.4f}", end="")

@@ -49,7 +49,7 @@ def measure(run: str, texts: dict[str, str], keep: Path | None) -> None:
 
     def scored(text: Labelled) -> tuple[Any, Any]:
         found = text.evidence(calibration.temperature)
-        return found, calibration.scores(found.probabilities, found.types, found.names)
+        return found, found.scores(calibration)
 
     whole, its_scores = scored(pooled(list(splits.values())))
     print(f"\n{run}: {len(its_scores):,} entities of validation and test, halves told apart: ", end="")

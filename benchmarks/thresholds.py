@@ -137,13 +137,13 @@ def measure_refitted(found: Evidence, temperature: float, precision: float, conf
             found.units,
         )
         curves = choose_curves(sample, temperature)
-        own = curves.scores(sample.probabilities, sample.types, sample.names)
+        own = sample.scores(curves)
         counts = count_units(own, sample.correct, sample.unit, sample.units, thresholds)
         passed = lowest(counts, precision, confidence)
         if passed is None:
             refused += 1
             continue
-        chosen = curves.scores(found.probabilities, found.types, found.names) >= thresholds[passed]
+        chosen = found.scores(curves) >= thresholds[passed]
         broken += int(found.correct[chosen].sum() < precision * chosen.sum() - 1e-9)
         shares.append(chosen.mean())
     took = (time.perf_counter() - started) / samples
@@ -178,7 +178,7 @@ def main() -> None:
         weights = splits if "=" not in run else tagged_splits(run.partition("=")[0], arguments.keep)
         calibration = fit(weights["validation"])
         found = pooled(list(splits.values())).evidence(calibration.temperature)
-        scores = calibration.scores(found.probabilities, found.types, found.names)
+        scores = found.scores(calibration)
         for precision in arguments.precision or [0.8, 0.9, 0.95]:
             options = (precision, arguments.confidence)
             measure(found, scores, run, *options, arguments.samples, BOUNDS)

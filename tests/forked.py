@@ -105,7 +105,8 @@ class Copy:
 def torchrun(processes: int) -> list[str]:
     """How Python begins a script in several processes; in one, nothing is between.
 
-    (``--standalone`` looks for a free port that its first process takes seconds later, when tests beside may have it.)
+    (``--standalone`` of an older torch finds a port that the first process takes only when it has been begun and has
+    imported all, when tests beside may have it; this one torchrun takes itself.)
     """
     if processes == 1:
         return [sys.executable]

@@ -47,8 +47,7 @@ def calibrate(splits: dict[str, SplitLogits]) -> Calibrated:
         test = splits["test"].text
         errors["test"] = _errors(calibration, test.evidence(1.0), test.evidence(temperature))
     _log(calibration, errors)
-    scores = calibration.scores(found.probabilities, found.types, found.names)
-    return Calibrated(calibration, errors, UsualScores.of(scores))
+    return Calibrated(calibration, errors, UsualScores.of(found.scores(calibration)))
 
 
 def _errors_of_halves(own: Evidence, found: Evidence, temperature: float) -> dict[str, float]:
@@ -67,7 +66,7 @@ def _errors_of_halves(own: Evidence, found: Evidence, temperature: float) -> dic
 
 
 def _errors(calibration: Calibration, own: Evidence, found: Evidence) -> dict[str, float]:
-    scores = calibration.scores(found.probabilities, found.types, found.names)
+    scores = found.scores(calibration)
     return {
         "entities": len(scores),
         "before": adaptive_reliability(own.probabilities, own.correct).error,

@@ -107,7 +107,7 @@ class ModelDirectory:
             self._take_from_labels()
         else:
             self._take_from_settings(self.described, config)
-        self.calibration, self.calibration_errors = self._read_calibration()
+        self.calibration, self.calibration_errors, self.usual_scores = self._read_calibration()
         self.promises = self._read_promises()
 
     @property
@@ -246,14 +246,14 @@ class ModelDirectory:
             raise self._of_two_models(self.path / SETTINGS_FILE, labels, "copy a whole model directory")
         self.label_scheme = Scheme.PLAIN if self.scheme is Scheme.PLAIN else Scheme.IOB2
 
-    def _read_calibration(self) -> tuple[Calibration, dict[str, dict[str, float]]]:
+    def _read_calibration(self) -> tuple[Calibration, dict[str, dict[str, float]], UsualScores | None]:
         kept = self._read_json(CALIBRATION_FILE)
-        self.is_calibrated, self.usual_scores = kept is not None, None
+        self.is_calibrated = kept is not None
         if kept is None:
-            return Calibration(), {}
+            return Calibration(), {}, None
         try:
             calibration, errors = Calibration.of_json(kept), read_errors(kept)
-            self.usual_scores = None if kept.get("scores") is None else UsualScores.of_json(kept["scores"])
+            usual = None if kept.get("scores") is None else UsualScores.of_json(kept["scores"])
         except ValueError as error:
             raise self.unreadable(CALIBRATION_FILE, error) from None
         types = self.labels if self.label_scheme is Scheme.PLAIN else TagTable(self.labels, plain=False).types
@@ -263,7 +263,7 @@ class ModelDirectory:
                 f"has scores of {foreign[0]!r}, which is no type of config.json: the files are of two models",
                 "copy a whole model directory, or remove this file: scores are then the model's own probabilities",
             )
-        return calibration, errors
+        return calibration, errors, usual
 
     def _read_promises(self) -> list[Promise]:
         kept = self._read_json(THRESHOLDS_FILE)

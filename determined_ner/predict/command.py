@@ -134,8 +134,8 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.precision is not None:
             given = f"precision {arguments.precision:g}: {progress.given:,} entities given"
             print(f"{given}, {progress.withheld:,} of lower scores withheld", file=sys.stderr)
-        if seen and seen.shift.is_clear:
-            print(printable(_describe(seen.shift, arguments.model_dir)), file=sys.stderr)
+        if seen and (shift := seen.shift).is_clear:
+            print(printable(_describe(shift, arguments.model_dir)), file=sys.stderr)
         for remark in remarks():
             print(printable(remark), file=sys.stderr)
 

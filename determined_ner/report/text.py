@@ -149,10 +149,10 @@ def tag_text(
         best = tagged.ids if tagged.transitions is not None else tagged.logits.argmax(1)  # as training scored them
         tags[here], decoded[here] = ids[best], ids[tagged.ids]
         confidence[here] = np.take_along_axis(tagged.probabilities, best[:, None], 1)[:, 0]
-        spans, first, scores = tagged.entities, here.start, [s for part in tagged.entity_scores for s in part]
+        spans, first, scores = tagged.entities, here.start, tagged.found_scores
         of_types = spans.type_id if directory.label_scheme is not Scheme.PLAIN else ids[spans.type_id].astype(np.int32)
         own = replace(tagged, calibration=Calibration()).entity_probabilities
-        found.append((Spans(spans.begin + first, spans.end + first, of_types), own, np.array(scores)))
+        found.append((Spans(spans.begin + first, spans.end + first, of_types), own, scores))
     seconds = time.perf_counter() - started
     speed = Speed(seconds, len(tags) / max(seconds, 1e-9), _device())
     tagged_text = TaggedText(

@@ -43,6 +43,10 @@ class Evidence:
     """(M,) from 0 to U - 1."""
     units: int
 
+    def scores(self, calibration: Calibration) -> Floats:
+        """(M,) their scores."""
+        return calibration.scores(self.probabilities, self.types, self.names)
+
     def take(self, units: BoolArray) -> Evidence:
         """The entities of some units.
 
@@ -194,7 +198,7 @@ def halves(units: int, halvings: int, seed: int) -> Iterator[BoolArray]:
 
 def losses(calibration: Calibration, found: Evidence) -> Floats:
     """(M,) ``-log(probability of what is so)`` of each entity."""
-    scores = calibration.scores(found.probabilities, found.types, found.names)
+    scores = found.scores(calibration)
     each: Floats = -np.log(np.maximum(np.where(found.correct, scores, 1 - scores), 1e-12))
     return each
 

@@ -106,8 +106,9 @@ def test_predict_counts_what_it_withholds(run, tmp_path, capsys):
 def test_predict_says_where_a_text_is_not_like_the_validation_data(run, tmp_path, capsys, options):
     assert thresholds(run, "--precision", 0.95) == 0
     usual = [[word for word, _ in sentence] for sentence in make_sentences(250, 100)]
+    other = [["Xq", "went", "to", f"Zw{i}", "Kv"] for i in range(300)]
     said = {}
-    for name, texts in (("alike", usual), ("other", [["Xq", "went", "to", f"Zw{i}", "Kv"] for i in range(300)])):
+    for name, texts in (("alike", usual), ("other", other)):
         (tmp_path / name).write_text("".join(json.dumps({"tokens": words}) + "\n" for words in texts))
         capsys.readouterr()
         assert cli.main(["predict", str(run / "model"), str(tmp_path / name), "--format", "jsonl", *options]) == 0
@@ -115,7 +116,7 @@ def test_predict_says_where_a_text_is_not_like_the_validation_data(run, tmp_path
     assert "not like" not in said["alike"]
     (line,) = (line for line in said["other"].splitlines() if "not like" in line)
     tagger = Tagger.from_pretrained(run / "model")
-    scores = tagger.tag([["Xq", "went", "to", f"Zw{i}", "Kv"] for i in range(300)]).found_scores
+    scores = tagger.tag(other).found_scores
     usual_mean = tagger.usual_scores.mean
     means = f"its {len(scores):,} entities have scores of {scores.mean():.2f} in the mean, {usual_mean:.2f} there"
     assert line.startswith(f"the text is not like the validation data: {means} (distance ")

@@ -198,6 +198,7 @@ with joined_processes() as slots:
 def test_the_processes_of_one_machine_listen_on_loopback_alone(tmp_path):
     script = tmp_path / "exchanges.py"
     script.write_text(EXCHANGES)
+    # As users launch them: where they listen is what is tested.
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(launcher, capture_output=True, text=True, timeout=120, check=False, env=environment)

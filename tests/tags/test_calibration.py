@@ -144,7 +144,7 @@ def test_a_curve_that_is_no_better_on_the_other_half_is_not_taken():
 
 def test_probabilities_that_are_right_stay_about_what_they_are():
     evidence = made_evidence({"A": Curve(), "B": Curve()})
-    scores = choose_curves(evidence, 1.0).scores(evidence.probabilities, evidence.types, evidence.names)
+    scores = evidence.scores(choose_curves(evidence, 1.0))
     assert np.abs(scores - evidence.probabilities).max() < 0.06
 
 
