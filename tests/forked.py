@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import tqdm
+
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.truncate", "os.link", "os.symlink"}
 """What Python's audit hooks tell of beside ``open``; each is told before it is done."""
+PATIENCE = 240.0
+"""Seconds after which a copy ends itself and says where each of its threads stands: it hangs."""
+# Progress bars have a lock that processes share with their copies: one that was killed in a bar would stop the next.
+tqdm.tqdm.set_lock(threading.RLock())
 
 
 def forked(
@@ -52,6 +60,7 @@ def forked(
         except BaseException:
             os.write(writing, traceback.format_exc().encode())
         finally:
+            sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
     os.close(writing)
@@ -75,6 +84,7 @@ class Copy:
             log: where its output goes.
         """
         self._status: int | None = None
+        self._log = Path(log)
         self._pid = os.fork()
         if not self._pid:
             status = 99
@@ -85,8 +95,15 @@ class Copy:
             except BaseException:
                 traceback.print_exc()
             finally:
+                sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(status)
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Until something is so while it is at work."""
+        while self.poll() is None and not condition():
+            time.sleep(0.005)
+        assert self.poll() is None, f"ended before, with {self._status}\n{self._log.read_text()}"
 
     def poll(self) -> int | None:
         """Its exit status, -9 of a killed one; None: it is at work."""
@@ -120,11 +137,11 @@ def _free_port() -> int:
         return port
 
 
-def together(action: Callable[[], int], processes: int, patience: float = 240.0) -> tuple[int, str]:
+def together(action: Callable[[], int], processes: int) -> tuple[int, str]:
     """Do something in several copies of this process, which are told of each other as ``torchrun`` tells its own.
 
     Returns:
-        the first exit status that is not 0, -9 of those that did not end; and what they wrote.
+        the first exit status that is not 0, and what they wrote.
     """
     told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port(), "GROUP_RANK": 0, "GROUP_WORLD_SIZE": 1}
     told |= {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
@@ -133,20 +150,18 @@ def together(action: Callable[[], int], processes: int, patience: float = 240.0)
         for rank in range(processes):
             environment = {name: str(value) for name, value in {**told, "RANK": rank, "LOCAL_RANK": rank}.items()}
             copies.append(Copy(action, log.name, **environment))
-        end = time.monotonic() + patience
-        while time.monotonic() < end and any(copy.poll() is None for copy in copies):
+        while any(copy.poll() is None for copy in copies):
             time.sleep(0.02)
-        for copy in copies:
-            copy.kill()
         return next((status for copy in copies if (status := copy.poll())), 0), Path(log.name).read_text()
 
 
 def _write_to(log: str | os.PathLike[str]) -> None:
-    """Have all output of this process go to a file."""
+    """Have all output of this process, which is a copy, go to a file."""
     written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(written, 1)
     os.dup2(written, 2)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    faulthandler.dump_traceback_later(PATIENCE, exit=True, file=2)
 
 
 def _count_operations(fatal: int) -> Callable[[], int]:

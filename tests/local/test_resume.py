@@ -44,12 +44,11 @@ def test_a_killed_and_resumed_run_ends_bit_identical(tmp_path, tiny_encoder, cor
 
     rng = random.Random(time.time_ns())
     for options in ([], ["--resume"]):
-        process = Copy(lambda options=options: ner_trial.main([*arguments, "--output-dir", str(killed), *options]))
+        command = [*arguments, "--output-dir", str(killed), *options]
+        process = Copy(lambda command=command: ner_trial.main(command), tmp_path / "log.txt")
         # 6 batches an epoch, 96 in all; the second kill comes after the first one's place
         threshold = rng.randint(13, 30) if not options else rng.randint(40, 60)
-        while process.poll() is None and reported(killed) < threshold:
-            time.sleep(0.005)
-        assert process.poll() is None, "ended before it could be killed"
+        process.wait_until(lambda threshold=threshold: reported(killed) >= threshold)
         process.kill()
     done = run_command(*arguments, "--output-dir", killed, "--resume")
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -121,10 +120,8 @@ def test_killed_and_run_again_no_line_is_missing_or_twice(model_dir, tmp_path):
         return any(file.stat().st_size for file in tmp_path.glob(".out.jsonl.partial-*/new"))
 
     arguments = ["predict", str(model_dir), str(tmp_path / "many.txt"), "--output", str(output)]
-    copy = Copy(lambda: cli.main(arguments))
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not half_written():
-        time.sleep(0.002)
+    copy = Copy(lambda: cli.main(arguments), tmp_path / "log.txt")
+    copy.wait_until(half_written)
     copy.kill()
     assert copy.poll() == -signal.SIGKILL and half_written() and not output.exists()
     assert cli.main(arguments) == 0
