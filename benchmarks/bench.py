@@ -31,16 +31,19 @@ import machine
 from determined_ner.files.atomic import write_json
 
 ARMS = {
-    "run_ner": ("peer", False, False),
-    "run_ner grouped": ("peer", True, False),
-    "run_ner bf16": ("peer", False, True),
-    "run_ner bf16 grouped": ("peer", True, True),
-    "ours fp32": ("ours", True, False),
-    "ours bf16": ("ours", True, True),
-    "ours fp32 random": ("ours", False, False),
-    "ours bf16 random": ("ours", False, True),
+    "run_ner": ("peer", False, {}),
+    "run_ner grouped": ("peer", False, {"grouped": True}),
+    "run_ner bf16": ("peer", True, {}),
+    "run_ner bf16 grouped": ("peer", True, {"grouped": True}),
+    "ours fp32": ("ours", False, {}),
+    "ours fp32 padded": ("ours", False, {"grouped": False, "padded": True}),
+    "ours fp32 padded grouped": ("ours", False, {"grouped": True, "padded": True}),
+    "ours bf16": ("ours", True, {}),
+    "ours bf16 padded": ("ours", True, {"grouped": False, "padded": True}),
+    "ours bf16 padded grouped": ("ours", True, {"grouped": True, "padded": True}),
 }
-"""Name: (script, grouped by length, bf16)."""
+"""Name: (script, bf16, other than its defaults)."""
+USUAL = [arm for arm in ARMS if "padded" not in arm]
 BERT_BASE = {
     "architectures": ["BertModel"],
     "model_type": "bert",
@@ -60,10 +63,10 @@ def installed_encoder() -> str | None:
 
 
 def run(arm: str, spec: dict[str, Any]) -> dict[str, Any]:
-    script, grouped, bf16 = ARMS[arm]
+    script, bf16, others = ARMS[arm]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "spec.json"
-        file.write_text(json.dumps({**spec, "arm": arm, "grouped": grouped, "bf16": bf16}), encoding="utf-8")
+        file.write_text(json.dumps({**spec, "arm": arm, "bf16": bf16, **others}), encoding="utf-8")
         command = [sys.executable, str(Path(__file__).parent / f"{script}.py"), str(file)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -114,7 +117,7 @@ def show(results: list[dict[str, Any]], machines: dict[str, Any]) -> None:
             f"{'eval/s':>8}{'in step':>9}{'start s':>9}{'disturbed':>11}"
         )
         for arm, row in rows.items():
-            share = row["useful_gflops"] / peaks["bf16" if ARMS[arm][2] else "fp32"]["most"]
+            share = row["useful_gflops"] / peaks["bf16" if ARMS[arm][1] else "fp32"]["most"]
             inside = f"{row['share_in_train_batch']:.3f}" if "share_in_train_batch" in row else ""
             print(
                 f"{arm:<22}{row['samples_per_second']:>10.1f}"
@@ -154,7 +157,7 @@ def draw(results: list[dict[str, Any]], file: Path) -> None:
         for i, (arm, speed) in enumerate(speeds.items()):
             color = f"C{0 if ARMS[arm][0] == 'ours' else 7}"
             x, height = j + (i - len(speeds) / 2 + 0.5) * 0.8 / len(speeds), speed / base
-            axes.bar(x, height, 0.75 / len(speeds), color=color, hatch="//" if ARMS[arm][2] else None, ec="white")
+            axes.bar(x, height, 0.75 / len(speeds), color=color, hatch="//" if ARMS[arm][1] else None, ec="white")
             label = f" {arm} {speed:.0f}" if speed >= 20 else f" {arm} {speed:.1f}"
             axes.text(x, height, label, rotation=90, ha="center", va="bottom", fontsize=7)
     axes.set_xticks(range(len(settings)), list(settings), fontsize=7)
@@ -201,7 +204,7 @@ def main() -> None:
     add_data_arguments(parser, "NAME=TRAIN,VALIDATION")
     parser.add_argument("--shapes", nargs="+", choices=["encoder", "bert-base"], default=["encoder"])
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32])
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS), metavar="ARM")
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=USUAL, metavar="ARM", help=", ".join(ARMS))
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--train-samples", type=int, help="the first sentences only")
     parser.add_argument("--eval-samples", type=int, help="the first sentences only")

@@ -117,11 +117,15 @@ class Measured:
     def inside(self, seconds: float) -> None:
         self.inside_seconds += seconds
 
-    def count(self, batch: Any) -> None:
+    def count(self, batch: Any, padded: bool = True) -> None:
+        """
+        Args:
+            padded: what is trained is the batch as it is; False: its tokens alone (attention aside).
+        """
         mask = self._mask(batch)
         self.samples += len(mask)
         self.real += int(mask.sum())
-        self.padded += mask.numel()
+        self.padded += mask.numel() if padded else int(mask.sum())
 
     def evaluated(self, samples: int, seconds: float) -> None:
         self.evaluation_samples += samples

@@ -15,11 +15,20 @@ from typing import Any
 from measuring import Measured, Profile, encoder_weights, report
 
 from determined_ner.train import main as train
+from determined_ner.training import setup
 from determined_ner.training.setup import Training
+
+
+def train_padded() -> None:
+    """Train on padded batches from now on, as models are that take no others."""
+    assert hasattr(setup, "find_flat")
+    setup.find_flat = lambda *_: None
 
 
 def main() -> None:
     spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    if spec.get("padded"):
+        train_padded()
     measured, profile = Measured(), Profile() if spec["profile"] else None
     measured.padding_of(lambda batch: batch["attention_mask"])
     training_class: Any = Training
@@ -35,7 +44,7 @@ def main() -> None:
         started = time.perf_counter()
         result = train_step(self, batch, index)
         measured.inside(time.perf_counter() - started)
-        measured.count(batch)
+        measured.count(batch, padded=self.flat is None)
         if profile:
             profile.step()
         if (index + 1) % self.epoch_batches == 0:
@@ -57,7 +66,7 @@ def main() -> None:
             "use_pretrained_weights": spec["config"] is None,
             "global_batch_size": spec["batch_size"],
             "num_train_epochs": spec["epochs"],
-            "group_by_length": spec["grouped"],
+            "group_by_length": spec.get("grouped"),
             "precision": "bf16" if spec["bf16"] else "fp32",
         },
         "data": {

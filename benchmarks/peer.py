@@ -92,7 +92,7 @@ def main() -> None:
             save_strategy="no",
             report_to=[],
             disable_tqdm=True,
-            **(GROUPED if spec["grouped"] else {}),
+            **(GROUPED if spec.get("grouped") else {}),
         )
         trainer = transformers.Trainer(
             model=loaded.model,

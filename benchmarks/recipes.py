@@ -3,8 +3,9 @@
     python3 benchmarks/recipes.py --corpus wnut17=TRAIN,VALIDATION [--corpus NAME=TRAIN,VALIDATION[,TEST] …]
         --ways plain lr=1e-4 "lr=1e-4 + crf" [--seeds 1 2 3 4 5] [--epochs 3] [--runs 2] [--results FILE]
 
-A way is a list of KNOBS with " + " between them; all else is as in ner_config.yaml. (One is no setting: "pytorch's
-dropout" computes without the faster dropout and gradient of embeddings that a CPU has here.) Where a corpus has a test
+A way is a list of KNOBS with " + " between them; all else is as in ner_config.yaml. (Two are no settings: "pytorch's
+dropout" computes without the faster dropout and gradient of embeddings that a CPU has here, and "padded" on padded
+batches, as of models that take no others.) Where a corpus has a test
 part, the model of the best validation is scored on it. All ways are scored by one decoder, the Tagger's: the most
 probable tags that the scheme allows together. FILE keeps every score, and what it has is not trained again, so that a
 benchmark of hours can be stopped and go on. An interval is that of the mean over seeds of the differences between two
@@ -35,7 +36,7 @@ from scipy import stats
 
 from determined_ner.files.atomic import write_json
 
-PLAIN_STEP = "pytorch's dropout"
+PLAIN_STEP, PADDED = "pytorch's dropout", "padded"
 KNOBS: dict[str, dict[str, Any]] = {
     "plain": {},
     **{f"lr={rate}": {"hyperparameters.learning_rate": rate} for rate in ("1e-4", "2e-4", "3e-4", "5e-4", "8e-4")},
@@ -58,6 +59,7 @@ KNOBS: dict[str, dict[str, Any]] = {
     "compile": {"hyperparameters.backend": "compile"},
     "ort": {"hyperparameters.backend": "ort"},
     PLAIN_STEP: {},
+    PADDED: {},
 }
 
 
@@ -69,11 +71,11 @@ def settings_of(way: str) -> dict[str, Any]:
     return {name: value for knob in way.split(" + ") for name, value in KNOBS[knob].items()}
 
 
-def train_and_score(folder: Path, plainly: bool, files: dict[str, str], arguments: list[str]) -> None:
+def train_and_score(folder: Path, knobs: list[str], files: dict[str, str], arguments: list[str]) -> None:
     """In this process: train into ``folder/run``; write its tagger's F1 on each file to ``folder/scores.json``.
 
     Args:
-        plainly: without the fast step of a CPU.
+        knobs: of which those that are no settings say how steps are computed.
         files: labelled text, by its name.
         arguments: of the training.
     """
@@ -86,7 +88,11 @@ def train_and_score(folder: Path, plainly: bool, files: dict[str, str], argument
     from determined_ner.training import setup
     from determined_ner.training.trained import find_trained
 
-    if plainly:
+    if PADDED in knobs:
+        from ours import train_padded
+
+        train_padded()
+    if PLAIN_STEP in knobs:
         assert hasattr(engine, "fast_dropout") and hasattr(setup, "train_only_rows")
         engine.fast_dropout = lambda *_: contextlib.nullcontext()
         setup.train_only_rows = lambda *_: None
@@ -100,11 +106,11 @@ def train_and_score(folder: Path, plainly: bool, files: dict[str, str], argument
     write_json(folder / "scores.json", scores)
 
 
-def train(settings: dict[str, Any], plainly: bool, threads: int) -> dict[str, Any]:
+def train(settings: dict[str, Any], knobs: list[str], threads: int) -> dict[str, Any]:
     """Train in a process of its own.
 
     Args:
-        plainly: without the fast step of a CPU.
+        knobs: as of `train_and_score`.
         threads: of the process.
 
     Returns:
@@ -116,7 +122,7 @@ def train(settings: dict[str, Any], plainly: bool, threads: int) -> dict[str, An
             for part in ("validation", "test")
             if f"data.{part}_file" in settings
         }
-        task = {"folder": folder, "plainly": plainly, "files": files, "arguments": as_arguments(settings)}
+        task = {"folder": folder, "knobs": knobs, "files": files, "arguments": as_arguments(settings)}
         seconds = run_apart(__file__, task, threads)
         scores = json.loads(Path(folder, "scores.json").read_text("utf-8"))
     return {"validation": scores["validation"], "test": scores.get("test"), "seconds": seconds}
@@ -191,7 +197,7 @@ def with_interval(gains: Sequence[float]) -> str:
 def main() -> None:
     if sys.argv[1:2] == ["--task"]:
         task = json.loads(sys.argv[2])
-        train_and_score(Path(task["folder"]), task["plainly"], task["files"], task["arguments"])
+        train_and_score(Path(task["folder"]), task["knobs"], task["files"], task["arguments"])
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser, "NAME=TRAIN,VALIDATION[,TEST]")
@@ -230,7 +236,7 @@ def main() -> None:
         }
         if arguments.train_samples:
             settings["data.max_train_samples"] = arguments.train_samples
-        row = {**key, "machine": machine.name(), **train(settings, PLAIN_STEP in way.split(" + "), threads)}
+        row = {**key, "machine": machine.name(), **train(settings, way.split(" + "), threads)}
         with lock:
             saved.append(row)
             write_json(arguments.results, saved)
