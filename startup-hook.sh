@@ -171,6 +171,8 @@ def main():
         chosen.update(wanted)
     elif asked("evaluate_with_ort") and not installed("onnxruntime-training"):
         needed.update(ORT_INFERENCE)
+        if installed("onnxruntime-gpu"):  # the same import package: a second one would take the GPU from it
+            del needed["onnxruntime"]
     return install(torch, needed, chosen) or (compile_extensions() if asked("backend") == "ort" else None)
 
 

@@ -107,6 +107,25 @@ class Pretrained:
             "trust_remote_code": self.trust_remote_code,
         }
 
+    def find_file(self, name: str) -> Path | None:
+        """A file beside its weights, which have been loaded: it is fetched where they were; None: there is none.
+
+        Raises:
+            UserError: the hub does not give it.
+        """
+        folder = Path(self.location())
+        if folder.is_dir():
+            return folder / name if (folder / name).is_file() else None
+        import huggingface_hub
+        from huggingface_hub.errors import EntryNotFoundError
+
+        options = {option: value for option, value in self.options().items() if option != "trust_remote_code"}
+        with self.loading(f"{name} cannot be fetched", "try again"):
+            try:
+                return Path(huggingface_hub.hf_hub_download(self.name, name, **options))
+            except EntryNotFoundError:  # offline, what was not fetched with the weights
+                return None
+
     @contextlib.contextmanager
     def loading(self, failure: str, remedy: str) -> Iterator[None]:
         """Around the library's loading: whatever it raises (dozens of kinds) is a mistake in what it was to load.

@@ -85,7 +85,8 @@ def without_secrets(value: Any, name: str = "") -> Any:
         name: the key under which the value stands.
     """
     if isinstance(value, dict):
-        return {key: without_secrets(item, str(key)) for key, item in value.items()}
+        has_types = name == "label_map"  # whose keys are types of entities: the type "password" is no secret
+        return {key: without_secrets(item, "" if has_types else str(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [without_secrets(item, name) for item in value]
     if not isinstance(value, str):

@@ -6,7 +6,9 @@ import json
 import shutil
 
 import pytest
+import torch
 
+from determined_ner.training.setup import Training
 from tests.conftest import make_sentences, write_config, write_conll
 
 
@@ -49,6 +51,7 @@ from tests.conftest import make_sentences, write_config, write_conll
         ("searcher.smaller_is_better=no", ["searcher.smaller_is_better", "'no'", "neither true nor false"]),
         ("searcher.smaller_is_better=true", ["smaller_is_better: true", "worst f1", "smaller_is_better: false"]),
         ("perform_initial_validation=off", ["perform_initial_validation", "'off'"]),
+        ("reproducibility.experiment_seed=4294967296", ["reproducibility.experiment_seed", "write at most 4294967295"]),
         ("profiling=true", ["profiling", "True", "not a section"]),
         ("checkpoint_storage.save_trial_best=many", ["checkpoint_storage.save_trial_best", "'many'"]),
         ("hyperparameters.1=2", ["hyperparameters.1", "unknown"]),
@@ -61,6 +64,16 @@ def test_a_wrong_setting_is_refused(refuse, override, expected):
     message = refuse(override)
     for part in expected:
         assert part in message, message
+
+
+def test_a_gpu_without_enough_memory_is_one_message(refuse, monkeypatch):
+    def train_step(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
+
+    monkeypatch.setattr(Training, "train_step", train_step)
+    message = refuse()
+    assert "hyperparameters.global_batch_size: the GPU has not enough memory: CUDA out of memory. Tried" in message
+    assert "raise optimizations.aggregation_frequency" in message
 
 
 def test_a_search_range_is_refused_here(refuse, tmp_path, tiny_encoder, corpus):

@@ -19,17 +19,24 @@ from tests.conftest import ROOT
 
 SBATCH, KUBERNETES = ROOT / "launch" / "slurm.sbatch", ROOT / "launch" / "kubernetes.yaml"
 PROGRAMS = {
-    # As srun does: options are its own, a task has its number in the environment, signals are handed on.
-    "srun": """while [[ $1 == --* ]]; do shift; done
+    # As srun does: options are its own, a task has its number in the environment, signals are handed on, but for those
+    # that end srun, which kill the tasks.
+    "srun": """echo "$*" > srun.txt
+while [[ $1 == --* ]]; do shift; done
 export SLURM_PROCID=1 SLURM_LOCALID=1 SLURM_NODEID=0
-exec "$@" """,
+"$@" &
+task=$!
+trap 'kill -KILL $task' TERM HUP INT
+trap 'kill -USR1 $task' USR1
+while kill -0 $task 2> /dev/null; do wait $task; done
+wait $task""",
     "scontrol": """echo "$*" >> scontrol.txt
 if test "$1" = show; then printf 'node-a\\nnode-b\\n'; fi""",
     # A training: it writes down how it was called, and ends when it is told to, as the trial does.
     "determined-ner": """mkdir -p runs/slurm-77
 touch runs/slurm-77/config.json
 env > environment.txt
-trap 'echo saved >> saved.txt; exit 143' TERM
+trap 'echo saved >> saved.txt; exit 143' TERM USR1
 echo "$*" >> called.txt
 for _ in $(seq 600); do if test -e done.txt; then exit 0; fi; sleep 0.05; done
 exit 1""",
@@ -106,6 +113,7 @@ def test_each_task_of_slurm_is_a_process_of_the_training(job: Job) -> None:
     expected = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "3"}
     expected |= {"GROUP_RANK": "0", "GROUP_WORLD_SIZE": "2", "MASTER_ADDR": "node-a", "MASTER_PORT": "20077"}
     assert {name: found[name] for name in expected} == expected
+    assert "--cpus-per-task=3" in job.lines("srun.txt")[0].split()
 
 
 def kubernetes() -> tuple[dict[str, Any], dict[str, Any]]:

@@ -122,3 +122,10 @@ def test_words_tags_and_names_of_files_reach_no_terminal_raw(verb, tmp_path, tin
     out, err = capfd.readouterr()
     assert "owned" in out + err and "\\x1b" in out + err
     assert not {"\x1b", "\x07", "\u202e", "\u2066"} & set(out + err)
+
+
+def test_types_of_a_label_map_are_no_secrets_whatever_they_are_called():
+    labels = {"password": "PASSWORD", "api_key": "KEY"}
+    kept = {"label_map": labels, "train_file": {"a": {"file": "a.conll", "label_map": labels}}}
+    assert without_secrets(kept) == kept
+    assert without_secrets({"environment": labels})["environment"] == {"password": "…", "api_key": "…"}

@@ -235,6 +235,12 @@ def test_validation_by_onnx_runtime_brings_its_packages(image):
     assert made.asked() == [CURRENT[name].split(";")[0].strip() for name in ("onnx", "onnxruntime")]
 
 
+def test_onnx_runtime_of_an_image_for_gpus_stays_the_only_one(image):
+    made = image(onnxruntime_gpu="1.20.1")
+    assert made.run(hparams='{"evaluate_with_ort": true}').returncode == 0
+    assert made.asked() == [CURRENT["onnx"].split(";")[0].strip()]
+
+
 def test_onnx_runtime_training_validates_too(image):
     made = image(onnxruntime_training="1.19.2")
     assert made.run(hparams='{"evaluate_with_ort": true}').returncode == 0

@@ -48,6 +48,7 @@ from determined_ner.settings.explaining import check_section
 from determined_ner.settings.hyperparameters import Hyperparameters
 from determined_ner.settings.sections import Section
 from determined_ner.settings.urls import is_remote
+from determined_ner.tags.decoding import allowed_transitions, best_tags
 from determined_ner.tags.labels import Labels
 from determined_ner.tags.schemes import from_iob2
 from determined_ner.training.setup import DEFAULT_CACHE
@@ -117,9 +118,8 @@ class Job:
         if target.exists():
             return
         windows = np.arange(self.borders[number], self.borders[number + 1])
-        begin, end = int(self.split.words[windows[0]]), int(self.split.words[windows[-1] + 1])
-        tags = self._tags(windows, begin, end, device)
-        first, last = np.searchsorted(self.split.sentences, [begin, end])
+        first, last = np.searchsorted(self.split.sentences, self.split.words[[windows[0], windows[-1] + 1]])
+        tags = self._tags(windows, self.split.sentences[first : last + 1], device)
         with replacing(target) as partial, partial.open("w", encoding="utf-8") as file:
             for words in self._words(int(first), int(last)):
                 mine, tags = tags[: len(words)], tags[len(words) :]
@@ -128,20 +128,31 @@ class Job:
         assert not tags
 
     @torch.inference_mode()
-    def _tags(self, windows: NDArray[np.int64], begin: int, end: int, device: torch.device) -> list[str]:
-        """Of the words from ``begin`` to ``end``, which are those that these windows own."""
+    def _tags(self, windows: NDArray[np.int64], sentences: NDArray[np.int64], device: torch.device) -> list[str]:
+        """Of the words of whole sentences, which are those that these windows own, as validation chooses them.
+
+        Args:
+            sentences: (S + 1,) first word of each, and the last one's end.
+        """
         directory = self.trained.directory
         padding = Padding(length_multiple(self.hparams, device), most=self.trained.max_seq_length)
         dataset = BatchDataset(self.split, directory.tokenizer, padding)
-        ids = np.full(end - begin, -1, np.int64)
+        begin, end = int(sentences[0]), int(sentences[-1])
+        scores = np.zeros((end - begin, len(directory.labels)), np.float32)
+        has_scores = np.zeros(end - begin, np.bool_)
         for micro_batch in evaluation_batches(windows, self.split.lengths(directory.tokenizer.specials)[windows]):
             batch = {name: tensor.to(device) for name, tensor in dataset[micro_batch].items()}
             with autocast(self.hparams, device):
                 logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-            chosen = logits[batch["is_first_piece"]].float().argmax(-1).cpu().numpy()
-            owned = [np.arange(*self.split.words[window : window + 2]) for window in micro_batch.windows]
-            ids[np.concatenate(owned) - begin] = chosen
-        assert (ids >= 0).all(), "a word without a tag"
+            owned = np.concatenate([np.arange(*self.split.words[i : i + 2]) for i in micro_batch.windows]) - begin
+            scores[owned] = logits[batch["is_first_piece"]].float().cpu().numpy()
+            has_scores[owned] = True
+        assert has_scores.all(), "a word without a tag"
+        if directory.transitions is None:
+            ids = scores.argmax(1)
+        else:
+            allowed = allowed_transitions(directory.labels, directory.label_scheme)
+            ids = best_tags(scores, sentences - begin, allowed, transitions=directory.transitions)
         return [directory.labels[i] for i in ids.tolist()]
 
     def _words(self, first: int, last: int) -> Iterator[list[str]]:
@@ -163,8 +174,9 @@ class Job:
             UserError: some are missing.
         """
         missing = [i for i in range(len(self)) if not self.part(i).exists()]
-        if missing and self.output.exists() and not self.parts.exists():
-            return  # it was done, and the task ended before it could say so
+        if len(missing) == len(self) and self.output.exists():  # it was done, and the task ended before it could say so
+            remove_directory(self.parts)
+            return
         if missing:
             raise UserError(
                 "data.output_file",

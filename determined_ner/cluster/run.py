@@ -22,6 +22,7 @@ from determined_ner.cluster.workarounds import wait_for_master
 from determined_ner.errors import HyperparameterError, UserError
 from determined_ner.finish.run_end import finish
 from determined_ner.finish.uploads import Uploads, open_hub_repository, refuse_search
+from determined_ner.model.device_memory import OF_A_TRAINING, enough_memory
 from determined_ner.settings.loop import REPORTING_BATCHES, Duration, LoopSettings, parse_loop
 from determined_ner.settings.parsing import parse_settings
 from determined_ner.training.checkpoint_code import TRIAL, copy_code
@@ -38,6 +39,7 @@ def find_trial() -> det.ClusterInfo | None:
     return info if info is not None and info.task_type == "TRIAL" else None
 
 
+@enough_memory(*OF_A_TRAINING)
 def run_on_cluster(arguments: argparse.Namespace, info: det.ClusterInfo, trial_class: Any) -> None:
     """Train as the experiment config says, from the latest checkpoint if there is one.
 

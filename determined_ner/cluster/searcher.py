@@ -126,8 +126,7 @@ class StopBeforeLength(pytorch.PyTorchCallback):
             return
         searcher = (self._context.get_experiment_config().get("searcher") or {}).get("name")
         who = f"the searcher ({searcher})" if self._state == STOPPED_BY_SEARCHER else f"the master ({self._state})"
-        batches_per_unit = self._training.epoch_batches if self._length.unit == "epochs" else 1
-        done = f"{self._batches / batches_per_unit:.4g} of its {self._length}"
+        done = self._training.describe_done(self._batches)
         logger.info(f"stopped by {who} after {done}; its checkpoint is of there")
 
     @property

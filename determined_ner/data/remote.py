@@ -262,8 +262,9 @@ def _open_http(url: str) -> RemoteContent:
     if problem:
         response.close()
         raise (ConnectionError if is_busy(response.status_code) else FileNotFoundError)(problem)
-    # What is said of train.conll.gz is mostly that the file itself is packed.
-    unpack = packing != "identity" and not urllib.parse.urlsplit(response.url).path.lower().endswith(".gz")
+    # What is said of train.conll.gz is mostly that the file itself is packed. Its copy is named by the URL asked for,
+    # wherever that redirects to; urlparse takes parameters off the name, as the copy does.
+    unpack = packing != "identity" and not urllib.parse.urlparse(url).path.lower().endswith(".gz")
     size = response.headers.get("Content-Length")
     modified = response.headers.get("Last-Modified")
     version = response.headers.get("ETag") or (f"{modified} {size}" if modified and size else None)

@@ -24,6 +24,7 @@ from determined_ner.data.source import (
     hold_out,
     take_first,
 )
+from determined_ner.errors import UserError
 from determined_ner.files.cache import FORMAT, hash_file, hash_parts
 from determined_ner.settings.data import DataSettings
 from determined_ner.settings.urls import is_remote
@@ -181,18 +182,37 @@ class Files:
         """
         self.paths = paths
         self._choice = choice
-        self.contents = [[*map(hash_file, document_files(path)), *format_of(path)] for path in paths]
+        self._states = [{file: _state(file) for file in document_files(path)} for path in paths]
+        """Of the files of each document, as they were before they were hashed."""
+        self.contents = [
+            [*map(hash_file, states), *format_of(path)] for path, states in zip(paths, self._states, strict=True)
+        ]
         """What names their content."""
         self.marked = documents_marked(self.sentences)
 
     def sentences(self) -> Iterator[Numbered]:
-        """Read them from the beginning; documents are numbered through all files."""
+        """Read them from the beginning; documents are numbered through all files.
+
+        Raises:
+            UserError: one cannot be read, or is not what was hashed.
+        """
         document = 0
         for number, path in enumerate(self.paths):
+            self._check_unchanged(number)  # a reader that wants the first sentences alone does not come to the end
             offset = document
             for sentence in self.read(path):
                 document = offset + sentence.document + 1
                 yield number, replace(sentence, document=offset + sentence.document)
+            self._check_unchanged(number)
+
+    def _check_unchanged(self, number: int) -> None:
+        """
+        Raises:
+            UserError: a file has changed since it was hashed: its text would be kept under the name of other content.
+        """
+        for file, state in self._states[number].items():
+            if _state(file) != state:
+                raise UserError(file, "changed while it was read", "run it again when nothing writes to it")
 
     def read(self, path: Path) -> Iterable[Sentence]:
         """The sentences of one of them."""
@@ -200,6 +220,15 @@ class Files:
 
     def layouts(self) -> list[Layout]:
         return [describe(path, self._choice) for path in self.paths]
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    """Size and time of a file, one of which is another when it has changed; None: it is not there."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def named(choice: Choice) -> dict[str, Any]:

@@ -61,7 +61,10 @@ class WordTokenizer:
         return str(self.backend.id_to_token(self.unknown_id))
 
     def fingerprint(self) -> str:
-        """Equal for tokenizers that give the same pieces."""
+        """Equal for tokenizers that give the same pieces; that of a word without one, ``unknown_id``, is not counted.
+
+        It stands in tokenizer_config.json. A run resumes only where this is what it was when the run began.
+        """
         return hashlib.sha256(self.backend.to_str().encode()).hexdigest()
 
     def unlike(self, other: WordTokenizer) -> str | None:

@@ -62,7 +62,8 @@ def load_unlabelled(
     choice = first_file_choice(settings, task) if settings.corpora else choice_of(settings, task)
     choice = replace(choice, need_tags=False, label_names=None, text_only=True, splitting=splitting)
     files = UnlabelledFiles(find_documents(settings.unlabelled_file), choice)
-    key = hash_parts([FORMAT, NAME, files.contents, named(choice)])
+    plain = [plain_lines(path) is not None for path in files.paths]  # the same content may be columns by another name
+    key = hash_parts([FORMAT, NAME, files.contents, plain, named(choice)])
     source = Source(NAME, key, files.sentences, tuple(map(str, files.paths)), layouts=files.layouts)
     text = store_text(source, settings, cache_dir, overwrite)
     return text, encode_split(text, NO_LABELS, settings, tokenizer, max_seq_length, cache_dir, overwrite)

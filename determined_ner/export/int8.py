@@ -9,6 +9,7 @@ in float32, as few as will do.
 from __future__ import annotations
 
 import logging
+import math
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -88,8 +89,8 @@ def quantize_within(
         file = target.with_name(f"{name}-{target.name}")
         quantize(graphs[name], file, layers, reduced)
         runs = {"float32": reference, "int8": onnx_logits(file)}
+        result = check.compare(runs["int8"], target.name)  # first: it says so where a graph cannot be run
         speed = relative_speeds(runs, check.sample)["int8"]
-        result = check.compare(runs["int8"], target.name)
         size = sum(part.stat().st_size for part in file.parent.glob(f"{file.name}*")) / 1e6
         tried.append(Attempt(name, tuple(left_alone), size, speed, result))
         logger.info(tried[-1].describe())
@@ -134,12 +135,19 @@ def quantize_within(
 
 
 def by_damage(graph: Path, check: Check, quantize: Quantize, reduced: bool) -> list[str]:
-    """Layers of a float32 graph, by how much rounding each alone changes the tags' probabilities, most first."""
+    """Layers of a float32 graph, by how much rounding each alone changes the tags' probabilities, most first.
+
+    One that cannot be rounded, or gives no numbers then, changes them most.
+    """
     damage: dict[str, float] = {}
     file = graph.with_name(f"one-layer-{graph.name}")
     for layer in tqdm(quantizable_layers(graph), desc="int8: each layer by itself", disable=None, leave=False):
-        quantize(graph, file, [layer], reduced)
-        damage[layer] = check.divergence(onnx_logits(file))
+        try:
+            quantize(graph, file, [layer], reduced)
+            found = check.divergence(onnx_logits(file), file.name)
+        except UserError:
+            found = math.inf
+        damage[layer] = math.inf if math.isnan(found) else found
     for part in file.parent.glob(f"{file.name}*"):
         part.unlink()
     return sorted(damage, key=lambda layer: -damage[layer])

@@ -139,16 +139,16 @@ class Check:
                 ids, mask = batch["input_ids"], batch["attention_mask"]
                 expected = self._model(input_ids=ids, attention_mask=mask).logits
                 got = _run(exported, ids, mask, name)
-                largest = float((got - expected)[mask.bool()].abs().max())
-                difference = difference if largest <= difference else largest  # max() would drop a NaN
+                difference = _greater(difference, float((got - expected)[mask.bool()].abs().max()))
                 ours.update(expected, batch)
                 theirs.update(got, batch)
             for pieces in self._lengths():
                 ids, mask = self._text_alone(pieces)
                 got = _run(exported, ids, mask, name)
                 largest = float((got - self._model(input_ids=ids, attention_mask=mask).logits).abs().max())
-                if not largest <= difference and difference == difference:
-                    difference, length = largest, pieces
+                before, difference = difference, _greater(difference, largest)
+                if difference != before and before == before:
+                    length = pieces
         (tags, scores), (trained_tags, trained_scores) = map(_tags_and_scores, (theirs, ours))
         changed, words = int((tags != trained_tags).sum()), int((trained_tags >= 0).sum())
         metric = "f1" if "f1" in scores else "accuracy"
@@ -168,11 +168,15 @@ class Check:
         with torch.inference_mode():
             return [_of_words(torch_logits(self._model), batch).log_softmax(-1) for batch in self.sample]
 
-    def divergence(self, exported: Any) -> float:
-        """The Kullback-Leibler divergence of the trained model's tags to another's, in nats a word of `sample`."""
+    def divergence(self, exported: Any, name: str) -> float:
+        """The Kullback-Leibler divergence of the trained model's tags to another's, in nats a word of `sample`.
+
+        Raises:
+            UserError: the other model fails.
+        """
         total, words = 0.0, 0
         for batch, expected in zip(self.sample, self._sample_log_probabilities, strict=True):
-            got = _of_words(exported, batch).log_softmax(-1)
+            got = _of_words(functools.partial(_run, exported, name=name), batch).log_softmax(-1)
             total += float(torch.nn.functional.kl_div(got, expected, reduction="sum", log_target=True))
             words += len(expected)
         return total / max(words, 1)
@@ -188,6 +192,11 @@ class Check:
         inner = np.resize(self.split.ids, pieces - tokenizer.specials)
         ids = torch.from_numpy(np.concatenate([tokenizer.prefix, inner, tokenizer.suffix]).astype(np.int64))[None]
         return ids, torch.ones_like(ids)
+
+
+def _greater(one: float, other: float) -> float:
+    """Of two numbers; NaN if one of them is, which ``max`` would drop."""
+    return one if one != one or other <= one else other
 
 
 def _tags_and_scores(metrics: EvaluationMetrics) -> tuple[NDArray[np.int16], dict[str, float]]:

@@ -125,7 +125,8 @@ def _keep(trained: Trained, promise: Promise) -> Path:
     """Add a promise to those of a model directory; one of the same precision is replaced."""
     directory = trained.directory
     key = (promise.precision, promise.onnx_file)
-    others = [other for other in directory.promises if (other.precision, other.onnx_file) != key]
+    # Another command may have added one since the directory was opened.
+    others = [other for other in directory.read_promises() if (other.precision, other.onnx_file) != key]
     promises = sorted([*others, promise], key=lambda each: (each.onnx_file or "", each.precision))
     file = directory.path / THRESHOLDS_FILE
     kept = {"calibration": directory.calibration.as_json(), "promises": [each.as_json() for each in promises]}

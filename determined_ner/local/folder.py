@@ -248,7 +248,7 @@ def _check_same(saved: dict[str, Any], config: dict[str, Any], folder: Path) -> 
     loops = [parse_loop(c, s) for c, s in ((saved, old), (config, new))]
     differences += [
         f"{name}: {getattr(loops[0], name)} → {getattr(loops[1], name)}"
-        for name in ("aggregation_frequency", "seed")
+        for name in ("aggregation_frequency", "seed", "metric", "smaller_is_better")
         if getattr(loops[0], name) != getattr(loops[1], name)
     ]
     if differences:

@@ -22,13 +22,14 @@ from determined_ner.local.processes import process_count
 from determined_ner.local.run import run_locally
 from determined_ner.local.series import Series, open_series
 from determined_ner.logs import set_up_logging
-from determined_ner.masks import without_secrets
+from determined_ner.masks import shown, without_secrets
 from determined_ner.report.intervals import headline
 from determined_ner.report.out_of_fold import OutOfFold, read_predictions, write_predictions
 from determined_ner.report.tagged_text import TaggedText
 from determined_ner.settings.experiment import read_config
 from determined_ner.settings.loop import parse_loop
 from determined_ner.settings.parsing import parse_settings
+from determined_ner.settings.urls import is_remote
 from determined_ner.training.run_config import CONFIG_FILE
 from determined_ner.training.run_folder import FOLDS_FILE, SUMMARY_FILE
 from determined_ner.training.teacher import teachers_in_record
@@ -158,6 +159,10 @@ def record_of(arguments: argparse.Namespace, folds: int) -> dict[str, Any]:
     if settings.data.push_to_hub:
         problem = "the models of the folds would replace one another on the hub"
         raise UserError("data.push_to_hub", problem, "set data.push_to_hub=false")
+    remote = next((corpus.file for corpus in settings.data.corpora.values() if is_remote(corpus.file)), None)
+    if remote is not None:
+        problem = f"{shown(remote)} is a URL, and the text of each fold is read again where its model has been trained"
+        raise UserError("data.train_file", problem, "fetch it once, and name the file")
     check_files(settings.data)
     config["data"] = {name: value for name, value in config["data"].items() if name not in ("folds", "fold")}
     return {

@@ -71,6 +71,8 @@ class Loop:
         self._divergence = DivergenceCheck(training)
         self._stop = StopAgreement(self._slots, training.stopping)
         self._state = TrialState()
+        self._saved: tuple[int, bool] | None = None
+        """Of the newest checkpoint: its batches, and whether it knows that the time is over."""
 
     def run(self, resumed: int | None) -> str | None:
         """Train to the end.
@@ -90,7 +92,7 @@ class Loop:
         # The batches are begun before the random generators are restored, from which that draws.
         batches = iter(self._loader("train", self._training.train_batches, skip=resumed or 0, again=True))
         if resumed is not None:
-            self._state = self._checkpoints.load(resumed)
+            self._state, self._saved = self._checkpoints.load(resumed), (resumed, False)
             self._divergence.good = str(self._checkpoints.path(resumed))
             if last is not None and validated == resumed:  # it came after the checkpoint, which does not know of it
                 self._state.last_val = resumed
@@ -211,10 +213,11 @@ class Loop:
 
     def _save_once(self) -> None:
         state = self._state
-        if state.last_ckpt == state.batches_trained:
+        now = state.batches_trained, self._training.stopping.over
+        if self._saved == now:
             return
         self._progress.show_status("checkpointing")
-        state.last_ckpt = state.batches_trained
+        self._saved, state.last_ckpt = now, state.batches_trained
         self._divergence.good = str(on_chief(self._slots, lambda: self._checkpoints.save(state)))
 
     def _stop_if(self, asked: Request) -> None:
@@ -228,7 +231,8 @@ class Loop:
         Returns:
             what is saved, and how to go on.
         """
-        self._save_once()
+        if self._state.batches_trained:
+            self._save_once()
         self._reports.flush()
         again = "the same command with --resume"
         if self._divergence.good is None:

@@ -39,6 +39,7 @@ from determined_ner.local.progress import Progress
 from determined_ner.local.reports import RunReports
 from determined_ner.logs import set_up_logging
 from determined_ner.masks import shown
+from determined_ner.model.device_memory import OF_A_TRAINING, enough_memory
 from determined_ner.model.directory import SETTINGS_FILE
 from determined_ner.settings.loop import Duration, parse_loop
 from determined_ner.settings.parsing import Settings, parse_settings
@@ -86,7 +87,8 @@ def run_locally(arguments: argparse.Namespace, trial: SearchedTrial | None = Non
     with stop_signals_heard(), joined_processes() as slots, contextlib.ExitStack() as stack:
         config = None if trial is None else trial.config
         opened = on_chief(slots, lambda: stack.enter_context(open_folder(arguments, config)))
-        return _train(RunFolder(opened.path), opened, arguments.resume, slots, trial)
+        with enough_memory(*OF_A_TRAINING):
+            return _train(RunFolder(opened.path), opened, arguments.resume, slots, trial)
 
 
 def _train(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from determined_ner.errors import HyperparameterError
 from determined_ner.files.atomic import read_json
+from determined_ner.hub import Pretrained
 from determined_ner.tags.schemes import Scheme
 
 if TYPE_CHECKING:  # who only tags needs no pydantic
@@ -122,8 +122,8 @@ def add_crf(model: Any, hparams: Hyperparameters, labels: Sequence[str], setting
         crf = Crf(len(labels))
         setattr(model, CRF, crf)
     if hparams.use_pretrained_weights and not hparams.ignore_mismatched_sizes:
-        begun_from = Path(hparams.pretrained_model_name_or_path).expanduser()
-        _take_transitions(crf, read_json(begun_from / settings_file, "the model directory") or {}, labels)
+        file = Pretrained.of_setting(hparams, "pretrained_model_name_or_path").find_file(settings_file)
+        _take_transitions(crf, (file and read_json(file, "the model directory")) or {}, labels)
     return crf
 
 

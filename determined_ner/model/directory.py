@@ -108,7 +108,7 @@ class ModelDirectory:
         else:
             self._take_from_settings(self.described, config)
         self.calibration, self.calibration_errors, self.usual_scores = self._read_calibration()
-        self.promises = self._read_promises()
+        self.promises = self.read_promises()
 
     @property
     def is_checkpoint(self) -> bool:
@@ -265,7 +265,12 @@ class ModelDirectory:
             )
         return calibration, errors, usual
 
-    def _read_promises(self) -> list[Promise]:
+    def read_promises(self) -> list[Promise]:
+        """What ``thresholds.json`` holds now.
+
+        Raises:
+            UserError: it is damaged, or of other scores.
+        """
         kept = self._read_json(THRESHOLDS_FILE)
         if kept is None:
             return []

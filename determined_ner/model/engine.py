@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from determined_ner.errors import UserError
 from determined_ner.model import gradient_checkpointing, ort
@@ -165,7 +166,7 @@ class Engine:
         self._session = None  # it holds memory of the device
         torch.manual_seed(seed)
         self._dropout = fast_dropout(seed, self._device, self._hparams.backend)
-        with self._refusing():
+        with self._refusing(), self._unexchanged(not ends_step):
             with autocast(self._hparams, self._device), self._dropout:
                 if self._flat and self._replays:
                     inputs, layout = self._flat.inputs(batch)
@@ -232,6 +233,17 @@ class Engine:
                 self.optimizer.grad_scale = clipping_divisor([p.grad for p in parameters if p.grad is not None], norm)
             else:
                 torch.nn.utils.clip_grad_norm_(parameters, norm)
+
+    def _unexchanged(self, wanted: bool) -> contextlib.AbstractContextManager[Any]:
+        """Around a forward and backward pass: slots keep their gradients, if wanted, until those of the step are whole.
+
+        (It is in the forward pass that DistributedDataParallel decides. Apex puts away what a step has summed up before
+        each backward pass, so that it would not be exchanged.)
+        """
+        if wanted and isinstance(self.model, DistributedDataParallel) and not self._hparams.use_apex_amp:
+            kept: contextlib.AbstractContextManager[Any] = self.model.no_sync()
+            return kept
+        return contextlib.nullcontext()
 
     @contextlib.contextmanager
     def _refusing(self) -> Iterator[None]:

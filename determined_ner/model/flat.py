@@ -34,6 +34,10 @@ from determined_ner.model.quiet import quiet_transformers
 CPU = torch.device("cpu")
 GROUP = 8
 """Windows that are padded to one length for their attention, at most."""
+LENGTHS = 8
+"""Of what that length is a multiple where sizes are to be few."""
+SIZES = 16
+"""Of the sizes that batches are filled up to there, as many lie between a power of two and the next."""
 TOLERANCE = 1e-4
 """Of the largest logit: another order of summing in fp32 differs by less; the sight of another window by far more."""
 
@@ -47,7 +51,7 @@ PARTS = (5, 9, 1, 7, 3, 8, 2, 5, 4)
 class Layout:
     """Where the tokens of a batch lie: flat (T), padded (B, L), and padded by groups for attention (P).
 
-    Of a batch packed for a GPU the T include what fills up, of which `place` knows nothing.
+    The T may include what fills up to one of few sizes, of which `place` knows nothing.
     """
 
     input_ids: torch.Tensor
@@ -66,11 +70,12 @@ class Layout:
     """(B, L)."""
 
     @classmethod
-    def of(cls, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Layout:
+    def of(cls, input_ids: torch.Tensor, attention_mask: torch.Tensor, few_sizes: bool = False) -> Layout:
         """
         Args:
             input_ids: (B, L) int64.
             attention_mask: (B, L) int64, padding on the right.
+            few_sizes: whether T is filled up, by windows of one token, and lengths of attention are rounded up.
         """
         count, length = attention_mask.shape
         sizes, order = attention_mask.sum(1).sort(descending=True, stable=True)
@@ -81,15 +86,21 @@ class Layout:
         lengths: list[int] = sizes.tolist()
         for begin in range(0, count, GROUP):
             members = lengths[begin : begin + GROUP]
-            longest = members[0]
+            longest = min(length, -(-members[0] // LENGTHS) * LENGTHS) if few_sizes else members[0]
             groups.append((len(members), longest))
             there = is_token[begin : begin + len(members), :longest]
             masks.append(None if members[-1] == longest else there[:, None, None])
             rows.append(torch.arange(at, at + len(members) * longest).view(-1, longest)[there])
             at += len(members) * longest
+        ids, positions = input_ids.flatten()[place], inner[is_token]
+        if few_sizes and (more := -len(place) % unit_of(len(place))):
+            groups.append((more, 1))
+            masks.append(None)
+            rows.append(torch.arange(at, at + more))
+            ids, positions = torch.cat([ids, ids[:1].expand(more)]), torch.cat([positions, positions.new_zeros(more)])
         return cls(
-            input_ids.flatten()[place][None],
-            inner[is_token][None],
+            ids[None],
+            positions[None],
             place,
             torch.cat(rows),
             tuple(groups),
@@ -135,6 +146,14 @@ class Layout:
         rows = logits.new_zeros(count * length, logits.shape[-1])
         rows = rows.index_copy(0, self.place, logits[0, : len(self.place)])
         return rows.view(count, length, -1)
+
+
+def unit_of(tokens: int) -> int:
+    """Of what a number of tokens is filled up to a multiple: a power of two, at most 1/SIZES of them.
+
+    A CPU's library makes a kernel for each shape of matrices in half precision, and keeps what it works in.
+    """
+    return 1 << max(0, (tokens // SIZES).bit_length() - 1)
 
 
 class FlatAttention(TorchFunctionMode):
@@ -234,6 +253,8 @@ class Flat:
     """Whether the model has to be told that all tokens are of segment 0: its own list of them may be too short."""
     packing: Packing | None = None
     """How its batches are packed, on a GPU; None: they are not."""
+    few_sizes: bool = False
+    """Whether its batches are filled up to one of few sizes, on a CPU."""
 
     def inputs(self, batch: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], Layout]:
         """What a model is called with inside of `FlatAttention`, by its names, and the layout of it.
@@ -241,7 +262,8 @@ class Flat:
         Args:
             batch: of `BatchDataset`, with this packing.
         """
-        layout = Layout.packed(batch) if self.packing else Layout.of(batch["input_ids"], batch["attention_mask"])
+        padded = batch["input_ids"], batch["attention_mask"]
+        layout = Layout.packed(batch) if self.packing else Layout.of(*padded, self.few_sizes)
         inputs = {"input_ids": layout.input_ids, "position_ids": layout.positions + self.first_position}
         if self.names_segments:
             inputs["token_type_ids"] = torch.zeros_like(layout.input_ids)
@@ -262,7 +284,9 @@ class Flat:
             return layout.padded(model(**inputs).logits)
 
 
-def find_flat(model: Any, tokenizer: WordTokenizer, max_seq_length: int, device: torch.device = CPU) -> Flat | None:
+def find_flat(
+    model: Any, tokenizer: WordTokenizer, max_seq_length: int, device: torch.device = CPU, few_sizes: bool = False
+) -> Flat | None:
     """How this model computes flat batches; None: it does not.
 
     It is asked for some texts together, more pieces than it takes of one text, and for each of them alone.
@@ -271,6 +295,7 @@ def find_flat(model: Any, tokenizer: WordTokenizer, max_seq_length: int, device:
         model: of Transformers, on the CPU.
         max_seq_length: pieces of a window, special ones included.
         device: on which it is asked, and will be trained.
+        few_sizes: whether batches are filled up on a CPU.
     """
     taken = inspect.signature(model.forward).parameters
     if "position_ids" not in taken:
@@ -288,7 +313,7 @@ def find_flat(model: Any, tokenizer: WordTokenizer, max_seq_length: int, device:
         with quiet_transformers(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             alone = _alone(model, batch["input_ids"], batch["attention_mask"])
             for first in dict.fromkeys([0, *(number + 1 for number in padding if number is not None)]):
-                flat = Flat(first, "token_type_ids" in taken, packing)
+                flat = Flat(first, "token_type_ids" in taken, packing, few_sizes)
                 try:
                     together = flat.logits(model, batch)
                 except Exception:  # as many kinds as architectures

@@ -39,7 +39,7 @@ def check_model_files(folder: Path) -> None:
     if not (folder / CHECKSUMS_FILE).exists():
         return
     remedy = f"copy the model directory again, or remove its {CHECKSUMS_FILE} if you changed it yourself"
-    check_files(folder, remedy, may_lack=("*.safetensors", "*.onnx"))
+    check_files(folder, remedy, may_lack=("*.safetensors", "*.onnx", "*.onnx.data"))
 
 
 def stored_bytes(folder: Path) -> int:

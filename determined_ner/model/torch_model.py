@@ -14,11 +14,15 @@ from determined_ner.data.windows import window_size
 from determined_ner.errors import DeviceError, UserError
 from determined_ner.hub import asks_for_code
 from determined_ner.model import build
+from determined_ner.model.device_memory import enough_memory
 from determined_ner.model.directory import CONFIG_FILE, SETTINGS_FILE, ModelDirectory
 from determined_ner.model.inference import check_logits
 from determined_ner.model.lora import add_adapters, merge_adapters
 from determined_ner.model.probe import check_behaviour
 from determined_ner.model.weights import check_finite, load_token_classifier, load_weights
+
+SMALLER = "free some of it, tag in smaller batches (Tagger's batch_size), or take the CPU: --device cpu"
+"""What to do where a GPU lacks memory."""
 
 
 def load_config(directory: ModelDirectory) -> Any:
@@ -151,7 +155,8 @@ class TorchModel:
             path: its directory, for messages.
             asked: whether the user named the device; else a pickle runs on what there is where it is read.
         """
-        self._module, self._path, self._device, self._asked = module.to(device), path, device, asked
+        with enough_memory(path, SMALLER):
+            self._module, self._path, self._device, self._asked = module.to(device), path, device, asked
         self.max_seq_length = max_seq_length
 
     @property
@@ -160,8 +165,8 @@ class TorchModel:
         return f"PyTorch on {self._device}"
 
     def __call__(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        ids, mask = (torch.from_numpy(array).to(self._device) for array in (input_ids, attention_mask))
-        with torch.inference_mode():
+        with torch.inference_mode(), enough_memory(self._path, SMALLER):
+            ids, mask = (torch.from_numpy(array).to(self._device) for array in (input_ids, attention_mask))
             logits = self._module(input_ids=ids, attention_mask=mask).logits
         array: NDArray[np.float32] = logits.float().cpu().numpy()
         return check_logits(array, attention_mask, self._path)

@@ -76,7 +76,8 @@ def load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
     """
     file = checkpoint / STATE_FILE
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        # Of it the weights alone are read: the optimizer has twice their size.
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
         weights = state["models_state_dict"][0]
         torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(weights, "module.")
         if crf_of(model) is None:  # whoever only reads has the transitions from ner_settings.json

@@ -197,6 +197,8 @@ def read_json_lines(lines: Iterator[Line], cut: Cut, column: str | None, path: P
         document = documents.number(None if document_column is None else row[document_column])
         value = row[name]
         _check_characters(row, where)
+        if not line.lstrip(BLANK).startswith("{"):  # a training example of spaCy, to which no key can be added
+            line = json.dumps(row, ensure_ascii=False)
         if isinstance(value, str):
             yield TextRow(cut(value), line, document, marked)
         elif isinstance(value, list) and all(isinstance(word, str) for word in value):
@@ -232,19 +234,21 @@ def read_columns(lines: Iterator[Line], columns: Columns, path: Path, marked: bo
     """
     documents = DocumentCounter()
     words: list[str] = []
-    key: str | None = None
+    ids = ("", "")
     kept: list[tuple[str, bool]] = []
 
     def sentence() -> Item:
-        return ColumnLines(words, kept, columns.separator, documents.number(key), marked)
+        return ColumnLines(words, kept, columns.separator, documents.number(ids[1]), marked)
 
     for number, text in lines:
         cells = columns.cells((number, text), path)
         if cells is not None:
-            row = checked_row(cells, columns, number, path, [])
-            if not words and columns.document is not None:
-                key = row[columns.document]
-            words.append(row[columns.word])
+            after = columns.ids(cells, ids)
+            if words and after != ids:
+                yield sentence()
+                words, kept = [], []
+            ids = after
+            words.append(checked_row(cells, columns, number, path, [])[columns.word])
             kept.append((text, True))
             continue
         if words and ends_sentence(text):
@@ -282,6 +286,7 @@ def open_input(
     Raises:
         UserError: no such file; or, while items are read, whatever is wrong with the input, by line.
     """
+    named = [("--text-column", text_column), ("--label-column", label_column)]
     if name == "-":
         if sys.stdin is None:
             raise UserError("standard input", "is closed", "name a file")
@@ -301,6 +306,13 @@ def open_input(
         stream = open_unpacked(path, packing)
         size = 0 if packing else path.stat().st_size
     chosen: Format = format_ or detected  # type: ignore[assignment]
+    for option, value in named if chosen == "text" else named[1:] if chosen == "jsonl" else ():
+        if value is not None:
+            raise UserError(
+                option,
+                f"{value!r} has no meaning for {'plain text' if chosen == 'text' else 'JSON Lines'}",
+                "drop it, or say how the input is read, with --format",
+            )
 
     def share() -> float | None:
         return stream.tell() / size if size else None
@@ -350,7 +362,8 @@ def _choice(text_column: str | None = None, label_column: str | None = None) -> 
         need_tags=False,
         text_option="--text-column",
         label_option="--label-column",
-        document_option="its header",  # no option names it
+        document_option="its header",  # no option names it, nor the next
+        sentence_option="its header",
     )
 
 

@@ -17,8 +17,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from determined_ner.check.table import duration
 from determined_ner.data.sources import check_files, content_of
 from determined_ner.errors import HyperparameterError, UserError, first_line, write_errors_explained
@@ -28,6 +26,7 @@ from determined_ner.local.run import SearchedTrial, run_locally
 from determined_ner.local.series import Series, open_series
 from determined_ner.logs import set_up_logging
 from determined_ner.masks import without_secrets
+from determined_ner.model.device_memory import DeviceMemoryError
 from determined_ner.search.halving import is_stopped, scores_needed
 from determined_ner.search.plan import Plan, make_plan
 from determined_ner.search.table import PICTURE_FILE, TABLE_FILE, draw, format_rows, format_value, rows, write_table
@@ -119,7 +118,7 @@ def _train(plan: Plan, folder: Path, trials: list[Trial], bracket: int) -> Trial
             state, reason = State.EARLY, ended
     except HyperparameterError as error:
         state, reason = State.INVALID, str(error)
-    except (DivergedError, torch.cuda.OutOfMemoryError) as error:
+    except (DivergedError, DeviceMemoryError) as error:
         state, reason = State.FAILED, first_line(error)
     gc.collect()  # the next trial needs the memory
     validations = [] if state is State.INVALID else _validations(place, loop.metric)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import pydantic
 from pydantic import Field
 
-from determined_ner.masks import shown
+from determined_ner.masks import file_name, masked, shown
 from determined_ner.settings.sections import Section
+from determined_ner.settings.urls import is_remote
 
 
 def _label_map(value: Any) -> Any:
@@ -58,10 +61,20 @@ def read_train_file(value: Any) -> Any:
             )
         if twice := [file for file in value if value.count(file) > 1]:
             raise ValueError(f"{twice[0]} stands twice")
-        value = {file: file for file in value}
+        value = dict(zip(_names(value), value, strict=True))
     if not isinstance(value, Mapping) or not value:
         raise ValueError("write a file, a list of files, or a mapping NAME: {file: …}")
     return {str(name): _corpus(str(name), corpus) for name, corpus in value.items()}
+
+
+def _names(files: list[str]) -> list[str]:
+    """Of each its file's name, of a URL without what may be a secret; a number tells those of one name apart."""
+    names: list[str] = []
+    for file in files:
+        plain = file_name(re.split(r"[?#;]", masked(file))[0] if is_remote(file) else file)
+        numbered = (f"{plain}-{number}" for number in itertools.count(2))
+        names.append(next(name for name in itertools.chain([plain], numbered) if name not in names))
+    return names
 
 
 def _corpus(name: str, value: Any) -> CorpusSettings:

@@ -250,6 +250,10 @@ class Hyperparameters(Section):
             raise ValueError(
                 f"{asked[0]} needs layers that PyTorch computes, and {other} computes them by other means; drop one"
             )
+        if self.peft and self.evaluate_with_ort:
+            raise ValueError(
+                "peft has adapters in the model, and evaluate_with_ort writes none to its ONNX file; drop one of them"
+            )
         if self.peft and self.freeze:
             raise ValueError(
                 f"peft freezes the encoder and trains adapters in its layers, where freeze: {self.freeze} leaves "

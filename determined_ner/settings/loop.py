@@ -125,9 +125,12 @@ def experiment_seed(config: dict[str, Any]) -> int:
     """The seed of everything random.
 
     Raises:
-        UserError: it is no whole number.
+        UserError: it is no whole number of 32 bits.
     """
-    return _number(config, "reproducibility.experiment_seed", DEFAULT_SEED, at_least=0)
+    seed = _number(config, "reproducibility.experiment_seed", DEFAULT_SEED, at_least=0)
+    if seed >= 1 << 32:
+        raise UserError("reproducibility.experiment_seed", f"{seed} is too large", f"write at most {(1 << 32) - 1}")
+    return seed
 
 
 def _metric_meant(name: str) -> str | None:

@@ -198,9 +198,8 @@ def lowest(counts: Iterable[Ints], precision: float, confidence: float, bound: B
         chance += share * (1 - confidence)
         found, correct = rows.T
         width = int(found.max(initial=0)) + 1
-        number = np.bincount(found * width + correct)
-        kinds = np.flatnonzero(number)
-        if chance and bound(kinds // width, kinds % width, number[kinds], precision) <= chance:
+        kinds, number = np.unique(found * width + correct, return_counts=True)
+        if chance and bound(kinds // width, kinds % width, number, precision) <= chance:
             passed = i
         else:
             chance = 0.0

@@ -69,9 +69,6 @@ class TorchContext:
         if self.amp:
             with self.amp.scale_loss(loss, self.optimizers, loss_id=0) as scaled:
                 scaled.backward()
-        elif self._several and not self._ends_step:
-            with self.models[0].no_sync():  # gradients are exchanged once a step
-                loss.backward()
         else:
             loss.backward()
 

@@ -229,7 +229,8 @@ class Training:
         padded |= hparams.gradient_checkpointing  # which computes attention again after the step's forward pass
         if padded or hparams.backend != "eager" or hparams.use_apex_amp or self.device.type not in ("cpu", "cuda"):
             return None
-        flat = find_flat(self.model, self.tokenizer, self.max_seq_length, self.device)
+        few_sizes = length_multiple(hparams, self.device) > 1
+        flat = find_flat(self.model, self.tokenizer, self.max_seq_length, self.device, few_sizes)
         return flat if all(self.slots.allgather(flat is not None)) else None  # all slots follow one plan
 
     def _join_unlabelled(self, first: bool) -> Split:
@@ -403,8 +404,16 @@ class Training:
 
     def describe_end(self, batches: int) -> str:
         """How the run ended before its length, after so many batches."""
-        unit = self.epoch_batches if self.loop.length.unit == "epochs" else 1
-        return self.stopping.describe_end(batches, unit, self.schedule.get_last_lr()[0])
+        return self.stopping.describe_end(self.describe_done(batches), self.schedule.get_last_lr()[0])
+
+    def describe_done(self, batches: int) -> str:
+        """How much of its length has been trained after so many batches, such as ``1.5 of its 3 epochs``."""
+        length = self.loop.length
+        one = {
+            "epochs": self.epoch_batches,
+            "records": self.accumulation_steps / self.settings.hparams.global_batch_size,
+        }
+        return f"{batches / one.get(length.unit, 1):.4g} of its {length}"
 
 
 def _mixed_seed(seed: int, index: int) -> int:

@@ -33,6 +33,7 @@ class Stopping:
 
     Attributes:
         ended: why the run ends here, as all slots have agreed; None: it goes on.
+        over: whether this process has seen its time run out.
     """
 
     def __init__(self, hparams: Hyperparameters, loop: LoopSettings) -> None:
@@ -45,6 +46,7 @@ class Stopping:
         self._scores: dict[int, float] = {}
         self._seconds_before, self._started = 0.0, monotonic()
         self.ended: str | None = None
+        self.over = False
 
     def compare(self, bars: Sequence[Bar]) -> None:
         """Have the run, a trial of a search, end where it is worse than one of these."""
@@ -108,12 +110,16 @@ class Stopping:
 
     def end_by_time(self) -> None:
         """End the run here, as all slots have agreed that there is no more time."""
+        self.over = True
+        self._end_at_limit()
+
+    def _end_at_limit(self) -> None:
         self.ended = self.ended or f"time limit: {self._limit:,g} s are over"
 
     def end_where_it_did(self) -> None:
         """End a run that goes on from where it has ended already, whatever the clocks of its slots say."""
         if self._limit is not None and self._seconds_before >= self._limit:
-            self.end_by_time()
+            self._end_at_limit()
         self.end_without_gain()
 
     def end_without_gain(self) -> None:
@@ -126,7 +132,8 @@ class Stopping:
         if self._patience is not None or self._bars:
             state["scores"] = sorted(self._scores.items())
         if self._limit is not None:
-            state["seconds"] = self.seconds
+            # The clock that said so may be another slot's.
+            state["seconds"] = max(self.seconds, self._limit) if self.over else self.seconds
         return state
 
     def load(self, state: dict[str, Any]) -> None:
@@ -146,15 +153,13 @@ class Stopping:
             return None
         return f"ends early: {' or '.join(after)}; the learning rate ({self._schedule}) is that of {self._length}"
 
-    def describe_end(self, batches: int, batches_per_unit: int, rate: float) -> str:
+    def describe_end(self, done: str, rate: float) -> str:
         """How the run ended, in words.
 
         Args:
-            batches: that were trained.
-            batches_per_unit: of the run's length.
+            done: how much of its length it has trained.
             rate: the learning rate of the next step.
         """
-        done = f"{batches / batches_per_unit:.4g} of its {self._length}"
         return f"{self.ended}: the run ends after {done}, with the learning rate ({self._schedule}) at {rate:.3g}"
 
 

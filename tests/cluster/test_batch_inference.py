@@ -133,14 +133,15 @@ def test_what_cannot_be_is_told(
     assert {path.name for path in tmp_path.iterdir()} <= {"input.txt", "cache"}
 
 
-@pytest.mark.parametrize("context", ["sentence", "document"])
-def test_tags_are_those_that_validation_scored(context: str, train: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("context", "head"), [("sentence", "linear"), ("document", "linear"), ("sentence", "crf")])
+def test_tags_are_those_that_validation_scored(context: str, head: str, train: Any, tmp_path: Path) -> None:
     mark = [[("-DOCSTART-", "O")]]
     gold = make_sentences(40, 100)
     for name, sentences in (("train", make_sentences(44)), ("validation", gold)):
         write_conll(tmp_path / f"{name}.conll", [*mark, *sentences[:20], *mark, *sentences[20:]])
     test = f"data.test_file={tmp_path / 'validation.conll'}"
-    folder = train(f"data.context={context}", test, "data.max_seq_length=40", "hyperparameters.learning_rate=0.01")
+    options = [f"hyperparameters.head={head}", "data.max_seq_length=40", "hyperparameters.learning_rate=0.01"]
+    folder = train(f"data.context={context}", test, *options)
     (best,) = (folder / "checkpoints").glob("step-*")
     accuracy = read_metrics(folder, "validation")[-1]["accuracy"]
     outputs = []
@@ -156,6 +157,9 @@ def test_tags_are_those_that_validation_scored(context: str, train: Any, tmp_pat
         for part in reversed(range(len(job))):
             job.make_part(part, torch.device("cpu"))
         job.finish()
+        job.parts.mkdir()  # as by a task that is started again after it was done
+        job.finish()
+        assert not job.parts.exists()
         outputs.append([json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()])
     for rows in outputs:
         assert [row["tokens"] for row in rows] == [[word for word, _ in sentence] for sentence in gold]

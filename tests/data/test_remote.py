@@ -37,6 +37,8 @@ class Store:
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)
+    """Where a path is redirected to."""
     sent: list[str] = field(default_factory=list)
     """Paths whose content was asked for."""
     named: bool = True
@@ -70,6 +72,12 @@ def store() -> Iterator[Store]:
             path = self.path.partition("?")[0]
             content = served.files.get(path)
             time.sleep(served.silent)
+            if path in served.moved:
+                self.send_response(302)
+                self.send_header("Location", served.moved[path])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             if served.body is not None:
                 self.close_connection = True
                 self.send_response(200)
@@ -346,6 +354,22 @@ def test_what_was_packed_for_the_transfer_is_unpacked(store, tmp_path, packing, 
 def test_a_packed_file_stays_packed_whatever_the_server_says_of_it(store, tmp_path):
     store.files["/train.conll.gz"], store.headers["Content-Encoding"] = gzip.compress(TEXT), "gzip"
     assert gzip.decompress(fetch(f"{store.url}/train.conll.gz", tmp_path).read_bytes()) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [
+        ("/train.conll.gz", "/blob/abc"),
+        ("/train.conll.gz;version=2", "/blob/abc"),
+        ("/train.conll", "/blob/abc.gz"),
+    ],
+)
+def test_a_copy_is_packed_where_the_name_asked_for_says_so(store, tmp_path, asked, stored):
+    store.files[stored], store.moved[asked] = gzip.compress(TEXT), stored
+    store.headers["Content-Encoding"] = "gzip"
+    copy = fetch(f"{store.url}{asked}", tmp_path)
+    assert copy.name == asked[1:].partition(";")[0]
+    assert (gzip.decompress(copy.read_bytes()) if copy.suffix == ".gz" else copy.read_bytes()) == TEXT
 
 
 def test_a_packing_that_is_not_read_is_named(store, tmp_path):

@@ -110,6 +110,28 @@ def test_a_look_for_documents_ends_at_the_second_one(load, tmp_path, read_files)
     assert read_files == ["a.conll"] * 2
 
 
+@pytest.mark.parametrize("step", ["hash_file", "read_file"])
+@pytest.mark.parametrize("limit", [None, 1])
+def test_a_file_that_changes_while_it_is_read_is_refused_and_not_kept(load, tmp_path, monkeypatch, step, limit):
+    """Or the text of one version would be taken, from then on, for that of another."""
+    file = write_conll(tmp_path / "a.conll", SENTENCES)
+    settings = {"train_file": str(file), "validation_split_percentage": 20, "max_train_samples": limit}
+    as_it_is = getattr(sources, step)
+
+    def followed_by_a_change(path, *choice):
+        found = as_it_is(path, *choice)
+        found = found if isinstance(found, str) else list(found)
+        write_conll(file, SENTENCES[1:])
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, step, followed_by_a_change)
+        with pytest.raises(UserError, match=r"a\.conll: changed while it was read; run it again"):
+            load(**settings)
+    assert not list((tmp_path / "cache").glob("tagged-*"))
+    load(**settings)
+
+
 def test_a_model_is_scored_on_another_file_read_as_its_validation_data_was(tmp_path, corpus):
     other = write_conll(tmp_path / "other.conll", SENTENCES)
     settings = DataSettings(train_file=str(corpus["train"]), validation_split_percentage=20, max_eval_samples=2)

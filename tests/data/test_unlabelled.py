@@ -52,6 +52,14 @@ def test_a_line_of_plain_text_is_a_text_cut_as_raw_text_is(read, tmp_path, split
     assert read.formats == ["plain text", "plain text"]
 
 
+@pytest.mark.parametrize("name", ["text.conll", "text"])
+def test_a_file_that_is_named_otherwise_is_read_again(read, tmp_path, name):
+    (tmp_path / "text.txt").write_text("Ada\nwent\nhome\n")
+    assert read(tmp_path / "text.txt", text_column_name="1") == ["ada", "went", "home"]
+    (tmp_path / "text.txt").rename(tmp_path / name)
+    assert read(tmp_path / name, text_column_name="1") == ["ada went home"]
+
+
 def test_labels_of_a_file_are_not_looked_at(read, tmp_path):
     rows = [[("Ada", "X-?"), ("went", "B"), ("home", "17")], [("no", "I-"), ("tag", "-100")]]
     expected = ["ada went home", "no tag"]

@@ -67,6 +67,21 @@ def test_what_is_promised_is_kept_beside_the_model_and_told(run, capsys):
     assert by_type["confidence"] == 0.8
 
 
+def test_a_promise_that_another_command_made_meanwhile_stays(run, monkeypatch):
+    from determined_ner.finish import thresholds as command
+
+    original = command.tag_text
+
+    def tag(*given):
+        monkeypatch.setattr(command, "tag_text", original)
+        assert thresholds(run, "--precision", 0.9) == 0
+        return original(*given)
+
+    monkeypatch.setattr(command, "tag_text", tag)
+    assert thresholds(run, "--precision", 0.95) == 0
+    assert [promise["precision"] for promise in kept(run / "model")] == [0.9, 0.95]
+
+
 def test_the_tagger_withholds_exactly_the_entities_below_the_threshold(run, capsys):
     assert thresholds(run, "--precision", 0.95) == 0
     least = kept(run / "model")[0]["overall"]["score"]

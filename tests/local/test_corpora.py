@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import ner_trial
+from determined_ner.masks import without_secrets
 from determined_ner.model.checkpoint import checkpoint_name
+from determined_ner.settings.data import DataSettings
 from tests.conftest import (
     assert_same_training,
     make_sentences,
@@ -97,6 +99,15 @@ def test_a_type_is_added_to_a_trained_tagger_whose_labels_stay(tmp_path, tiny_en
     assert ner_trial.main([str(second), "--output-dir", str(tmp_path / "b")]) == 0
     labels = json.loads((tmp_path / "b" / "summary.json").read_text())["labels"]
     assert labels == ["B-LOC", "B-PER", "B-VERB", "I-PER", "O"]
+
+
+def test_a_list_of_corpora_names_them_by_their_files_without_secrets():
+    files = ["https://me:hunter2@h/x/a.conll?sig=hunter2", "/home/me/a.conll", "b/a.conll", "https://h/b.conll;sig=1"]
+    data = DataSettings(train_file=files, validation_file="v.conll")
+    assert [*data.corpora] == ["a.conll", "a.conll-2", "a.conll-3", "b.conll"]
+    assert [corpus.file for corpus in data.corpora.values()] == files
+    kept = json.dumps(without_secrets(data.model_dump()))
+    assert "hunter2" not in kept and "sig" not in kept
 
 
 @pytest.mark.parametrize(

@@ -106,10 +106,17 @@ def test_the_report_scores_what_validation_scored(trained, tmp_path):
     assert scores == {name: best[name] for name in scores}
 
 
-def test_another_training_goes_on_with_the_transitions(trained, tmp_path, caplog):
+@pytest.mark.parametrize("of_hub", [False, True])
+def test_another_training_goes_on_with_the_transitions(trained, tmp_path, caplog, of_hub):
     caplog.set_level("INFO", "determined_ner")
-    begin = f"hyperparameters.pretrained_model_name_or_path={trained / 'run' / 'model'}"
-    training = make_training(trained / "c.yaml", tmp_path, CRF, begin)
+    begin = [f"hyperparameters.pretrained_model_name_or_path={trained / 'run' / 'model'}"]
+    if of_hub:  # as it lies in the library's cache
+        repository = tmp_path / "models--ada--tagger"
+        shutil.copytree(trained / "run" / "model", repository / "snapshots" / "1")
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("1")
+        begin = ["hyperparameters.pretrained_model_name_or_path=ada/tagger", f"hyperparameters.cache_dir={tmp_path}"]
+    training = make_training(trained / "c.yaml", tmp_path / "run", CRF, *begin)
     before = Tagger.from_pretrained(trained / "run" / "model")
     np.testing.assert_array_equal(training.transitions, before.tag([["Ada"]]).transitions)
     assert "the transitions of the CRF go on" in caplog.text

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from determined_ner.local.checkpoints import Checkpoints
 from determined_ner.training import stopping
 from determined_ner.training.setup import Training
 from tests.conftest import (
@@ -49,8 +50,8 @@ def assert_same_end(left: Path, right: Path) -> None:
 
 
 @pytest.fixture
-def seconds(monkeypatch) -> None:
-    """A clock on which a step takes one second, and nothing else any."""
+def seconds(monkeypatch) -> list[float]:
+    """The time of a clock on which a step takes one second, and nothing else any."""
     clock = [0.0]
     original = Training.train_step
 
@@ -60,6 +61,7 @@ def seconds(monkeypatch) -> None:
 
     monkeypatch.setattr(stopping, "monotonic", lambda: clock[0])
     monkeypatch.setattr(Training, "train_step", step)
+    return clock
 
 
 # -- Patience -----------------------------------------------------------------------------------------------------
@@ -169,8 +171,32 @@ def test_all_processes_end_after_the_same_step(config_file, tmp_path, monkeypatc
         original(self, settings, loop, device, slots, *given)
 
     monkeypatch.setattr(Training, "__init__", build)
-    run(config_file, folder, f"{LIMIT}=8", processes=2)
-    assert_done(folder, 9)  # of one that is heard of a step later
+    for resume in (False, True):
+        run(config_file, folder, f"{LIMIT}=8", processes=2, resume=resume)
+        assert_done(folder, 9)  # of one that is heard of a step later
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_whose_time_runs_out_while_it_saves_is_done_too(config_file, tmp_path, monkeypatch, seconds, processes):
+    folder = tmp_path / "run"
+    original = Checkpoints.save
+
+    def save(self: Checkpoints, state: Any) -> Any:
+        saved = original(self, state)
+        seconds[0] += 4
+        return saved
+
+    monkeypatch.setattr(Checkpoints, "save", save)
+    options = (f"{LIMIT}=8", "min_checkpoint_period.batches=5")
+    run(config_file, folder, *options, processes=processes)
+    assert_done(folder, 5)
+    run(config_file, folder, *options, processes=processes, resume=True)
+    assert validated(folder) == [5]
+
+
+def test_a_length_in_records_is_told_in_records(config_file, tmp_path, seconds):
+    said = run(config_file, tmp_path / "run", f"{LIMIT}=8", "searcher.max_length.records=100")
+    assert "the run ends after 64 of its 100 records" in said
 
 
 def test_time_counts_across_resumes_and_a_longer_one_goes_on(config_file, tmp_path, seconds):

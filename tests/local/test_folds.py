@@ -151,6 +151,7 @@ def test_folds_that_were_stopped_go_on_to_the_same_end(trained, config, tmp_path
         (["--folds", "11"], "has 9 documents, which cannot be cut into 11 folds; ask for fewer"),
         (["--folds", "3", "--config", "data.validation_file=x.conll"], "validation_file and folds exclude each other"),
         (["--folds", "3", "--resume"], "no run to go on with"),
+        (["--folds", "3", "--config", "data.train_file=https://h.example/a.conll"], "fetch it once, and name the file"),
         (["--config", "data.folds=3"], "folds (3) and fold (None) go together"),
     ],
 )

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
+import ner_trial
 from tests.conftest import assert_equal_states, final_state, read_metrics, without_times
 
 
@@ -54,6 +58,22 @@ def test_lengths_and_periods_of_the_config_are_honoured(train):
     assert [v["batches"] for v in read_metrics(folder, "validation")] == [0, 4, 8, 10]
     assert {5, 10} <= {m["batches"] for m in read_metrics(folder, "training")}
     assert sorted(int(p.name[5:]) for p in (folder / "checkpoints").iterdir()) == [3, 6, 9, 10]
+
+
+def test_a_model_that_is_best_before_the_first_batch_has_a_checkpoint(train, tmp_path):
+    first = train("hyperparameters.learning_rate=0.02", "searcher.max_length.epochs=8", output="first")
+    begin = f"hyperparameters.pretrained_model_name_or_path={first / 'model'}"
+    options = (begin, "perform_initial_validation=true", "hyperparameters.learning_rate=10")
+    folder = train(*options, output="second")
+    validations = read_metrics(folder, "validation")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["best"]["batches"] == 0 and validations[0]["f1"] > validations[-1]["f1"]
+    assert (folder / "checkpoints" / "step-00000000").is_dir()
+    before, after = (load_file(run / "model" / "model.safetensors") for run in (first, folder))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    shutil.rmtree(max((folder / "checkpoints").iterdir()))
+    assert ner_trial.main(["--output-dir", str(folder), "--resume"]) == 0
+    assert without_times(read_metrics(folder, "validation")) == without_times(validations)
 
 
 @pytest.mark.parametrize("name", ["source_checkpoint_uuid", "source_trial_id"])

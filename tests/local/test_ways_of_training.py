@@ -111,6 +111,7 @@ def test_the_rate_that_is_reported_is_that_of_the_uppermost_layer(train, config)
         (("peft={r: 2}", "backend=compile"), "peft needs layers that PyTorch computes, and backend: compile computes"),
         (("peft={rank: 2}",), "hyperparameters.peft.rank: unknown setting (value 2)"),
         (("peft={r: 0}",), "hyperparameters.peft.r: 0 is wrong"),
+        (("peft={r: 4}", "evaluate_with_ort=true"), "peft has adapters in the model"),
         (("head_learning_rate=0",), "hyperparameters.head_learning_rate: 0 is wrong"),
     ],
 )
@@ -125,6 +126,8 @@ def test_a_run_goes_on_with_its_own_settings_of_what_is_trained_alone(train, con
     for change in ("freeze=1", "layerwise_lr_decay=0.5", "head_learning_rate=0.5"):
         message = refuse(f"hyperparameters.{change}", options=("--resume", "--output-dir", str(folder)))
         assert "was started with other settings" in message and change.partition("=")[0] in message
+    message = refuse("searcher.metric=accuracy", options=("--resume", "--output-dir", str(folder)))
+    assert "was started with other settings: metric: f1 → accuracy" in message
 
 
 @pytest.mark.parametrize("others", [(), ("hyperparameters.freeze=1",), ("optimizations.aggregation_frequency=2",)])

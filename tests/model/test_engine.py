@@ -245,6 +245,32 @@ def test_a_python_that_torch_compile_does_not_know_is_refused(model, monkeypatch
         Engine(one_slot(), model, settings(backend="compile"))
 
 
+def test_slots_exchange_gradients_once_a_step(model, tmp_path):
+    exchanged = []
+
+    def count(_, bucket):  # (whose annotations would have to be classes)
+        exchanged.append(bucket.is_last())
+        future = torch.futures.Future()
+        future.set_result(bucket.buffer())
+        return future
+
+    store = f"file://{tmp_path / 'store'}"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    try:
+        context = TorchContext(OneSlot(), 2)
+        context._several = True
+        engine = Engine(context, copy.deepcopy(model), settings(), accumulates=True)
+        engine.model.register_comm_hook(None, count)
+        for i, batch in enumerate(make_batches(4)):
+            context.begin_batch(i)
+            engine.train_step(batch, seed=i, ends_step=i % 2 == 1)
+            assert exchanged.count(True) == (i + 1) // 2
+    finally:
+        torch.distributed.destroy_process_group()
+    _, expected = train(our_loop, model, settings(), accumulation_steps=2)
+    assert difference({n.removeprefix("module."): w for n, w in engine.model.state_dict().items()}, expected) == 0
+
+
 # -- fp16, whose GPU is not here: the real scaler on the CPU -------------------------------------------------------
 
 

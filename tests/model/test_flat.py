@@ -13,7 +13,7 @@ from determined_ner.data.packing import Packing
 from determined_ner.data.pretrained_tokenizer import load_tokenizer
 from determined_ner.hub import Pretrained
 from determined_ner.model.cpu.dropout import fast_dropout
-from determined_ner.model.flat import Flat, FlatAttention, Layout, find_flat
+from determined_ner.model.flat import Flat, FlatAttention, Layout, find_flat, unit_of
 from determined_ner.model.probe import made_up_batch
 from tests.model.test_probe import SIZES
 
@@ -61,11 +61,12 @@ def alone(model, batch):
         yield size, model(input_ids=ids[None, :size], attention_mask=mask[None, :size]).logits[0]
 
 
+@pytest.mark.parametrize("few_sizes", [False, True])
 @pytest.mark.parametrize("kind", FLAT)
-def test_a_text_has_the_logits_that_it_has_alone(kind, tokenizer):
+def test_a_text_has_the_logits_that_it_has_alone(kind, few_sizes, tokenizer):
     model = make(kind, tokenizer)
-    flat = find_flat(model, tokenizer, 64)
-    assert flat is not None
+    flat = find_flat(model, tokenizer, 64, few_sizes=few_sizes)
+    assert flat is not None and flat.few_sizes is few_sizes
     batch = made_up_batch(tokenizer, SIZES["vocab_size"], [9, 64, 3, 31, 30, 5, 5, 40, 12, 17, 8, 3])
     with torch.no_grad():
         logits = flat.logits(model, batch)
@@ -96,10 +97,11 @@ def test_asking_changes_nothing(tokenizer):
     assert all(weights.grad is None for weights in model.parameters())
 
 
+@pytest.mark.parametrize("few_sizes", [False, True])
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
-def test_the_gradient_is_that_of_the_padded_batch(kind, tokenizer):
+def test_the_gradient_is_that_of_the_padded_batch(kind, few_sizes, tokenizer):
     model = make(kind, tokenizer)
-    flat = find_flat(model, tokenizer, 64)
+    flat = find_flat(model, tokenizer, 64, few_sizes=few_sizes)
     batch = made_up_batch(tokenizer, SIZES["vocab_size"], [9, 64, 3, 31, 30, 5, 5, 40, 12, 17])
     labels = torch.randint(3, batch["input_ids"].shape).masked_fill(batch["attention_mask"] == 0, -100)
     assert_same_gradients(model, labels, flat.logits(model, batch), model(**batch).logits)
@@ -135,14 +137,16 @@ def test_masks_of_the_model_such_as_a_sliding_window_hold_within_each_text():
 
 
 @pytest.mark.skipif("modernbert" not in FLAT, reason="this transformers computes its attention otherwise")
-@pytest.mark.parametrize("packing", [None, Packing(64, 0)], ids=["groups", "packed"])
-def test_padding_that_a_sliding_window_shows_nothing_leaves_gradients_finite(tokenizer, packing):
+@pytest.mark.parametrize(
+    ("packing", "few_sizes"), [(None, False), (None, True), (Packing(64, 0), False)], ids=["groups", "few", "packed"]
+)
+def test_padding_that_a_sliding_window_shows_nothing_leaves_gradients_finite(tokenizer, packing, few_sizes):
     """The texts of one group lie far apart, and so does the padding of one from what it would see."""
     model = make("modernbert", tokenizer, attention_dropout=0.1).train()
     batch = made_up_batch(tokenizer, SIZES["vocab_size"], [64, 60, 40, 9, 9, 3])
     batch = packing.added_to(batch) if packing else batch
     with fast_dropout(1, torch.device("cpu"), "eager"):
-        logits = Flat(0, False, packing).logits(model, batch)
+        logits = Flat(0, False, packing, few_sizes).logits(model, batch)
     logits.square().sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
@@ -158,6 +162,16 @@ def test_every_token_has_one_place(sizes):
     torch.testing.assert_close(layout.padded(layout.input_ids[..., None].double())[..., 0], (ids * mask).double())
     assert len(set(layout.grouped.tolist())) == len(layout.grouped)
     assert sum(windows for windows, _ in layout.groups) == len(sizes)
+
+
+def test_sizes_are_few_and_at_most_a_sixteenth_is_filled_up():
+    sizes = {tokens + -tokens % unit_of(tokens) for tokens in range(1, 2049)}
+    assert len([size for size in sizes if 1024 < size <= 2048]) == 16
+    assert all(-tokens % unit_of(tokens) <= tokens / 16 for tokens in range(1, 2049))
+    mask = (torch.arange(48) < torch.tensor([41, 7, 6, 5, 5, 4, 3, 2, 2])[:, None]).long()
+    layout = Layout.of(torch.arange(mask.numel()).view(mask.shape), mask, few_sizes=True)
+    assert layout.groups == ((8, 48), (1, 8), (1, 1)) and layout.input_ids.shape == layout.positions.shape == (1, 76)
+    assert len(layout.place) == 75 and len(set(layout.grouped.tolist())) == 76
 
 
 def test_dropout_of_attention_is_drawn_from_the_seed_of_the_step(tokenizer):

@@ -95,6 +95,11 @@ def test_json_lines_keep_their_keys(tag):
     assert [e["text"] for e in found[2]["predicted_entities"]] == ["Ada Bo", "Oslo"]
     status, out, _ = tag('{"body": "Ada"}', "--text-column", "body", name="input.jsonl")
     assert json.loads(out)["predicted_entities"][0]["type"] == "PER"
+    example = ["Ada went", {"entities": [[0, 3, "PER"]]}]  # as spaCy trains on them
+    status, out, _ = tag(json.dumps(example), name="input.jsonl")
+    found = json.loads(out)
+    assert status == 0 and (found["text"], found["entities"]) == (example[0], [[0, 3, "PER"]])
+    assert [entity["text"] for entity in found["predicted_entities"]] == ["Ada"]
 
 
 def test_json_lines_come_out_as_they_were_spelled(tag):
@@ -111,6 +116,24 @@ def test_json_lines_come_out_as_they_were_spelled(tag):
         head = row.strip().removesuffix("}").rstrip()
         assert line.startswith(f'{head}, "{key}": ') and line.endswith("}")
         assert key in json.loads(line)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "doc_id\ttoken\ttag\nd1\tAda\tB-PER\n\tsings\tO\nd2\tOslo\tB-LOC\n\nd2\tis\tO\nd3\tit\tO\n",
+        "sentence_id\ttoken\ttag\n1\tAda\tB-PER\n1\tsings\tO\n# remark\n2\tOslo\tB-LOC\n\n2\tis\tO\n",
+        "doc\tsent_id\ttoken\ttag\na\t1\tAda\tO\na\t1\tsings\tO\nb\t1\tOslo\tB-LOC\n-DOCSTART-\nb\t1\tis\tO\n",
+    ],
+)
+def test_columns_of_sentences_and_documents_count_as_in_training(tmp_path, text):
+    (tmp_path / "a.conll").write_text(text)
+    lines = list(enumerate(text.splitlines(), 1))
+    columns = find_columns(lines, Choice(need_tags=False), Path("a"))
+    items = list(read_columns(iter(lines), columns, Path("a"), marked=True))
+    read = [(s.document, s.words) for s in read_file(tmp_path / "a.conll")]
+    assert [(item.document, item.words) for item in items] == read and len(read) > 2
+    assert [line for item in items for line, _ in item.lines][1:] == text.splitlines()[1:]
 
 
 def test_documents_are_numbered_as_in_training():
@@ -156,6 +179,19 @@ def test_bad_input_is_refused_with_its_place(tag, name, content, expected):
 
 
 @pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("a.txt", ["--text-column", "body"], "--text-column: 'body' has no meaning for plain text"),
+        ("a.txt", ["--label-column", "tags"], "--label-column: 'tags' has no meaning for plain text"),
+        ("a.jsonl", ["--label-column", "tags"], "--label-column: 'tags' has no meaning for JSON Lines"),
+    ],
+)
+def test_an_option_that_the_input_has_no_use_for_is_refused(tag, name, options, expected):
+    status, out, err = tag('{"body": "Ada"}\n', *options, name=name)
+    assert status == 2 and expected in err and "--format" in err and out == ""
+
+
+@pytest.mark.parametrize(
     ("content", "options", "expected"),
     [
         ("a b O\n", ["--text-column", "9"], "--text-column"),
@@ -163,6 +199,7 @@ def test_bad_input_is_refused_with_its_place(tag, name, content, expected):
         ("a B-X O\nb O O\n", [], "--label-column"),
         ("a O\nb B-X\nc X\n", [], "--label-column"),
         ("word doc_id doc_id tag\na 1 1 O\n", [], "its header"),
+        ("word sent_id sent_id tag\na 1 1 O\n", [], "its header"),
     ],
 )
 def test_messages_name_the_options_of_this_command(tag, content, options, expected):

@@ -8,6 +8,8 @@ import re
 import numpy as np
 import pytest
 
+from determined_ner.data.writers.labelled import LabelledSpan, LabelledText, join_words
+from determined_ner.data.writers.spans import DoccanoWriter, LabelStudioWriter, ProdigyWriter, SpansWriter
 from determined_ner.predict.inputs import WordsRow
 from determined_ner.tagging.tagged import Tagged
 from determined_ner.tagging.tagger import Tagger
@@ -50,6 +52,16 @@ def test_prodigy(tag, expected):
             first, last = row["tokens"][span["token_start"]], row["tokens"][span["token_end"]]
             assert (first["start"], last["end"]) == (span["start"], span["end"])
     assert "".join(t["text"] + " " * t["ws"] for t in rows[0]["tokens"]) == TEXTS[0]
+
+
+@pytest.mark.parametrize("kind", [ProdigyWriter, DoccanoWriter, LabelStudioWriter, SpansWriter])
+def test_an_entity_of_an_empty_word_has_no_place_and_is_counted(kind):
+    writer = kind()
+    text, words = join_words(["", "a", "", "b"])
+    spans = [LabelledSpan(*words[i], "X") for i in (0, 1, 2)]
+    written = writer.format(LabelledText(text, words, spans, ["B-X", "B-X", "B-X", "O"])) + writer.end()
+    assert written.count('"X"') >= 1 and writer.entities == 1
+    assert any("entities of empty words, which have no place in the text: 2" in line for line in writer.remarks())
 
 
 def test_label_studio(tag, expected, model_dir):

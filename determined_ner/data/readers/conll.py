@@ -96,6 +96,19 @@ class Columns:
             )
         return None if self.ident is not None and NOT_A_WORD.fullmatch(cells[self.ident]) else cells
 
+    def ids(self, cells: list[str], before: tuple[str, str]) -> tuple[str, str]:
+        """The sentence and the document that a row says it is of, "" where no column does.
+
+        Args:
+            before: those of the row above, which count where a cell is empty.
+        """
+        sentence, document = before
+        if self.sentence is not None:
+            sentence = cells[self.sentence] or sentence
+        if self.document is not None:
+            document = cells[self.document] or document
+        return sentence, document
+
     def _is_data(self, line: Line, cells: list[str], path: Path) -> bool:
         """Whether a line that begins with # is data: tweets have words such as ``#`` and ``#WNUT``.
 
@@ -175,7 +188,9 @@ def checked_row(cells: list[str], columns: Columns, number: int, path: Path, rep
 
 
 def read_conll(lines: Iterator[Line], columns: Columns, path: Path) -> Iterator[Sentence]:
-    """Yield the sentences of CoNLL lines; blank lines, -DOCSTART- and ``# newdoc`` end one.
+    """Yield the sentences of CoNLL lines.
+
+    Blank lines, -DOCSTART- and ``# newdoc`` end one, and so does another sentence or document in the column for it.
 
     Raises:
         UserError: at a line that does not have the columns, or has no tag in them.
@@ -184,21 +199,20 @@ def read_conll(lines: Iterator[Line], columns: Columns, path: Path) -> Iterator[
     rows: list[list[str]] = []
     repairs: list[Repair] = []
     start = 0
+    ids = ("", "")
 
     def sentence() -> Sentence:
         words = [row[columns.word] for row in rows]
         tags = None if columns.tag is None else [row[columns.tag] for row in rows]
-        key = None if columns.document is None else rows[0][columns.document]
-        return Sentence(words, tags, start, documents.number(key), tuple(repairs))
+        return Sentence(words, tags, start, documents.number(ids[1]), tuple(repairs))
 
     for number, text in itertools.chain(lines, [(0, "")]):  # a last blank line ends the last sentence
         cells = columns.cells((number, text), path)
-        goes_on = cells is not None and not (
-            rows and columns.sentence is not None and cells[columns.sentence] != rows[-1][columns.sentence]
-        )
-        if rows and not goes_on and (cells is not None or ends_sentence(text)):
+        after = ids if cells is None else columns.ids(cells, ids)
+        if rows and (after != ids or (cells is None and ends_sentence(text))):
             yield sentence()
             rows, repairs = [], []
+        ids = after
         if cells is not None:
             start = start if rows else number
             rows.append(checked_row(cells, columns, number, path, repairs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from determined_ner.data.readers.evidence import MOST_CLASSES, Evidence, Rows, g
 from determined_ner.data.readers.lines import BLANK, Line, is_whole
 from determined_ner.data.readers.messages import count_noun, empty_file_error, shown
 from determined_ner.data.readers.sentences import DOCUMENT_NAMES, TEXT_NAMES, Choice, known_name
+from determined_ner.data.readers.tables import sentence_name
 from determined_ner.errors import UserError
 from determined_ner.tags.spelling import Form, Spelling
 
@@ -72,8 +74,9 @@ class _Detection:
             ident = None
         tag = self._tag([column for column in range(len(self.names)) if column not in (word, ident)], spelled)
         seen, hash_tags, empty = self._cells_of_tags(tag)
-        document = self._document()
-        sentence = self._sentence()
+        others = [column for column in range(len(self.names)) if column not in (word, tag)]
+        document = self._document(others)
+        sentence = self._sentence([column for column in others if column != document])
         numbers = (word, tag, ident, document, self.header)
         return Columns(self.names, self.first, self.separator, *numbers, seen, hash_tags, empty, sentence)
 
@@ -89,11 +92,8 @@ class _Detection:
         }
         if wanted & set(titles) or (known_name(titles, TEXT_NAMES) and known_name(titles, self.choice.tag_names)):
             return titles, self.first
-        if known_name(titles, TEXT_NAMES) and any(
-            not is_tag(title) and (spelling := column.spelling()) is not None and not spelling.strays(column.counts)
-            for title, column in zip(titles, rows.columns, strict=True)
-        ):
-            return titles, self.first  # "Token", and above nothing but tags what is none
+        if known_name(titles, TEXT_NAMES) and _stand_above_tags(titles, rows):
+            return titles, self.first
         for line, text in self.head:
             if match := _COLUMN_NAMES.match(text):
                 names = match[1].split()
@@ -195,13 +195,33 @@ class _Detection:
             f"choose with {self.choice.text_option}, by name or number",
         )
 
-    def _document(self) -> int | None:
-        name = self.choice.document_column or known_name(self.names, DOCUMENT_NAMES)
+    def _document(self, others: list[int]) -> int | None:
+        """The column of documents that the user, or the name of one of ``others``, says."""
+        name = self.choice.document_column or known_name([self.names[column] for column in others], DOCUMENT_NAMES)
         return None if name is None else self._chosen(name, self.choice.document_option, range(len(self.names)))
 
-    def _sentence(self) -> int | None:
-        name = self.choice.sentence_column
-        return None if name is None else self._chosen(name, self.choice.sentence_option, range(len(self.names)))
+    def _sentence(self, others: list[int]) -> int | None:
+        """The column of sentences that the user, or the name of one of ``others``, says.
+
+        A column of such a name may count the words instead (``S.No``): then no two words in a row have the same.
+        """
+        name = self.choice.sentence_column or sentence_name([self.names[column] for column in others])
+        if name is None:
+            return None
+        column = self._chosen(name, self.choice.sentence_option, range(len(self.names)))
+        return column if self.choice.sentence_column is not None or self._stays(column) else None
+
+    def _stays(self, column: int) -> bool:
+        """Whether some row of the head has the cell of the row right above it, or none."""
+        width = len(self.names)
+        rows = [
+            [] if number == self.header or is_blank(text, width, self.separator) else split_cells(text, self.separator)
+            for number, text in self.head
+        ]
+        return any(
+            len(above) == len(row) == width and row[column] in ("", above[column])
+            for above, row in itertools.pairwise(rows)
+        )
 
     def _cells_of_tags(self, tag: int | None) -> tuple[frozenset[str], frozenset[str], bool]:
         """Tags of the file; those of words that begin with #, where tags spell no entities; whether nothing is O."""
@@ -375,6 +395,26 @@ def _data_lines(head: list[Line]) -> list[Line]:
     filled = [line for line in head if line[1].strip(BLANK) and not DOCSTART.match(line[1])]
     plain = [line for line in filled if not line[1].startswith("#")]
     return plain or [line for line in filled if not COMMENT.match(line[1]) and is_tag(re.split("[\t ]", line[1])[-1])]
+
+
+def _stand_above_tags(titles: list[str], rows: Evidence) -> bool:
+    """Whether titles stand above columns of nothing but tags, and each of these is none itself.
+
+    Where types alone are tags (``PER``), any word could be one: it is where it stands among them.
+
+    Args:
+        rows: all but that of the titles.
+    """
+    above = False
+    for title, column in zip(titles, rows.columns, strict=True):
+        spelling = column.spelling()
+        if spelling is None or spelling.strays(column.counts):
+            continue
+        tag = title in column.counts if spelling.form is Form.TYPE else spelling.split(title) is not None
+        if tag or is_tag(title):
+            return False
+        above = True
+    return above
 
 
 def _refuse_other_formats(lines: int, line: Line, path: Path) -> None:

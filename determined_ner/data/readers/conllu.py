@@ -22,7 +22,8 @@ from determined_ner.tags.spelling import find_spelling
 _NAMES = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 _FORM = 1
 _USUAL = ("name", "ner", "ne", "named_entity", "namedentity")
-_ITEM = re.compile(r"(?:^|[| ])([^=| ]+)=([^| ]*)")  # some write a blank where | belongs
+_ITEM = re.compile(r"(?:^|[| ])([^=| ]+)=((?:[^| ]| (?![^=| ]+=))*)")
+"""Ends at a blank, too, where another key follows: some write one where | belongs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,8 @@ def find_entities(head: list[Line], choice: Choice, path: Path) -> Entities | No
         return None
     values: dict[str, list[str]] = defaultdict(list)
     for cells in rows:
-        for key, value in _ITEM.findall(cells[-1]):
-            values[key].append(value)
+        for name, value in _items(cells[-1]):
+            values[name].append(value)
     key = _key(rows, values, choice, path)
     return None if key is None else Entities(key, "O" in values[key])
 
@@ -100,6 +101,11 @@ def _holds_tags(key: str, tags: list[str], words: int) -> bool:
     return 2 * sum(map(is_tag, tags)) > len(tags)
 
 
+def _items(misc: str) -> list[tuple[str, str]]:
+    """Keys and values of the last column."""
+    return [(key, value.strip(" ")) for key, value in _ITEM.findall(misc)]
+
+
 def read_conllu(lines: Iterator[Line], entities: Entities, path: Path) -> Iterator[Sentence]:
     """Yield the sentences of a CoNLL-U file; a word without the key is outside all entities.
 
@@ -124,7 +130,7 @@ def read_conllu(lines: Iterator[Line], entities: Entities, path: Path) -> Iterat
             continue
         where = f"{path}:{number}"
         cells = _checked(text, entities, len(words), where)
-        tag = dict(_ITEM.findall(cells[-1])).get(entities.key)
+        tag = dict(_items(cells[-1])).get(entities.key)
         if NOT_A_WORD.fullmatch(cells[0]):
             spread |= _spread(cells[0], tag, entities, where)
             continue
@@ -163,7 +169,7 @@ def _checked(text: str, entities: Entities, before: int, where: str) -> list[str
     cells = text.split("\t")
     if len(cells) != len(_NAMES):
         raise UserError(where, f"{len(cells)} columns in {shown(text)} but CoNLL-U has 10", "separate 10 by tabs")
-    tags = [value for key, value in _ITEM.findall(cells[-1]) if key == entities.key]
+    tags = [value for key, value in _items(cells[-1]) if key == entities.key]
     if len(tags) > 1 or "" in tags:
         raise UserError(where, f"{shown(cells[-1])} has no single {entities.key}=", "give the word one tag")
     if NOT_A_WORD.fullmatch(cells[0]):

@@ -13,10 +13,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from determined_ner.data.readers.conll import is_tag
-from determined_ner.data.readers.lines import BLANK, MAX_LINE, Line, is_whole, looked_through
+from determined_ner.data.readers.lines import (
+    BLANK,
+    MAX_LINE,
+    Line,
+    is_whole,
+    looked_through,
+    open_unpacked,
+    read_whole_lines,
+)
 from determined_ner.data.readers.messages import count_noun, shown
 from determined_ner.data.readers.rows import Row, holds_several
-from determined_ner.data.readers.sentences import TEXT_NAMES, Choice, known_name
+from determined_ner.data.readers.sentences import DOCUMENT_NAMES, TEXT_NAMES, Choice, known_name
 from determined_ner.data.readers.tables import Table, sentence_name
 from determined_ner.errors import UserError
 
@@ -32,13 +40,18 @@ def is_table(head: list[Line], choice: Choice) -> bool:
     if text_column is None or last + 1 > len(filled):  # a blank line between others
         return False
     tag_column = choice.label_column if choice.label_column in names else known_name(names, choice.tag_names)
-    if choice.sentence_column in names:
+    others = [name for name in names if name not in (text_column, tag_column)]
+    if choice.sentence_column in names or sentence_name(others):
         return True
-    if sentence_name([name for name in names if name not in (text_column, tag_column)]):
-        return True
-    at = names.index(tag_column or text_column)
-    rows = (text.split("\t") for text in filled[1:])
-    return any(len(cells) > at and holds_several(cells[at].strip('"')) for cells in rows)
+
+    def any_several(column: str) -> bool:
+        at = names.index(column)
+        rows = (text.split("\t") for text in filled[1:])
+        return any(len(cells) > at and holds_several(cells[at].strip('"')) for cells in rows)
+
+    documents = choice.document_column in names or known_name(others, DOCUMENT_NAMES) is not None
+    # Where nothing but the document parts its rows, a table would take a word such as New York for a sentence.
+    return any_several(tag_column or text_column) or (documents and not any_several(text_column))
 
 
 def columns_without_names(head: list[Line]) -> tuple[int, int] | None:
@@ -61,6 +74,8 @@ def csv_table(
 ) -> Table:
     """The table of a CSV or TSV file, whose first record names the columns.
 
+    A cell of CSV in quotes may go over several lines, whose ends belong to it.
+
     Args:
         head: of ``lines``, for detection.
         format_: csv or tsv.
@@ -76,6 +91,8 @@ def csv_table(
         quoting = _quotes(head, separator, format_)
     else:
         quoting = _quotes_of_file(path, packing, separator, format_)
+    if quoting and format_ == "csv":
+        lines = _whole_lines(path, packing)
     records = _csv_records(lines, separator, csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE, path)
     if names is None:
         filled = itertools.dropwhile(lambda record: not record[1], records)
@@ -140,11 +157,23 @@ def _quotes(lines: Iterable[Line], separator: str, format_: str) -> bool:
 _quotes_of_file = looked_through(_quotes)
 
 
+def _whole_lines(path: Path, packing: str) -> Iterator[Line]:
+    """The lines of a file from its beginning, with their ends, which those that detection has looked at lack."""
+    with open_unpacked(path, packing) as stream:
+        yield from read_whole_lines(stream, path, packing)
+
+
 def _csv_records(lines: Iterator[Line], separator: str, quoting: int, path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the line where a record begins, and its cells: [] for a blank line."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
-    texts = (text + "\n" for _, text in lines)
-    reader = csv.reader(texts, delimiter=separator, quoting=quoting, strict=True)  # type: ignore[arg-type]
+    start = 1
+
+    def texts() -> Iterator[str]:
+        for number, text in lines:
+            # Where files were joined, a byte order mark begins a record; within one it stands in quotes, as text.
+            yield text.removeprefix("\ufeff") if number == start else text
+
+    reader = csv.reader(texts(), delimiter=separator, quoting=quoting, strict=True)  # type: ignore[arg-type]
     while True:
         start = reader.line_num + 1
         try:

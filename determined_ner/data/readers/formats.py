@@ -17,8 +17,15 @@ from determined_ner.data.readers.first_bytes import look_ahead
 from determined_ner.data.readers.lines import BLANK, BROKEN, Line, import_for, unpacked_limit
 from determined_ner.data.readers.messages import empty_file_error, shown
 from determined_ner.data.readers.rows import Row
-from determined_ner.data.readers.sentences import TEXT_NAMES, Choice, known_name
-from determined_ner.data.readers.spans.rows import PRINTED_SPANS, TEXT_KEYS, as_row, find_form
+from determined_ner.data.readers.sentences import DOCUMENT_NAMES, TEXT_NAMES, Choice, known_name
+from determined_ner.data.readers.spans.rows import (
+    MARKS,
+    NESTED_TEXT_KEYS,
+    PRINTED_SPANS,
+    TEXT_KEYS,
+    as_row,
+    find_form,
+)
 from determined_ner.data.readers.tables import Table, choose_columns
 from determined_ner.errors import UserError
 
@@ -260,14 +267,24 @@ def _damaged(format_: str, path: Path, error: Exception, row: int) -> UserError:
 
 
 def _used_columns(schema: Any, choice: Choice, path: Path) -> list[str]:
-    """The columns of words and tags, of sentences and documents; where some may hold spans, these and texts, too."""
+    """The columns of words and tags, of sentences and documents, and what tells a tool.
+
+    Where some may hold spans, these and texts, too.
+    """
     names = list(schema.names)
     spans = [field.name for field in schema if _may_hold_spans(field)]
-    chosen = choose_columns(names, replace(choice, need_tags=choice.need_tags and not spans), path)
-    columns = [chosen.text_column, chosen.tag_column, chosen.sentence_column, chosen.document_column]
+    used: set[str | None] = {*spans, *MARKS.intersection(names)}
     if spans:
-        columns += [*spans, *(name for name in names if name in TEXT_KEYS)]
-    return list(dict.fromkeys(name for name in columns if name is not None))
+        used.update(name for name in names if known_name([name], (*TEXT_KEYS, *NESTED_TEXT_KEYS)))
+    words = known_name(names, TEXT_NAMES) if choice.text_column is None else choice.text_column
+    if spans and words not in names:
+        # No words and tags: the text is told by what is in the rows. Where it is not, `read_table` refuses the names.
+        used.update(field.name for field in schema if _is_text(field.type))
+        used.add(choice.document_column or known_name(names, DOCUMENT_NAMES))
+    else:
+        chosen = choose_columns(names, replace(choice, need_tags=choice.need_tags and not spans), path)
+        used |= {chosen.text_column, chosen.tag_column, chosen.sentence_column, chosen.document_column}
+    return list(dict.fromkeys(name for name in names if name in used))
 
 
 def _may_hold_spans(field: Any) -> bool:
@@ -279,6 +296,12 @@ def _may_hold_spans(field: Any) -> bool:
     return field.name == PRINTED_SPANS or (
         _is_list(field.type) and (kinds.is_struct(field.type.value_type) or _is_list(field.type.value_type))
     )
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_string(kind) or kinds.is_large_string(kind))
 
 
 def _is_list(kind: Any) -> bool:

@@ -98,8 +98,25 @@ def unpacked_limit(path: Path) -> int:
 def read_lines(stream: IO[bytes], path: Path, packing: str = "", limit: int = MAX_LINE) -> Iterator[Line]:
     r"""Yield the numbered lines of text, split at \n alone; the \r of CRLF is taken off.
 
-    The text is UTF-8, or UTF-16 where it begins with the byte order mark of that. Where files were joined, such a mark
-    stands inside, too: it is taken off the beginning of any line.
+    Where files were joined, a byte order mark stands inside, too: it is taken off the beginning of any line.
+
+    Args:
+        packing: the suffix that says how the file is packed; "" where it is not.
+        limit: the longest line allowed, in bytes.
+
+    Raises:
+        UserError: as `read_whole_lines`.
+    """
+    for number, text in read_whole_lines(stream, path, packing, limit):
+        yield number, text.removeprefix("\ufeff").rstrip("\r\n")
+
+
+def read_whole_lines(
+    stream: IO[bytes], path: Path, packing: str = "", limit: int = MAX_LINE
+) -> Iterator[tuple[int, str]]:
+    r"""Yield the numbered lines of text as they stand, split at \n alone, which stays at their end.
+
+    The text is UTF-8, or UTF-16 where it begins with the byte order mark of that, which is no character of it then.
 
     Args:
         packing: the suffix that says how the file is packed; "" where it is not.
@@ -143,7 +160,7 @@ def read_lines(stream: IO[bytes], path: Path, packing: str = "", limit: int = MA
             raise _not_text(path, number, raw, offset, error.start) from None
         if "\0" in text:
             raise _not_text(path, number, raw, offset, raw.index(b"\0"))
-        yield number, text.removeprefix("\ufeff").rstrip("\r\n")
+        yield number, text
         offset += len(raw)
 
 

@@ -29,7 +29,7 @@ class LabelledText:
     words: Sequence[tuple[int, int]]
     """(start, end) of each word, in characters."""
     spans: Sequence[LabelledSpan]
-    """They may overlap; none is empty or leaves the text."""
+    """They may overlap; none leaves the text. One of empty words alone is empty."""
     tags: Sequence[str]
     """One for each word: IOB2, or plain (part of speech)."""
     document: int | str | None = None

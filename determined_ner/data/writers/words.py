@@ -12,6 +12,8 @@ _BREAKS = str.maketrans(dict.fromkeys("\t\n\v\f\r", " ") | {"\0": "\N{REPLACEMEN
 class _WordsWriter(Writer):
     """A text without a word is nothing here."""
 
+    by_spans = False
+
     def format_text(self, text: LabelledText) -> str:
         if not text.words:
             self.lost["texts without a word, which are left out"] += 1

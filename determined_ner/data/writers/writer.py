@@ -6,6 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from determined_ner.data.writers.labelled import LabelledSpan, LabelledText
@@ -31,6 +32,8 @@ class Writer(ABC):
     """What the output ends with."""
     keeps_scores: ClassVar[bool] = False
     keeps_documents: ClassVar[bool] = True
+    by_spans: ClassVar[bool] = True
+    """Whether entities are told by their characters, of which each has to have one."""
 
     def __init__(self, model: str | None = None, types: Iterable[str] = ()) -> None:
         """
@@ -45,6 +48,9 @@ class Writer(ABC):
 
     def format(self, text: LabelledText) -> str:
         """What is written for one text; "" where it is left out."""
+        if self.by_spans and (empty := sum(span.start == span.end for span in text.spans)):
+            self.lost["entities of empty words, which have no place in the text"] += empty
+            text = replace(text, spans=[span for span in text.spans if span.start < span.end])
         written = self.format_text(text)
         if not written:
             return ""

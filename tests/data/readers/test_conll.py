@@ -101,6 +101,43 @@ def test_document_column_of_conll(write: Write) -> None:
     assert [s.document for s in read(write("b.conll", text), document_column="2")] == [0, 1]
 
 
+def test_a_sentence_ends_where_the_document_changes(write: Write) -> None:
+    text = "token\tdoc_id\tner\na\td1\tB-X\n\nb\td1\tO\nc\t\tO\nd\td2\tO\n\ne\td2\tO\n"
+    expected = [(["a"], 0), (["b", "c"], 0), (["d"], 1), (["e"], 1)]
+    for name in ("a.conll", "a.txt", "a.tsv"):
+        assert [(s.words, s.document) for s in read(write(name, text))] == expected
+    text = "a d1 B-X\nb d1 O\nc d2 O\n"
+    assert pairs(write("b.conll", text), document_column="2") == [(["a", "b"], ["B-X", "O"]), (["c"], ["O"])]
+
+
+def test_words_are_no_documents_though_their_column_is_named_like_them(write: Write) -> None:
+    text = "document\tner\na\tB-X\nb\tO\n"
+    assert [(s.words, s.document) for s in read(write("a.conll", text), text_column="document")] == [(["a", "b"], 0)]
+
+
+@pytest.mark.parametrize("title", ["sentence_id", "sent_no", "Sentence"])
+@pytest.mark.parametrize("name", ["a.conll", "a.txt", "a.iob2", "a.tsv"])
+def test_a_sentence_ends_where_the_number_in_a_column_of_that_name_changes(write: Write, name: str, title: str) -> None:
+    text = f"{title}\ttoken\tner_tag\n1\tEU\tB-ORG\n1\trejects\tO\n2\tPeter\tB-PER\n"
+    assert pairs(write(name, text)) == [(["EU", "rejects"], ["B-ORG", "O"]), (["Peter"], ["B-PER"])]
+    spaces = write("b.txt", text.replace("\t", " "))
+    assert [len(words) for words, _ in pairs(spaces)] == [2, 1]
+    assert describe(spaces) == Layout("conll", "token", "ner_tag", " ", title)
+
+
+def test_blank_lines_and_numbers_of_sentences_both_end_one(write: Write) -> None:
+    text = "sentence_id\ttoken\ttag\n1\ta\tO\n\tb\tB-X\n2\tc\tO\n\n2\td\tO\n\te\tO\n"
+    assert [words for words, _ in pairs(write("a.conll", text))] == [["a", "b"], ["c"], ["d", "e"]]
+
+
+@pytest.mark.parametrize("blank", ["", "\t\t"])
+def test_a_column_that_counts_words_ends_no_sentence_whatever_its_name(write: Write, blank: str) -> None:
+    text = f"S.No\ttoken\ttag\n1\ta\tO\n2\tb\tB-X\n{blank}\n3\tc\tO\n{blank}\n4\td\tO\n"
+    path = write("a.conll", text)
+    assert [words for words, _ in pairs(path)] == [["a", "b"], ["c"], ["d"]]
+    assert describe(path).sentence_column is None
+
+
 def test_tags_lose_white_space_around_them(write: Write) -> None:
     assert pairs(write("a.conll", "a\tB-X \nb\t O\n")) == [(["a", "b"], ["B-X", "O"])]
 

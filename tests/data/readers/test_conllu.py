@@ -28,6 +28,16 @@ def test_items_separated_by_a_blank_are_read(write: Write) -> None:
     assert pairs(write("a.conllu", ADA.replace("name=I-PER|SpaceAfter=No", "SpaceAfter=No name=I-PER"))) == [ADA_READ]
 
 
+@pytest.mark.parametrize("more", ["", "|SpaceAfter=No", " SpaceAfter=No", "  SpaceAfter=No", " |SpaceAfter=No", " "])
+def test_a_type_may_hold_blanks(write: Write, more: str) -> None:
+    text = (
+        word(1, "Acme", f"name=B-LEGAL ENTITY{more}")
+        + word(2, "sues", "name=O")
+        + word(3, "Ada", f"Gloss=the first|name=B-LEGAL PERSON{more}")
+    )
+    assert pairs(write("a.conllu", text)) == [(["Acme", "sues", "Ada"], ["B-LEGAL ENTITY", "O", "B-LEGAL PERSON"])]
+
+
 @pytest.mark.parametrize("key", ["NER", "ner", "NE", "Ent"])
 def test_any_key_of_tags_will_do(write: Write, key: str) -> None:
     text = ADA.replace("name=", f"start_char=0|{key}=")

@@ -184,6 +184,18 @@ def test_a_header_is_known_by_what_stands_below_it(write: Write) -> None:
         assert describe(path).text_column == header.split("\t")[0]
 
 
+@pytest.mark.parametrize("tag", ["B_PRODUCT", "PRODUCT_B", "b-product", "B", "PRODUCT"])
+@pytest.mark.parametrize("first", ["Word", "Text", "Token"])
+def test_a_first_word_with_a_tag_is_no_header(write: Write, first: str, tag: str) -> None:
+    path = write("a.conll", f"{first} {tag}\nis O\nold O\n\nShe O\nleft O\n{first} {tag}\n")
+    assert pairs(path) == [([first, "is", "old"], [tag, "O", "O"]), (["She", "left", first], ["O", "O", tag])]
+
+
+def test_a_header_above_types_alone_is_none_of_them(write: Write) -> None:
+    path = write("a.conll", "Token\tEntität\nis\tO\nold\tO\nBern\tLOC\n")
+    assert pairs(path) == [(["is", "old", "Bern"], ["O", "O", "LOC"])]
+
+
 def test_a_mark_of_byte_order_is_taken_off_any_line(write: Write) -> None:
     mark = "\ufeff"
     text = f"{mark}-DOCSTART- O\n\nBern B-LOC\n\n{mark}-DOCSTART- O\n\n{mark}Ulm B-LOC\n"

@@ -20,6 +20,16 @@ def test_a_record_of_several_lines_has_the_number_of_its_first(write: Write) -> 
     assert read(write("b.csv", 'id,text,tags\n\n"1\n1","a\nb","O O"\n\n2,c d,O O\n'))[1].line == 7
 
 
+def test_outside_quotes_line_ends_and_byte_order_marks_are_none_of_a_cell(write: Write) -> None:
+    """Such marks stand before a record where files were joined."""
+    path = write("a.csv", '\ufefftext,tags\r\n\ufeff"a b",O O\r\r\n\ufeff\r\n"c\r\nd","O O"\nlast,O\r'.encode())
+    assert [(s.words, s.tags, s.line) for s in read(path)] == [
+        (["a", "b"], ["O", "O"], 2),
+        (["c", "d"], ["O", "O"], 4),
+        (["last"], ["O"], 6),
+    ]
+
+
 def test_semicolons(write: Write) -> None:
     path = write("a.csv", "text;tags\na,b c;O O\n")
     assert pairs(path) == [(["a,b", "c"], ["O", "O"])]

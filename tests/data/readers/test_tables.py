@@ -172,6 +172,20 @@ def test_a_document_without_sentences_is_one(write: Write) -> None:
     assert describe(path).sentence_column == "doc_id"
 
 
+def test_a_tsv_of_words_with_documents_alone_is_such_a_table(write: Write) -> None:
+    text = 'doc_id\ttoken\ttag\nd1\tAda\tB-PER\nd1\tsings\tO\nd1\t""""\tO\nd2\tOslo\tB-LOC\n'
+    for path in (write("a.tsv", text), write("a.csv", text.replace("\t", ","))):
+        assert [(s.words, s.document) for s in read(path)] == [(["Ada", "sings", '"'], 0), (["Oslo"], 1)]
+        assert describe(path).sentence_column == "doc_id"
+    part = write("b.tsv", text.replace("doc_id", "part"))
+    assert [len(s.words) for s in read(part, document_column="part")] == [3, 1]
+
+
+def test_a_word_of_two_parts_makes_columns_of_a_tsv_with_documents(write: Write) -> None:
+    text = "doc_id\ttoken\ttag\nd1\tNew York\tB-LOC\nd1\tsings\tO\nd2\tOslo\tB-LOC\n"
+    assert [(s.words, s.document) for s in read(write("a.tsv", text))] == [(["New York", "sings"], 0), (["Oslo"], 1)]
+
+
 @pytest.mark.parametrize("blank", ["", ",", " , "])
 def test_blank_rows_part_the_sentences_of_a_csv(write: Write, blank: str) -> None:
     rows = "\n".join(f"{word},{tag}" for word, tag in WORDS)

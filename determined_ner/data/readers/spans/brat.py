@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from determined_ner.data.readers.lines import BLANK, MAX_LINE, open_unpacked, read_lines
+from determined_ner.data.readers.first_bytes import in_utf8, look_ahead
+from determined_ner.data.readers.lines import BLANK, BROKEN, MAX_LINE, open_unpacked, read_lines, read_whole_lines
 from determined_ner.data.readers.messages import shown
 from determined_ner.data.readers.sentences import Choice, Layout, Repair
 from determined_ner.data.readers.spans.offsets import describe_mismatch, gives, to_characters
@@ -49,9 +50,10 @@ def is_brat(path: Path) -> bool:
     if path.suffix not in (_TEXT, _ANNOTATIONS) or not annotations.is_file():
         return False
     try:
-        with annotations.open(encoding="utf-8", errors="replace") as lines:
+        with annotations.open("rb") as stream:
+            lines = io.TextIOWrapper(in_utf8(stream, look_ahead(stream)), encoding="utf-8", errors="replace")
             first = next((line for line in lines if line.strip()), "")
-    except OSError:
+    except BROKEN:
         return False
     return bool(_BEGINS.match(first.removeprefix("\ufeff"))) or (not first and path.with_suffix(_TEXT).is_file())
 
@@ -150,18 +152,16 @@ def _read_annotations(path: Path) -> list[_Covered]:
 
 
 def _read_text(path: Path) -> str:
-    """The text as it stands, line ends included.
+    """The text as it stands, line ends included, and a byte order mark of UTF-8, which offsets may count.
 
     Raises:
-        UserError: it is huge, or no UTF-8.
+        UserError: it is huge, or no text.
     """
     with open_unpacked(path, "") as stream:
         raw = stream.read(MAX_LINE + 1)
     if len(raw) > MAX_LINE:
         raise UserError(path, f"a text of over {MAX_LINE:,} bytes", "cut it into documents")
-    for _ in read_lines(io.BytesIO(raw), path):
-        pass  # refuses what is no text, with its line
-    return raw.decode()
+    return "".join(line for _, line in read_whole_lines(io.BytesIO(raw), path))
 
 
 def _first_wrong(text: str, covered: list[_Covered], choice: Choice) -> _Covered | None:

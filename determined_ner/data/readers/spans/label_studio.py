@@ -73,7 +73,7 @@ def _types(result: object) -> Sequence[str] | None:
     lists = [item for key, item in value.items() if key.endswith("labels") and isinstance(item, list)]
     if lists:
         return lists[0]
-    return [] if "start" in value and "end" in value else None
+    return None if value.get("start") is None or value.get("end") is None else []
 
 
 def _labelled(value: Mapping[str, Any], types: Sequence[str], where: str) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from determined_ner.errors import UserError
 
 TEXT_KEYS = ("text", "text_snippet", "full_text", "content", "sentence")
 """Keys that a text goes by, best first."""
+NESTED_TEXT_KEYS = ("tokenized_text", "data")
+"""Keys of what is no text itself: the words of GLiNER, and what has the texts of Label Studio."""
 PRINTED_SPANS = "entity_annotations"
 """AutoGluon's key of the spans, which it prints as JSON."""
 ENTITIES_KEY = "predicted_entities"
@@ -41,12 +43,22 @@ _SPAN_KEYS = (
 )
 """Keys that are taken for those of spans where no row has any, best first; else they are found by their content."""
 
+_MARKS: dict[str, tuple[str, ...]] = {
+    "prodigy": ("_task_hash", "answer"),
+    "autogluon": ("text_snippet",),
+    "doccano": ("Comments", "relations"),
+    "label studio min": ("annotation_id", "lead_time"),
+    "predict": (ENTITIES_KEY,),
+}
+"""Keys that tell the rows of a tool."""
+MARKS = frozenset(mark for marks in _MARKS.values() for mark in marks)
+"""The same of all tools: what a reader that loads chosen columns loads as well."""
 _TOOLS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
-    "prodigy": lambda row: "_task_hash" in row or "answer" in row,
-    "autogluon": lambda row: "text_snippet" in row,
-    "doccano": lambda row: "Comments" in row or "relations" in row or _has_doccano_spans(row),
-    "label studio min": lambda row: "annotation_id" in row and "lead_time" in row,
-    "predict": lambda row: ENTITIES_KEY in row,
+    "prodigy": lambda row: any(mark in row for mark in _MARKS["prodigy"]),
+    "autogluon": lambda row: any(mark in row for mark in _MARKS["autogluon"]),
+    "doccano": lambda row: any(mark in row for mark in _MARKS["doccano"]) or _has_doccano_spans(row),
+    "label studio min": lambda row: all(mark in row for mark in _MARKS["label studio min"]),
+    "predict": lambda row: any(mark in row for mark in _MARKS["predict"]),
     "spacy": lambda row: any(isinstance(item, list) for item in _items(row, "entities")),
 }
 """What else the rows of a tool have."""
@@ -144,11 +156,14 @@ def _read_row(row: Row, form: Form, choice: Choice, path: Path) -> AnnotatedText
     text = cells.get(form.text)
     if not isinstance(text, str):
         raise _of_another_form(where, cells, form, form.text)
-    if form.name == "prodigy" and cells.get("answer", "accept") != "accept":
+    if form.name == "prodigy" and cells.get("answer") not in (None, "accept"):
         return Repair("texts that were not accepted, left out", f"answer {shown(cells['answer'])}: {shown(text)}")
-    if form.spans not in cells and not (form.name in _WITHOUT_EMPTY_LISTS and _TOOLS[form.name](cells)):
+    leaves_out = form.name in _WITHOUT_EMPTY_LISTS
+    if form.spans not in cells and not (leaves_out and _TOOLS[form.name](cells)):
         raise _of_another_form(where, cells, form, form.spans)
-    if cells.get(form.spans, []) is None:
+    # A table of columns has null for a key that a row leaves out; all marks are null in a row that the tool never saw.
+    marked = leaves_out and any(cells.get(mark) is not None for mark in _MARKS[form.name])
+    if cells.get(form.spans, []) is None and not marked:
         return Repair("texts whose spans are null, left out", shown(text))
     items = _as_list(cells.get(form.spans))
     if items is None:
@@ -214,7 +229,7 @@ def _span_key(
         raise UserError(path, problem, remedy)
     if given:
         return given[0]
-    if any("_task_hash" in row and "answer" in row for row in rows):
+    if any(all(mark in row for mark in _MARKS["prodigy"]) for row in rows):
         return "spans"  # Prodigy, and nothing in it so far
     # Rows without a single span yet: no text with a word has an empty list of tags.
     empty = [name for name in names if all(row.get(name) == [] for row in rows)]

@@ -84,6 +84,16 @@ def test_a_byte_order_mark_may_count_or_not(document: Document, start: int) -> N
     assert entities(read(document(f"T1\tPER {start} {start + 3}\tAda\n", b"\xef\xbb\xbfAda"))) == [("PER", "Ada")]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_a_byte_order_mark_of_another_encoding_is_no_character(document: Document, encoding: str) -> None:
+    path = document("T1\tPER 15 22\tCharles\n", TEXT.encode(encoding))
+    text = read(path)
+    assert text.text == TEXT and entities(text) == [("PER", "Charles")]
+    path.with_suffix(".ann").write_bytes("T1\tPER 15 22\tCharles\n".encode(encoding))
+    assert read(path) == text
+    refused(document("T1\tPER 1 4\tAda\n", TEXT.encode(encoding)), 1, "T1 1 to 4 is 'da '", "'Ada'")
+
+
 def test_utf16_offsets_are_named_and_read(document: Document) -> None:
     at = TEXT.index("Paris")
     path = document(f"T1\tPER 0 3\tAda\nT2\tLOC {at + 1} {at + 6}\tParis\n")

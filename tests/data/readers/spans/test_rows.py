@@ -110,10 +110,42 @@ FORMS: dict[str, tuple[str, Any]] = {
 }
 
 
+MIXED_LISTS = ("doccano, lists", "doccano, old lists", "spaCy", "GLiNER")
+"""Forms whose spans no column can hold: the items of a list are of one type there."""
+IN_COLUMNS: dict[str, tuple[str, Any]] = {
+    **{name: form for name, form in FORMS.items() if name not in MIXED_LISTS},
+    "GLiNER": (
+        "gliner",
+        {
+            "tokenized_text": READ[0],
+            "ner": [{"start": 0, "end": 1, "label": "PER"}, {"start": 3, "end": 3, "label": "LOC"}],
+        },
+    ),
+    "doccano, comments": (
+        "doccano",
+        {"text": TEXT, "mentions": OBJECTS, "Comments": []},
+    ),
+    "full_text": ("spans", {"full_text": TEXT, "spans": OBJECTS}),
+    "content, whatever its case": ("spans", {"id": "1", "Content": TEXT, "spans": OBJECTS}),
+}
+
+
 def write(path: Path, *rows: Any) -> Path:
     dumped = [json.dumps(row, ensure_ascii=False) for row in rows]
     text = "\n".join(dumped) + "\n" if path.suffix == ".jsonl" else f"[{', '.join(dumped)}]"
     path.write_bytes(text.encode())
+    return path
+
+
+def write_columns(path: Path, *rows: Any) -> Path:
+    """Rows in a table of columns, where what one of them leaves out is null."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    table = pa.table({name: [row.get(name) for row in rows] for name in names})
+    if path.suffix == ".parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
     return path
 
 
@@ -146,6 +178,18 @@ def test_spans_printed_into_a_table_are_read(tmp_path: Path) -> None:
         csv.writer(out).writerows([["text", "entities"], [TEXT, printed], ["No one .", "[]"]])
         (tmp_path / "a.csv").write_text(out.getvalue())
         assert read(tmp_path / "a.csv") == [READ, (["No", "one", "."], ["O", "O", "O"])]
+
+
+@pytest.mark.parametrize("rows", [0, 3000], ids=["within the head", "after it"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize("text", ["Hi\r\nx\r\nAda met Bob", "Hi\n\r\r\n\ufeffx\nAda met Bob"])
+def test_line_ends_in_a_quoted_cell_count_as_they_stand(tmp_path: Path, text: str, end: str, rows: int) -> None:
+    """As Python's csv and pandas read them, by which the offsets were counted."""
+    at = text.index("Ada")
+    cells = ["Ada .,\"[[0, 3, 'PER']]\""] * rows + [f'"{text}","[[{at}, {at + 3}, \'PER\']]"']
+    (tmp_path / "a.csv").write_bytes("".join(f"{row}{end}" for row in ["text,entities", *cells]).encode())
+    *_, last = read_annotated(tmp_path / "a.csv")
+    assert (last.text, last.spans, last.line) == (text, (Span(at, at + 3, "PER"),), rows + 2)
 
 
 def test_texts_without_a_span_are_texts_without_an_entity(tmp_path: Path) -> None:
@@ -331,12 +375,67 @@ def test_text_spans_and_types_come_back_whatever_they_are(tmp_path: Path, text: 
 )
 @pytest.mark.parametrize("key", ["entities", "mentions"])
 def test_columns_with_spans_are_read(tmp_path: Path, key: str, cell: Any) -> None:
-    table = pa.table({"id": [1, 2], "text": [TEXT, TEXT], key: [cell, cell]})
-    pq.write_table(table, tmp_path / "a.parquet")
-    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
+    row = {"id": 1, "text": TEXT, key: cell}
     for name in ("a.parquet", "a.arrow"):
-        assert describe(tmp_path / name).by_spans and read(tmp_path / name) == [READ, READ]
+        path = write_columns(tmp_path / name, row, row)
+        assert describe(path).by_spans and read(path) == [READ, READ]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+@pytest.mark.parametrize(("name", "row"), IN_COLUMNS.values(), ids=IN_COLUMNS)
+def test_every_form_that_columns_can_hold_is_read_from_them(tmp_path: Path, name: str, row: Any, suffix: str) -> None:
+    path = write_columns(tmp_path / f"a{suffix}", row, row)
+    layout = describe(path)
+    assert (layout.format, layout.by_spans) == (name, True)
+    assert read(path) == [READ, READ]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_what_was_not_accepted_is_left_out_of_columns_too(tmp_path: Path, suffix: str) -> None:
+    row = {"text": TEXT, "spans": OBJECTS}
+    accepted, rejected = {**row, "answer": "accept"}, {**row, "answer": "reject"}
+    path = write_columns(tmp_path / f"a{suffix}", accepted, rejected, {**row, "answer": "ignore"}, accepted)
+    first, second = read_file(path)
+    kind = "texts that were not accepted, left out"
+    assert [(repair.kind, repair.line) for repair in second.repairs] == [(kind, 2), (kind, 3)]
+    assert (first.tags, second.tags, second.line) == (READ[1], READ[1], 4)
+    printed = [{**one, "spans": json.dumps(OBJECTS)} for one in (accepted, rejected)]
+    assert read(write_columns(tmp_path / f"b{suffix}", *printed), label_column="spans") == [READ]
+
+
+def test_null_in_a_column_is_a_key_that_a_row_leaves_out(tmp_path: Path) -> None:
+    accepted = {"text": TEXT, "_task_hash": 1, "spans": OBJECTS, "answer": "accept"}
+    without_spans = {"text": TEXT, "_task_hash": 2, "answer": "accept"}
+    without_answer = {"text": TEXT, "_task_hash": 3, "spans": OBJECTS}
+    rows = (accepted, without_spans, without_answer)
+    path = write_columns(tmp_path / "a.parquet", *rows)
+    assert read(path) == read(write(tmp_path / "a.jsonl", *rows)) == [READ, (READ[0], ["O"] * 5), READ]
+    row: dict[str, Any] = {"body": TEXT, "annotation_id": 1, "lead_time": 1.5}
+    path = write_columns(tmp_path / "b.parquet", {**row, "label": [one["value"] for one in RESULTS]}, row)
+    assert read(path) == [READ, (READ[0], ["O"] * 5)]
+    _, second = read_file(write_columns(tmp_path / "c.parquet", accepted, {"text": "Never annotated ."}, accepted))
+    assert [(repair.kind, repair.line) for repair in second.repairs] == [("texts whose spans are null, left out", 2)]
+    choices = {"value": {"choices": ["news"]}, "from_name": "kind", "to_name": "text", "type": "choices"}
+    task = {"data": {"text": TEXT}, "annotations": [{"result": [*RESULTS, choices]}]}
+    (sentence,) = read_file(write_columns(tmp_path / "d.parquet", task))
+    assert sentence.tags == READ[1] and sentence.repairs == ()
+
+
+def test_columns_that_leave_open_which_has_the_text_are_refused(tmp_path: Path) -> None:
+    path = write_columns(tmp_path / "a.parquet", {"title": "A title of a text .", "body": TEXT, "spans": OBJECTS})
+    names = r"\['title', 'body', 'spans'\]"
+    with pytest.raises(UserError, match=f"a.parquet:1: no column for data.text_column_name among {names}"):
+        read(path)
+    with pytest.raises(UserError, match=f"a.parquet:1: no column 'other' for data.text_column_name among {names}"):
+        read(path, text_column="other")
+    assert read(path, text_column="body") == [READ]
+    tasks = [
+        {"data": {"title": "x", "body": TEXT, "part": part}, "annotations": [{"result": RESULTS}]} for part in (7, 8)
+    ]
+    read_tasks = read_file(
+        write_columns(tmp_path / "b.parquet", *tasks), Choice(text_column="body", document_column="part")
+    )
+    assert [(sentence.tags, sentence.document) for sentence in read_tasks] == [(READ[1], 0), (READ[1], 1)]
 
 
 def test_a_data_set_with_spans_is_read(tmp_path: Path) -> None:
