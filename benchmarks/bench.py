@@ -143,13 +143,18 @@ def save(file: Path, machines: dict[str, Any], results: list[dict[str, Any]]) ->
 
 
 def draw(results: list[dict[str, Any]], file: Path) -> None:
-    """Speed of each arm beside the first, one group of bars a setting; samples per second are written on the bars."""
+    """Speed of each arm beside the first, one group of bars a setting; samples per second are written on the bars.
+
+    Without our steps on padded batches, which nobody is to choose.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    settings = compared(results)
+    settings = compared([result for result in results if result["arm"] in USUAL])
+    settings = {setting: arms for setting, arms in settings.items() if len(arms) > 1}
+    machines = list(dict.fromkeys(setting.split("\n")[0] for setting in settings))
     figure, axes = pyplot.subplots(figsize=(2.5 + 1.6 * len(settings), 4), layout="constrained")
     for j, arms in enumerate(settings.values()):
         speeds = {arm: medians(runs)["samples_per_second"] for arm, runs in arms.items()}
@@ -160,9 +165,12 @@ def draw(results: list[dict[str, Any]], file: Path) -> None:
             axes.bar(x, height, 0.75 / len(speeds), color=color, hatch="//" if ARMS[arm][1] else None, ec="white")
             label = f" {arm} {speed:.0f}" if speed >= 20 else f" {arm} {speed:.1f}"
             axes.text(x, height, label, rotation=90, ha="center", va="bottom", fontsize=7)
-    axes.set_xticks(range(len(settings)), list(settings), fontsize=7)
+    if len(machines) == 1:
+        axes.set_title(machines[0], fontsize=8, loc="left")
+    shown = [setting.partition("\n")[2] if len(machines) == 1 else setting.replace(" (", "\n(") for setting in settings]
+    axes.set_xticks(range(len(settings)), shown, fontsize=7)
     axes.set_ylabel("training speed beside the first bar;\non the bars, samples per second", fontsize=8)
-    axes.margins(y=0.45)
+    axes.margins(y=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=150)
