@@ -120,7 +120,8 @@ class Measured:
     def count(self, batch: Any, padded: bool = True) -> None:
         """
         Args:
-            padded: what is trained is the batch as it is; False: its tokens alone (attention aside).
+            padded: what is trained is the batch as it is; False: its tokens alone (attention aside, and what fills
+                them up to one of few sizes).
         """
         mask = self._mask(batch)
         self.samples += len(mask)

@@ -28,9 +28,12 @@ _CLOSING = "'\")]}>,;.!:`"
 """What may stand behind a URL in a sentence."""
 _PARAMETER = re.compile(r";[^/?#]*")
 _SECRET_NAME = re.compile(
-    r"(?:^|[_.-])(?:token|passw(?:or)?d|secret|(?:secret|access|api|private|account|storage)_?key(?:_id)?|credentials?)$",
+    r"(?:^|[_.-])(?:(?:identity|registry)?token|(?:pg)?passw(?:or)?d|pwd|secret|auth|connection_?string|credentials?"
+    r"|(?:secret|access|api|private|account|storage)_?key(?:_id)?)$",
     re.IGNORECASE,
 )
+_SECRET_PART = re.compile(r"\b(AccountKey|SharedAccessKey|SharedAccessSignature|Password|Pwd)=[^;\s]+", re.IGNORECASE)
+"""A part of a connection string."""
 _ASSIGNED = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_.]*)=(?P<value>.*)", re.DOTALL)
 HIDDEN = "…"
 """What stands in the place of a secret."""
@@ -97,7 +100,8 @@ def without_secrets(value: Any, name: str = "") -> Any:
     if assigned and _SECRET_NAME.search(assigned["name"]):
         return f"{assigned['name']}={HIDDEN}"
     # All of a value that begins as a URL is one, however badly written.
-    return masked("%20".join(value.split()) if _URL.match(value) else value)
+    plain = masked("%20".join(value.split()) if _URL.match(value) else value)
+    return _SECRET_PART.sub(rf"\1={HIDDEN}", plain)
 
 
 _short = reprlib.Repr()

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import tqdm
 
@@ -60,9 +60,7 @@ def forked(
         except BaseException:
             os.write(writing, traceback.format_exc().encode())
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
+            _end(status)
     os.close(writing)
     if seconds:
         time.sleep(seconds)
@@ -95,9 +93,7 @@ class Copy:
             except BaseException:
                 traceback.print_exc()
             finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
+                _end(status)
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Until something is so while it is at work."""
@@ -162,6 +158,15 @@ def _write_to(log: str | os.PathLike[str]) -> None:
     os.dup2(written, 2)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     faulthandler.dump_traceback_later(PATIENCE, exit=True, file=2)
+
+
+def _end(status: int) -> NoReturn:
+    """End this process, which is a copy, with what it has said, if that can be written."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
 
 
 def _count_operations(fatal: int) -> Callable[[], int]:

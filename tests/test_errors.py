@@ -48,6 +48,22 @@ from tests.conftest import make_sentences, write_config, write_conll
         ("optimizations.agregation_frequency=4", ["did you mean aggregation_frequency?"]),
         ("searcher.max_lenght.epochs=1", ["searcher.max_lenght", "did you mean max_length?"]),
         ("reproducability.experiment_seed=4", ["did you mean reproducibility?"]),
+        ("optimizations.mixed_precision=O1", ["optimizations.mixed_precision", "'O1'", "precision: fp16"]),
+        (
+            "optimizations.average_aggregated_gradients=false",
+            ["average_aggregated_gradients", "False", "the mean over"],
+        ),
+        (
+            "hyperparameters.model_name=bert",
+            ["model_name", "write hyperparameters.pretrained_model_name_or_path"],
+        ),
+        (
+            "checkpoint_storage.save_trial_bests=3",
+            ["checkpoint_storage.save_trial_bests", "did you mean save_trial_best?"],
+        ),
+        ("resources.slot_per_trial=4", ["resources.slot_per_trial", "did you mean slots_per_trial?"]),
+        ("slots_per_trial=4", ["slots_per_trial", "did you mean resources.slots_per_trial?"]),
+        ("hyperparameters.slots_per_trial=4", ["slots_per_trial", "did you mean resources.slots_per_trial?"]),
         ("searcher.smaller_is_better=no", ["searcher.smaller_is_better", "'no'", "neither true nor false"]),
         ("searcher.smaller_is_better=true", ["smaller_is_better: true", "worst f1", "smaller_is_better: false"]),
         ("perform_initial_validation=off", ["perform_initial_validation", "'off'"]),

@@ -63,17 +63,20 @@ def test_settings_show_neither_secrets_of_urls_nor_passwords():
         "data": {"train_file": "https://me:hunter2@host/t.conll?token=hunter 2", "label_all_tokens": True},
         "hyperparameters": {"tokenizer_name": "bert", "hub_token": "hunter2", "learning_rate": 1e-5},
         "environment": {
-            "environment_variables": ["HF_TOKEN=hunter2", "A=b"],
-            "registry_auth": {"username": "u", "password": "hunter2"},
+            "environment_variables": ["HF_TOKEN=hunter2", "A=b", "PGPASSWORD=hunter2", "B=x;AccountKey=hunter2;y=z"],
+            "registry_auth": {"username": "u", "password": "hunter2", "auth": "hunter2", "identitytoken": "hunter2"},
         },
         "checkpoint_storage": {"access_key": "hunter2", "secret_key": "hunter2", "bucket": "b"},
+        "tensorboard_storage": {"connection_string": "DefaultEndpointsProtocol=https;AccountKey=hunter2"},
         "labels": ["a", None],
     }
     before = json.dumps(config)
     shown_config = without_secrets(config)
     assert "hunter" not in json.dumps(shown_config) and json.dumps(config) == before
     assert shown_config["data"] == {"train_file": "https://host/t.conll?…", "label_all_tokens": True}
-    assert shown_config["environment"]["environment_variables"] == ["HF_TOKEN=…", "A=b"]
+    assert shown_config["environment"]["environment_variables"] == [
+        *("HF_TOKEN=…", "A=b", "PGPASSWORD=…", "B=x;AccountKey=…;y=z")
+    ]
     assert shown_config["hyperparameters"]["tokenizer_name"] == "bert" and shown_config["labels"] == ["a", None]
 
 

@@ -321,8 +321,9 @@ def find_repeats(counters: dict[str, SplitCounter], texts: dict[str, StoredText]
 
 def find_scored(unlabelled: SplitCounter, counters: dict[str, SplitCounter]) -> None:
     """Fill in ``in_scored`` of text without labels."""
-    for name in counters.keys() - {"train"}:
-        there = counters[name]
+    for name, there in counters.items():
+        if name == "train":
+            continue
         order = np.argsort(there.hashes, kind="stable")
         at = np.searchsorted(there.hashes, unlabelled.hashes, sorter=order)
         firsts = order[np.minimum(at, len(order) - 1)]

@@ -184,8 +184,10 @@ class Files:
         self._choice = choice
         self._states = [{file: _state(file) for file in document_files(path)} for path in paths]
         """Of the files of each document, as they were before they were hashed."""
+        self._hashes = {file: hash_file(file) for states in self._states for file in states}
         self.contents = [
-            [*map(hash_file, states), *format_of(path)] for path, states in zip(paths, self._states, strict=True)
+            [*map(self._hashes.__getitem__, states), *format_of(path)]
+            for path, states in zip(paths, self._states, strict=True)
         ]
         """What names their content."""
         self.marked = documents_marked(self.sentences)
@@ -211,7 +213,8 @@ class Files:
             UserError: a file has changed since it was hashed: its text would be kept under the name of other content.
         """
         for file, state in self._states[number].items():
-            if _state(file) != state:
+            # (Another process may have fetched it again, the same to the byte.)
+            if (now := _state(file)) != state and (now is None or hash_file(file) != self._hashes[file]):
                 raise UserError(file, "changed while it was read", "run it again when nothing writes to it")
 
     def read(self, path: Path) -> Iterable[Sentence]:

@@ -145,7 +145,8 @@ def by_damage(graph: Path, check: Check, quantize: Quantize, reduced: bool) -> l
         try:
             quantize(graph, file, [layer], reduced)
             found = check.divergence(onnx_logits(file), file.name)
-        except UserError:
+        except UserError as error:
+            logger.warning(f"int8, layer {layer} by itself: {error.problem}")
             found = math.inf
         damage[layer] = math.inf if math.isnan(found) else found
     for part in file.parent.glob(f"{file.name}*"):

@@ -16,7 +16,7 @@ from determined_ner.files.atomic import replacing_directory
 from determined_ner.files.checksums import checksum, write_checksums
 from determined_ner.files.workplace import locked, remove_litter
 
-FORMAT = "3"
+FORMAT = "2"
 """Changes when cached files of an earlier version can no longer be used."""
 
 ENTRY_FILE = "cache_entry.json"

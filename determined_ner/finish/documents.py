@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from determined_ner.export.card import make_card
 from determined_ner.finish.run_end import Chosen
+from determined_ner.model.device_memory import DeviceMemoryError
 from determined_ner.report.command import PAGE, write_page
 from determined_ner.report.text import tag_text, take_labelled
 from determined_ner.settings.loop import METRICS
@@ -65,7 +64,7 @@ class Documents:
             if examples not in self._pages:
                 self._pages[examples] = self._page(self._trained(model), examples)
             return self._pages[examples]
-        except torch.cuda.OutOfMemoryError:
+        except DeviceMemoryError:
             logger.warning(f"no {PAGE}: the GPU's memory is full; {command} makes one elsewhere")
             return None
 

@@ -124,6 +124,8 @@ def add_crf(model: Any, hparams: Hyperparameters, labels: Sequence[str], setting
     if hparams.use_pretrained_weights and not hparams.ignore_mismatched_sizes:
         file = Pretrained.of_setting(hparams, "pretrained_model_name_or_path").find_file(settings_file)
         _take_transitions(crf, (file and read_json(file, "the model directory")) or {}, labels)
+    if crf is not None and not crf.transitions.any():
+        logger.info("head: the transitions of the CRF begin at 0")
     return crf
 
 

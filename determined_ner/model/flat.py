@@ -78,15 +78,16 @@ class Layout:
             few_sizes: whether T is filled up, by windows of one token, and lengths of attention are rounded up.
         """
         count, length = attention_mask.shape
+        unit = LENGTHS if few_sizes else 1
         sizes, order = attention_mask.sum(1).sort(descending=True, stable=True)
-        inner = torch.arange(length).expand(count, length)
+        inner = torch.arange(-(-length // unit) * unit).expand(count, -1)
         is_token = inner < sizes[:, None]
         place = (order[:, None] * length + inner)[is_token]
         groups, masks, rows, at = [], [], [], 0
         lengths: list[int] = sizes.tolist()
         for begin in range(0, count, GROUP):
             members = lengths[begin : begin + GROUP]
-            longest = min(length, -(-members[0] // LENGTHS) * LENGTHS) if few_sizes else members[0]
+            longest = -(-members[0] // unit) * unit
             groups.append((len(members), longest))
             there = is_token[begin : begin + len(members), :longest]
             masks.append(None if members[-1] == longest else there[:, None, None])

@@ -286,11 +286,11 @@ def open_input(
     Raises:
         UserError: no such file; or, while items are read, whatever is wrong with the input, by line.
     """
-    named = [("--text-column", text_column), ("--label-column", label_column)]
     if name == "-":
         if sys.stdin is None:
             raise UserError("standard input", "is closed", "name a file")
         path, packing, detected = STDIN, "", "text"
+        _refuse_options(format_ or detected, text_column, label_column)
         stream: IO[bytes] = sys.stdin.buffer
         size = 0
     else:
@@ -303,16 +303,10 @@ def open_input(
                 "convert it to JSON Lines, one object with its text a line (or name its --format: text, conll or "
                 "jsonl)",
             )
+        _refuse_options(format_ or detected, text_column, label_column)
         stream = open_unpacked(path, packing)
         size = 0 if packing else path.stat().st_size
     chosen: Format = format_ or detected  # type: ignore[assignment]
-    for option, value in named if chosen == "text" else named[1:] if chosen == "jsonl" else ():
-        if value is not None:
-            raise UserError(
-                option,
-                f"{value!r} has no meaning for {'plain text' if chosen == 'text' else 'JSON Lines'}",
-                "drop it, or say how the input is read, with --format",
-            )
 
     def share() -> float | None:
         return stream.tell() / size if size else None
@@ -334,6 +328,21 @@ def open_input(
             columns = find_columns(head, _choice(text_column, label_column), path)
             marked = columns.document is not None or any(begins_document(text) for _, text in head)
             yield chosen, lambda cut: read_columns(lines, columns, path, marked), share
+
+
+def _refuse_options(chosen: str, text_column: str | None, label_column: str | None) -> None:
+    """
+    Raises:
+        UserError: an option that the format has no use for.
+    """
+    named = [("--text-column", text_column), ("--label-column", label_column)]
+    for option, value in named if chosen == "text" else named[1:] if chosen == "jsonl" else ():
+        if value is not None:
+            raise UserError(
+                option,
+                f"{value!r} has no meaning for {'plain text' if chosen == 'text' else 'JSON Lines'}",
+                "drop it, or say how the input is read, with --format",
+            )
 
 
 def _one_file(name: str) -> Path:

@@ -92,8 +92,8 @@ class DataSettings(Section):
     document_column_name: ColumnName | None = None
     """Column that tells which document a sentence belongs to; default: found (-DOCSTART- and # newdoc tell it too)."""
     sentence_column_name: ColumnName | None = None
-    """Column that tells which sentence a token belongs to, of a table with one row a token (default: found) or of CoNLL
-    columns (default: blank lines tell it)."""
+    """Column that tells which sentence a token belongs to, of a table with one row a token or of CoNLL columns;
+    default: found (blank lines tell it too)."""
     label_names: Annotated[list[str], Field(min_length=1)] | None = None
     """What whole-number tags mean, in their order from 0, where the data does not say it itself."""
     on_bad_spans: Literal["snap", "error"] = "snap"

@@ -38,8 +38,15 @@ SECTIONS: dict[str, frozenset[str]] = {
     "profiling": frozenset(["enabled", "begin_on_batch", "end_after_batch", "sync_timings"]),
     "hyperparameters": frozenset(),
     "data": frozenset(),
-    "checkpoint_storage": frozenset(),
-    "resources": frozenset(),
+    "checkpoint_storage": frozenset(
+        "access_key account_url bucket checkpoint_path connection_string container container_path credential "
+        "endpoint_url host_path prefix propagation save_experiment_best save_trial_best save_trial_latest secret_key "
+        "storage_path tensorboard_path type user".split()
+    ),
+    "resources": frozenset(
+        "agent_label devices is_single_node max_slots native_parallel priority resource_pool shm_size slots "
+        "slots_per_trial weight".split()
+    ),
 }
 """Names that Determined 0.38's schemas know, by section; no names: not looked into."""
 _OURS = [

@@ -20,6 +20,12 @@ DEFAULT_SEED = 42
 REPORTING_BATCHES = 100
 """Determined's default scheduling unit: training metrics are reported every so many batches."""
 _OBSOLETE = {"records_per_epoch": "an epoch is what the training data holds", "data_layer": "data is read from data:"}
+_UNREAD: dict[str, tuple[Any, str]] = {
+    "mixed_precision": ("O0", "write hyperparameters.precision: fp16, or use_apex_amp: true and apex_opt_level: O1"),
+    "average_aggregated_gradients": (True, "drop it: the gradient of a step is the mean over its micro-batches"),
+    "gradient_compression": (False, "drop it"),
+}
+"""Settings of ``optimizations`` that Determined's PyTorch trials do not read: its default, and what to do."""
 METRICS = ("loss", "accuracy", "precision", "recall", "f1", "f1_strict")
 """What a validation reports, besides the F1 of each entity type."""
 TYPE_METRIC = "f1_"
@@ -91,6 +97,9 @@ def parse_loop(config: dict[str, Any], settings: Settings) -> LoopSettings:
         if config.get(key) not in (None, 0, {"type": "shared_fs"})  # 0 and this are older masters' own defaults
     ]
     aggregation = _number(config, "optimizations.aggregation_frequency", 1, at_least=1)
+    for name, (default, instead) in _UNREAD.items():
+        if (given := _value(config, f"optimizations.{name}")) not in (None, default):
+            raise UserError(f"optimizations.{name}", f"{shown(given)} would change nothing", instead)
     policy = config.get("checkpoint_policy") or "best"
     if policy not in ("best", "all", "none"):
         raise UserError("checkpoint_policy", f"{shown(policy)} is none of best, all, none")

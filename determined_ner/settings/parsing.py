@@ -41,7 +41,6 @@ _OBSOLETE: dict[str, dict[str, tuple[tuple[Any, ...], str]]] = {
         "adafactor": ((False,), "the optimizer is AdamW"),
         "scale_parameter": ((False,), "the optimizer is AdamW"),
         "relative_step": ((False,), "the optimizer is AdamW"),
-        "model_name": ((), "write pretrained_model_name_or_path"),
     },
     "data": {
         "task_name": (("ner", "NER"), "write hyperparameters.finetuning_task, and leave this out"),

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 KEY_TAG = "determined_ner.run"
 """By which a resumed run is found again."""
+_NOT_IN_NAMES = re.compile(r"[^\w/.\- :]")
+"""Characters that MLflow takes in no name of a metric; entity types may have any."""
+_LONGEST_NAME = 250
 _LONGEST = 6000
 """Characters that MLflow takes of a value."""
 
@@ -47,7 +51,8 @@ class MlflowRun:
 
     def metrics(self, metrics: dict[str, float], batches: int) -> None:
         now = int(time.time() * 1000)
-        self._client.log_batch(self._run, metrics=[self._metric(n, v, now, batches) for n, v in metrics.items()])
+        named = {_NOT_IN_NAMES.sub("_", name)[:_LONGEST_NAME]: value for name, value in metrics.items()}
+        self._client.log_batch(self._run, metrics=[self._metric(n, v, now, batches) for n, v in named.items()])
 
     def files(self, folder: Path, name: str) -> None:
         self._client.log_artifacts(self._run, str(folder), name)

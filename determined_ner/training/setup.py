@@ -413,7 +413,8 @@ class Training:
             "epochs": self.epoch_batches,
             "records": self.accumulation_steps / self.settings.hparams.global_batch_size,
         }
-        return f"{batches / one.get(length.unit, 1):.4g} of its {length}"
+        done = f"{batches / one.get(length.unit, 1):,.3f}".rstrip("0").rstrip(".")
+        return f"{done} of its {length}"
 
 
 def _mixed_seed(seed: int, index: int) -> int:

@@ -110,12 +110,12 @@ def test_a_look_for_documents_ends_at_the_second_one(load, tmp_path, read_files)
     assert read_files == ["a.conll"] * 2
 
 
-@pytest.mark.parametrize("step", ["hash_file", "read_file"])
-@pytest.mark.parametrize("limit", [None, 1])
+@pytest.mark.parametrize(("step", "limit"), [("hash_file", None), ("hash_file", 1), ("read_file", None)])
 def test_a_file_that_changes_while_it_is_read_is_refused_and_not_kept(load, tmp_path, monkeypatch, step, limit):
     """Or the text of one version would be taken, from then on, for that of another."""
     file = write_conll(tmp_path / "a.conll", SENTENCES)
-    settings = {"train_file": str(file), "validation_split_percentage": 20, "max_train_samples": limit}
+    other = write_conll(tmp_path / "b.conll", SENTENCES)
+    settings = {"train_file": str(file), "validation_file": str(other), "max_train_samples": limit}
     as_it_is = getattr(sources, step)
 
     def followed_by_a_change(path, *choice):

@@ -127,7 +127,7 @@ def test_a_run_goes_on_with_its_own_settings_of_what_is_trained_alone(train, con
         message = refuse(f"hyperparameters.{change}", options=("--resume", "--output-dir", str(folder)))
         assert "was started with other settings" in message and change.partition("=")[0] in message
     message = refuse("searcher.metric=accuracy", options=("--resume", "--output-dir", str(folder)))
-    assert "was started with other settings: metric: f1 → accuracy" in message
+    assert "was started with other settings" in message and "metric: f1 → accuracy" in message
 
 
 @pytest.mark.parametrize("others", [(), ("hyperparameters.freeze=1",), ("optimizations.aggregation_frequency=2",)])

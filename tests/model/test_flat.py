@@ -168,7 +168,7 @@ def test_sizes_are_few_and_at_most_a_sixteenth_is_filled_up():
     sizes = {tokens + -tokens % unit_of(tokens) for tokens in range(1, 2049)}
     assert len([size for size in sizes if 1024 < size <= 2048]) == 16
     assert all(-tokens % unit_of(tokens) <= tokens / 16 for tokens in range(1, 2049))
-    mask = (torch.arange(48) < torch.tensor([41, 7, 6, 5, 5, 4, 3, 2, 2])[:, None]).long()
+    mask = (torch.arange(44) < torch.tensor([41, 7, 6, 5, 5, 4, 3, 2, 2])[:, None]).long()
     layout = Layout.of(torch.arange(mask.numel()).view(mask.shape), mask, few_sizes=True)
     assert layout.groups == ((8, 48), (1, 8), (1, 1)) and layout.input_ids.shape == layout.positions.shape == (1, 76)
     assert len(layout.place) == 75 and len(set(layout.grouped.tolist())) == 76

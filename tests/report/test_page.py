@@ -80,6 +80,16 @@ def test_plain_tags(tmp_path):
     assert "mistakes.png" not in names(tmp_path / "out" / "figures")
 
 
+def test_a_page_of_a_crf_says_how_its_tags_are_chosen(run, tmp_path):
+    own = train(tmp_path, make_sentences(40), make_sentences(13, 100), "hyperparameters.head=crf")
+    assert report(own) == 0 and report(run, "--output", tmp_path / "linear") == 0
+    page = read_page(own / "report").text
+    column = 'The column "decoded together"'
+    assert column not in page and "most probable sequence by the model's CRF" in page
+    other = read_page(tmp_path / "linear").text
+    assert column in other and "by the model's CRF" not in other
+
+
 def test_text_without_an_entity_has_a_page_too(run, tmp_path):
     data = write_conll(tmp_path / "none.conll", [[("went", "O")]])
     assert report(run, "--data", data, "--output", tmp_path / "out") == 0

@@ -203,7 +203,7 @@ class _Detection:
     def _sentence(self, others: list[int]) -> int | None:
         """The column of sentences that the user, or the name of one of ``others``, says.
 
-        A column of such a name may count the words instead (``S.No``): then no two words in a row have the same.
+        A column of such a name may count the words instead (``S.No``): then hardly two words in a row have the same.
         """
         name = self.choice.sentence_column or sentence_name([self.names[column] for column in others])
         if name is None:
@@ -212,16 +212,18 @@ class _Detection:
         return column if self.choice.sentence_column is not None or self._stays(column) else None
 
     def _stays(self, column: int) -> bool:
-        """Whether some row of the head has the cell of the row right above it, or none."""
+        """Whether rows of the head have the cell of the row right above them, or none: not one of them by mistake."""
         width = len(self.names)
         rows = [
             [] if number == self.header or is_blank(text, width, self.separator) else split_cells(text, self.separator)
             for number, text in self.head
         ]
-        return any(
-            len(above) == len(row) == width and row[column] in ("", above[column])
+        stay = [
+            row[column] in ("", above[column])
             for above, row in itertools.pairwise(rows)
-        )
+            if len(above) == len(row) == width
+        ]
+        return 4 * sum(stay) > len(stay)
 
     def _cells_of_tags(self, tag: int | None) -> tuple[frozenset[str], frozenset[str], bool]:
         """Tags of the file; those of words that begin with #, where tags spell no entities; whether nothing is O."""

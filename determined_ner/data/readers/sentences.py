@@ -83,7 +83,7 @@ class Layout:
     separator: str | None = None
     """Between columns; None where the format has no such thing."""
     sentence_column: str | None = None
-    """Set where a table has one row a token."""
+    """Set where rows are tokens and a column tells their sentences."""
     document_column: str | None = None
     tag_names: tuple[str, ...] | None = None
     """What integer tags mean, where the file itself says so (Parquet), or the user."""
@@ -101,7 +101,7 @@ class Choice:
     label_column: str | None = None
     document_column: str | None = None
     sentence_column: str | None = None
-    """Of a table with one row a token."""
+    """Of rows that are tokens."""
     label_names: tuple[str, ...] | None = None
     """What integer tags mean."""
     need_tags: bool = True
