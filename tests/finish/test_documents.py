@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import ner_trial
 from determined_ner import cli
 from determined_ner.export.card import CARD_FILE
 from determined_ner.finish import folder_end
 from determined_ner.finish.documents import Documents
+from determined_ner.model.torch_model import TorchModel
 from determined_ner.report.command import PAGE
 from tests.conftest import final_state, make_sentences, read_metrics
 from tests.forked import content, forked, litter
@@ -43,6 +45,22 @@ def test_the_card_of_a_run_has_its_scores_and_no_sentence_of_its_corpus(train):
     assert not WORDS & set(re.findall(r"\w+", card))
     assert card.startswith("---\n") and "train.conll" in card and "trained, test" in card
     assert "Scores of entities" in card  # of the calibration
+
+
+def test_a_run_whose_gpu_is_too_full_for_a_report_ends_without_one(train, monkeypatch, capsys):
+    original = TorchModel.__init__
+
+    def build(self, module, *given):
+        def to(_):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+        monkeypatch.setattr(module, "to", to)
+        original(self, module, *given)
+
+    monkeypatch.setattr(TorchModel, "__init__", build)
+    folder = train()
+    assert "no report.html: the GPU's memory is full; determined-ner report" in capsys.readouterr().err
+    assert (folder / "model" / CARD_FILE).is_file() and (folder / "summary.json").is_file()
 
 
 @pytest.mark.parametrize("piece", ["calibrate", "write_model", "write_checksums", "plot_curves", "report"])
