@@ -153,13 +153,18 @@ def read(path: Path, **options: Any) -> list[tuple[list[str], list[str] | None]]
     return [(sentence.words, sentence.tags) for sentence in read_file(path, Choice(**options))]
 
 
+def assert_both_are_read(path: Path, name: str) -> None:
+    """Two rows of a form, told by its name."""
+    layout = describe(path)
+    assert (layout.format, layout.by_spans) == (name, True)
+    assert read(path) == [READ, READ]
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".json"])
 @pytest.mark.parametrize(("name", "row"), FORMS.values(), ids=FORMS)
 def test_every_form_is_read(tmp_path: Path, name: str, row: Any, suffix: str) -> None:
     path = write(tmp_path / f"a{suffix}", row, row)
-    layout = describe(path)
-    assert (layout.format, layout.by_spans) == (name, True)
-    assert read(path) == [READ, READ]
+    assert_both_are_read(path, name)
     first, second = read_annotated(path)
     assert (first.text, first.spans) == (TEXT, tuple(Span(*span) for span in SPANS))
     assert (first.line, second.line) == (1, 2)
@@ -385,9 +390,7 @@ def test_columns_with_spans_are_read(tmp_path: Path, key: str, cell: Any) -> Non
 @pytest.mark.parametrize(("name", "row"), IN_COLUMNS.values(), ids=IN_COLUMNS)
 def test_every_form_that_columns_can_hold_is_read_from_them(tmp_path: Path, name: str, row: Any, suffix: str) -> None:
     path = write_columns(tmp_path / f"a{suffix}", row, row)
-    layout = describe(path)
-    assert (layout.format, layout.by_spans) == (name, True)
-    assert read(path) == [READ, READ]
+    assert_both_are_read(path, name)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
