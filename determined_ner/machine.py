@@ -27,6 +27,12 @@ def flags() -> set[str]:
     return set(found.group(1).split()) if found else set()
 
 
+def maker() -> str:
+    """Who made the processor, in the names of /proc/cpuinfo, as GenuineIntel; empty where that does not say."""
+    found = re.search(r"^vendor_id\s*: (.*)$", _cpuinfo(), re.MULTILINE)
+    return found.group(1).strip() if found else ""
+
+
 def processors() -> int:
     """How many this process has, of its machine or, in a container, of its quota."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

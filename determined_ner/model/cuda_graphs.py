@@ -24,7 +24,8 @@ from packaging.version import Version
 from torch.autograd.function import once_differentiable
 
 from determined_ner.errors import first_line
-from determined_ner.model.flat import FlatAttention, Layout
+from determined_ner.model.flat_attention import FlatAttention
+from determined_ner.model.layout import Layout
 
 logger = logging.getLogger("determined_ner")
 

@@ -25,8 +25,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from determined_ner.errors import UserError
 from determined_ner.model import gradient_checkpointing, ort
-from determined_ner.model.cpu.dropout import fast_dropout
+from determined_ner.model.cpu.dropout import FastDropout, fast_dropout
 from determined_ner.model.cpu.memory import keep_memory
+from determined_ner.model.cpu.products import fast_products
 from determined_ner.model.cuda_graphs import ModelGraphs, can_be_recorded
 from determined_ner.model.flat import Flat
 from determined_ner.model.loss import WordLoss
@@ -119,8 +120,9 @@ class Engine:
         # Determined wants its scaler before, Apex its model and optimizer after they are wrapped.
         self._scaler = context.wrap_scaler(scaler or make_scaler()) if hparams.precision == "fp16" else None
         self._dropout: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        self._products = fast_products(self._device, hparams.backend)
         if hparams.gradient_checkpointing:
-            gradient_checkpointing.enable(bare, lambda: self._dropout)
+            gradient_checkpointing.enable(bare, self._again)
         with without_cuda_warning():  # torch.compile and torch's optimizers import the compiler
             if hparams.backend == "compile":
                 compile_model(bare)
@@ -167,7 +169,7 @@ class Engine:
         torch.manual_seed(seed)
         self._dropout = fast_dropout(seed, self._device, self._hparams.backend)
         with self._refusing(), self._unexchanged(not ends_step):
-            with autocast(self._hparams, self._device), self._dropout:
+            with autocast(self._hparams, self._device), self._products, self._dropout:
                 if self._flat and self._replays:
                     inputs, layout = self._flat.inputs(batch)
                     logits = layout.padded(self._replays.logits(inputs, layout))
@@ -217,10 +219,15 @@ class Engine:
         if self._session is not None:
             ids, mask = (batch[name].cpu().numpy() for name in INPUTS)
             return torch.from_numpy(self._session.logits(ids, mask)).to(self._device)
-        with autocast(self._hparams, self._device):
+        with autocast(self._hparams, self._device), fast_products(self._device):
             output = self._bare.forward(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
             logits: torch.Tensor = output.logits
             return logits
+
+    def _again(self) -> contextlib.AbstractContextManager[Any]:
+        """The context of a forward pass that computes, and drops, what the present one is about to."""
+        dropout = self._dropout.repeated() if isinstance(self._dropout, FastDropout) else self._dropout
+        return _both(self._products, dropout)
 
     def _clip(self, parameters: Any) -> None:
         """Have the gradients of a step no longer than ``max_grad_norm``."""
@@ -277,6 +284,14 @@ class Engine:
         self.compile_seconds = time.perf_counter() - started if compiled or recorded else 0.0
         if compiled:
             logger.info(f"{compiled}, {self.compile_seconds:.1f} s")
+
+
+@contextlib.contextmanager
+def _both(
+    first: contextlib.AbstractContextManager[Any], second: contextlib.AbstractContextManager[Any]
+) -> Iterator[None]:
+    with first, second:
+        yield
 
 
 def compile_model(model: Any) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 from determined_ner.errors import HyperparameterError
 from determined_ner.hub import Pretrained
 from determined_ner.model.build import skeleton
-from determined_ner.model.cpu.dropout import FastDropout
 from determined_ner.settings.hyperparameters import Hyperparameters
 
 
@@ -30,19 +29,18 @@ def check_supported(config: Any, source: Pretrained, hparams: Hyperparameters) -
         )
 
 
-def enable(model: Any, dropout: Callable[[], contextlib.AbstractContextManager[Any]]) -> None:
+def enable(model: Any, again: Callable[[], contextlib.AbstractContextManager[Any]]) -> None:
     """Have the layers of a model of Transformers computed twice in training, the second time with the same dropout.
 
-    PyTorch sets its own generators back by itself, and autocast; not the one of `FastDropout`, and by the time of
-    the second computation that is no longer there.
+    PyTorch sets its own generators back by itself, and autocast; by the time of the second computation, no other
+    context of the forward pass is there.
 
     Args:
-        dropout: gives the context that the forward pass runs in at the time.
+        again: called in the forward pass; the context in which what follows can be computed once more.
     """
 
     def contexts() -> tuple[contextlib.AbstractContextManager[Any], contextlib.AbstractContextManager[Any]]:
-        now = dropout()
-        return contextlib.nullcontext(), now.repeated() if isinstance(now, FastDropout) else contextlib.nullcontext()
+        return contextlib.nullcontext(), again()
 
     options = {"use_reentrant": False, "context_fn": contexts}
     # transformers 5 renames it, and removes the name of 4 with its next.

@@ -14,6 +14,7 @@ from determined_ner.data.windows import window_size
 from determined_ner.errors import DeviceError, UserError
 from determined_ner.hub import asks_for_code
 from determined_ner.model import build
+from determined_ner.model.cpu.products import fast_products
 from determined_ner.model.device_memory import enough_memory
 from determined_ner.model.directory import CONFIG_FILE, SETTINGS_FILE, ModelDirectory
 from determined_ner.model.inference import check_logits
@@ -165,7 +166,7 @@ class TorchModel:
         return f"PyTorch on {self._device}"
 
     def __call__(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        with torch.inference_mode(), enough_memory(self._path, SMALLER):
+        with torch.inference_mode(), enough_memory(self._path, SMALLER), fast_products(self._device):
             ids, mask = (torch.from_numpy(array).to(self._device) for array in (input_ids, attention_mask))
             logits = self._module(input_ids=ids, attention_mask=mask).logits
         array: NDArray[np.float32] = logits.float().cpu().numpy()

@@ -13,7 +13,9 @@ from determined_ner.data.packing import Packing
 from determined_ner.data.pretrained_tokenizer import load_tokenizer
 from determined_ner.hub import Pretrained
 from determined_ner.model.cpu.dropout import fast_dropout
-from determined_ner.model.flat import Flat, FlatAttention, Layout, find_flat, unit_of
+from determined_ner.model.flat import Flat, find_flat
+from determined_ner.model.flat_attention import FlatAttention
+from determined_ner.model.layout import Layout, unit_of
 from determined_ner.model.probe import made_up_batch
 from tests.model.test_probe import SIZES
 

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from determined_ner.model.cpu.attention import AttentionCall, Group, additive, attend
 
 LEVELS = 1 << 16
 """Dropout probabilities are multiples of 1 / LEVELS."""
@@ -70,81 +71,19 @@ class FastDropout(TorchFunctionMode):
             return functional.dropout(input, p, training, inplace)
         return input * self.factors(input.shape, p, input.dtype)
 
-    def _attention(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        attn_mask: torch.Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        **options: Any,
-    ) -> Any:
-        ours = 0 < round(dropout_p * LEVELS) < LEVELS and query.dim() == 4 and query.shape[:2] == key.shape[:2]
-        if not ours or is_causal or options.get("enable_gqa") or (attn_mask is not None and attn_mask.requires_grad):
-            return functional.scaled_dot_product_attention(
-                query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **options
-            )
-        if dtype := _autocast_dtype():  # as autocast does for PyTorch's own
-            query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
-        factors = self.factors(torch.Size((*query.shape[:3], key.shape[2])), dropout_p, query.dtype)
-        if scale is None:
-            scale = query.shape[-1] ** -0.5
-        return _Attention.apply(query, key, value, attn_mask, factors, scale)
+    def _attention(self, *arguments: Any, **options: Any) -> torch.Tensor:
+        call = AttentionCall.of(*arguments, **options)
+        if call is None or not 0 < round(call.dropout_p * LEVELS) < LEVELS:
+            return functional.scaled_dot_product_attention(*arguments, **options)
+        (windows, heads, queries, _), keys, dtype = call.query.shape, call.key.shape[2], call.query.dtype
+        mask = None if call.mask is None else additive(call.mask, dtype)
+        factors = self.factors(torch.Size((windows * heads * queries * keys,)), call.dropout_p, dtype)
+        # Of the transposed views that models pass, products would copy each operand of each anew.
+        query, key, value = (x.reshape(-1, x.shape[-1]) for x in (call.query, call.key, call.value))
+        attended = attend(query, key, value, [Group(windows, heads, queries, keys, mask)], factors, call.scale)
+        return attended.view(windows, heads, queries, -1)
 
 
 def fast_dropout(seed: int, device: torch.device, backend: str) -> contextlib.AbstractContextManager[Any]:
     """The context of a training step's forward pass: `FastDropout` where it is faster and nothing traces the model."""
     return FastDropout(seed) if device.type == "cpu" and backend == "eager" else contextlib.nullcontext()
-
-
-def _autocast_dtype() -> torch.dtype | None:
-    """The type in which autocast multiplies matrices on a CPU; None: it is off."""
-    if hasattr(torch, "get_autocast_dtype"):  # torch 2.4
-        return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
-    return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
-
-
-class _Attention(torch.autograd.Function):
-    """dropout(softmax(scale · Q Kᵀ + mask)) V, and its gradient, in matrix products of the inputs' type.
-
-    PyTorch's own, with dropout on a CPU, is composed of single operations, and computes bf16 inputs in fp32.
-    Shapes: query (B, H, L, D), key and value (B, H, S, D), mask broadcast to (B, H, L, S), factors (B, H, L, S).
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        mask: torch.Tensor | None,
-        factors: torch.Tensor,
-        scale: float,
-    ) -> torch.Tensor:
-        # Of the transposed views that models pass, matmul would copy each operand of each product anew.
-        query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
-        with torch.autocast("cpu", enabled=False):
-            scores = (query * scale) @ key.transpose(-1, -2)  # (B, H, L, S)
-            if mask is not None:
-                if mask.dtype == torch.bool:
-                    mask = torch.zeros(mask.shape, dtype=scores.dtype).masked_fill_(~mask, -torch.inf)
-                scores += mask.to(scores.dtype)
-            precise = torch.promote_types(scores.dtype, torch.float32)  # bf16 takes four times as long
-            weights = torch.softmax(scores, -1, dtype=precise)
-            ctx.save_for_backward(query, key, value, weights, factors)
-            ctx.scale = scale
-            return (weights.to(value.dtype) * factors) @ value
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        query, key, value, weights, factors = ctx.saved_tensors
-        gradient = gradient.contiguous()
-        of_value = (weights.to(value.dtype) * factors).transpose(-1, -2) @ gradient
-        of_weights = (gradient @ value.transpose(-1, -2)).mul_(factors).to(weights.dtype)
-        of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype).to(value.dtype)
-        of_query = (of_scores @ key).mul_(ctx.scale)
-        of_key = (of_scores.transpose(-1, -2) @ query).mul_(ctx.scale)
-        return of_query, of_key, of_value, None, None, None

@@ -1,0 +1,188 @@
+"""Attention with dropout on a CPU, over windows of several lengths in one pass.
+
+PyTorch's own, with dropout on a CPU, is composed of single operations, and computes bf16 inputs in fp32. Here it is
+matrix products of the inputs' type, group by group, into one buffer for all groups: what is done to each element (mask,
+dropout, conversions) is done once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch.autograd.function import once_differentiable
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """A call of ``scaled_dot_product_attention`` as encoders make it, in the type that autocast computes it in."""
+
+    query: torch.Tensor
+    """(B, H, L, D)."""
+    key: torch.Tensor
+    """(B, H, S, D)."""
+    value: torch.Tensor
+    """(B, H, S, D)."""
+    mask: torch.Tensor | None
+    """Of a shape that broadcasts to (B, H, L, S): which keys are seen, or what is added to their scores."""
+    dropout_p: float
+    scale: float
+
+    @classmethod
+    def of(
+        cls,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attn_mask: torch.Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        **more: Any,
+    ) -> AttentionCall | None:
+        """None: it asks for more than that."""
+        further = is_causal or any(more.values()) or (attn_mask is not None and attn_mask.requires_grad)
+        if further or query.dim() != 4 or query.shape[:2] != key.shape[:2]:
+            return None
+        if dtype := autocast_dtype():
+            query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+        return cls(query, key, value, attn_mask, dropout_p, query.shape[-1] ** -0.5 if scale is None else scale)
+
+
+class Group(NamedTuple):
+    """Windows whose attention has one shape: N windows of H heads, L queries and S keys."""
+
+    windows: int
+    heads: int
+    queries: int
+    keys: int
+    mask: torch.Tensor | None = None
+    """Of a shape that broadcasts to (N, H, L, S): what is added to the scores; None: nothing."""
+
+    @property
+    def scores(self) -> int:
+        """N · H · L · S."""
+        return self.windows * self.heads * self.queries * self.keys
+
+
+def attend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    groups: Sequence[Group],
+    factors: torch.Tensor | None,
+    scale: float,
+) -> torch.Tensor:
+    """dropout(softmax(scale · Q Kᵀ + mask)) V of each window and head of each group.
+
+    Args:
+        query: (sum of N · H · L, D), of group after group, each as (N, H, L, D).
+        key: (sum of N · H · S, D).
+        value: (sum of N · H · S, D).
+        factors: (sum of N · H · L · S), of dropout; None: there is none.
+
+    Returns:
+        (sum of N · H · L, D).
+    """
+    result: torch.Tensor = _Attention.apply(query, key, value, groups, factors, scale)
+    return result
+
+
+def additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to scores of this type: of a mask that says which keys are seen, 0 or minus infinity."""
+    if mask.dtype == torch.bool:
+        return torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -torch.inf)
+    return mask.to(dtype)
+
+
+def autocast_dtype() -> torch.dtype | None:
+    """The type in which autocast multiplies matrices on a CPU; None: it is off."""
+    if hasattr(torch, "get_autocast_dtype"):  # torch 2.4
+        return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+    return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        groups: Sequence[Group],
+        factors: torch.Tensor | None,
+        scale: float,
+    ) -> torch.Tensor:
+        with torch.autocast("cpu", enabled=False):
+            query = query * scale
+            scores = query.new_empty(sum(group.scores for group in groups))
+            products = zip(groups, _queries(query, groups), _keys(key, groups), _scores(scores, groups), strict=True)
+            for group, q, k, part in products:
+                torch.bmm(q, k.transpose(1, 2), out=part)
+                if group.mask is not None:
+                    part.view(group.windows, group.heads, group.queries, group.keys).add_(group.mask)
+            scores = scores.to(torch.promote_types(scores.dtype, torch.float32))  # bf16 takes four times as long
+            weights = torch.empty_like(scores)
+            for part, found in zip(_scores(scores, groups), _scores(weights, groups), strict=True):
+                torch.softmax(part, -1, out=found)
+            del scores
+            ctx.save_for_backward(query, key, value, weights, factors)
+            ctx.groups, ctx.scale = groups, scale
+            dropped = _dropped(weights, factors, value.dtype)
+            result = value.new_empty(len(query), value.shape[1])
+            of_results = zip(_scores(dropped, groups), _keys(value, groups), _queries(result, groups), strict=True)
+            for part, v, found in of_results:
+                torch.bmm(part, v, out=found)
+            return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        query, key, value, weights, factors = ctx.saved_tensors
+        groups, gradient = ctx.groups, gradient.contiguous()
+        of_value, of_query, of_key = torch.empty_like(value), torch.empty_like(query), torch.empty_like(key)
+        dropped = _dropped(weights, factors, value.dtype)
+        of_dropped = torch.empty_like(dropped)
+        rows = zip(_keys(value, groups), _queries(gradient, groups), _keys(of_value, groups), strict=True)
+        parts = zip(_scores(dropped, groups), _scores(of_dropped, groups), strict=True)
+        for (v, g, of_v), (part, of_part) in zip(rows, parts, strict=True):
+            torch.bmm(part.transpose(1, 2), g, out=of_v)
+            torch.bmm(g, v.transpose(1, 2), out=of_part)
+        if factors is not None:
+            of_dropped *= factors
+        of_weights = of_dropped.to(weights.dtype)
+        of_scores = torch.empty_like(weights)
+        softmaxes = zip(_scores(of_weights, groups), _scores(weights, groups), _scores(of_scores, groups), strict=True)
+        for of_part, part, found in softmaxes:
+            torch._softmax_backward_data(of_part, part, -1, part.dtype, grad_input=found)
+        queries = zip(_queries(query, groups), _queries(of_query, groups), strict=True)
+        keys = zip(_keys(key, groups), _keys(of_key, groups), strict=True)
+        for (q, of_q), (k, of_k), part in zip(queries, keys, _scores(of_scores.to(value.dtype), groups), strict=True):
+            torch.bmm(part, k, out=of_q)
+            torch.bmm(part.transpose(1, 2), q, out=of_k)  # (the query is scaled already)
+        return of_query.mul_(ctx.scale), of_key, of_value, None, None, None
+
+
+def _dropped(weights: torch.Tensor, factors: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor:
+    weights = weights.to(dtype)
+    return weights if factors is None else weights * factors
+
+
+def _queries(rows: torch.Tensor, groups: Sequence[Group]) -> Iterator[torch.Tensor]:
+    """(N · H, L, D) of each group."""
+    parts = rows.split([group.windows * group.heads * group.queries for group in groups])
+    return (part.view(-1, group.queries, rows.shape[1]) for part, group in zip(parts, groups, strict=True))
+
+
+def _keys(rows: torch.Tensor, groups: Sequence[Group]) -> Iterator[torch.Tensor]:
+    """(N · H, S, D) of each group."""
+    parts = rows.split([group.windows * group.heads * group.keys for group in groups])
+    return (part.view(-1, group.keys, rows.shape[1]) for part, group in zip(parts, groups, strict=True))
+
+
+def _scores(scores: torch.Tensor, groups: Sequence[Group]) -> Iterator[torch.Tensor]:
+    """(N · H, L, S) of each group."""
+    parts = scores.split([group.scores for group in groups])
+    return (part.view(-1, group.queries, group.keys) for part, group in zip(parts, groups, strict=True))
