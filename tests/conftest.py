@@ -50,6 +50,29 @@ def signals_as_before() -> Iterator[None]:
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
+@pytest.fixture
+def onednn_products(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Linear layers in fp32 are oneDNN's, whatever the processor; (M, K, N) of each product that it is asked for."""
+    import torch
+
+    from determined_ner.model import precision
+    from determined_ner.model.cpu import products
+
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this PyTorch has no oneDNN")
+    found: list[tuple[int, ...]] = []
+    product = products._product
+
+    def counted(left: Any, right: Any, bias: Any = None) -> Any:
+        found.append((*left.shape, len(right)))
+        return product(left, right, bias)
+
+    monkeypatch.setattr(products, "_product", counted)
+    for module in (products, precision):
+        monkeypatch.setattr(module, "faster_than_mkl", lambda: True)
+    return found
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     if not SHARED_DATA.is_dir():

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from determined_ner.data.batches import EvaluationBatches, MicroBatch
 from determined_ner.data.collate import BatchDataset
 from determined_ner.errors import UserError, first_line
+from determined_ner.model.cpu.products import fast_products
 from determined_ner.model.crf import Crf
 from determined_ner.model.onnx_session import CPU, open_session
 from determined_ner.tagging.cost import first_texts
@@ -133,11 +134,12 @@ class Check:
         length: int | None = None
         dataset = BatchDataset(split, directory.tokenizer)
         batches = EvaluationBatches(split, directory.tokenizer.specials, slots=1)
+        trained = torch_logits(self._model)
         with torch.inference_mode():
             for (chosen,) in tqdm(batches, desc=f"checking {name}", unit="batch", disable=None, leave=False):
                 batch = dataset[chosen]
                 ids, mask = batch["input_ids"], batch["attention_mask"]
-                expected = self._model(input_ids=ids, attention_mask=mask).logits
+                expected = trained(ids, mask)
                 got = _run(exported, ids, mask, name)
                 difference = _greater(difference, float((got - expected)[mask.bool()].abs().max()))
                 ours.update(expected, batch)
@@ -145,7 +147,7 @@ class Check:
             for pieces in self._lengths():
                 ids, mask = self._text_alone(pieces)
                 got = _run(exported, ids, mask, name)
-                largest = float((got - self._model(input_ids=ids, attention_mask=mask).logits).abs().max())
+                largest = float((got - trained(ids, mask)).abs().max())
                 before, difference = difference, _greater(difference, largest)
                 if difference != before and before == before:
                     length = pieces
@@ -227,8 +229,13 @@ def _run(exported: Any, ids: torch.Tensor, mask: torch.Tensor, name: str) -> tor
 
 
 def torch_logits(model: Any) -> Any:
-    """A model of transformers, as `Check.compare` takes it."""
-    return lambda ids, mask: model(input_ids=ids, attention_mask=mask).logits
+    """A model of transformers, as `Check.compare` takes it, computed as a tagger computes it."""
+
+    def logits(ids: torch.Tensor, mask: torch.Tensor) -> Any:
+        with fast_products(ids.device):
+            return model(input_ids=ids, attention_mask=mask).logits
+
+    return logits
 
 
 def onnx_logits(path: Path, device: str = CPU) -> Any:

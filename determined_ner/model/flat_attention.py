@@ -48,8 +48,8 @@ class FlatAttention(TorchFunctionMode):
         layout = self._layout
         if layout.input_ids.device.type == "cpu":
             call = AttentionCall.of(query, key, value, attn_mask, *more, **options)
-            if call is not None:
-                return self._on_cpu(call)
+            if call is not None and call.dropout_p:
+                return self._with_dropout(call)
         sizes = [windows * length for windows, length in layout.groups]
         # (Not by slices: the gradient of each would be as large as the whole.)
         padded = [_Pad.apply(x[0].transpose(0, 1), layout).split(sizes) for x in (query, key, value)]  # (·, H, D)
@@ -64,7 +64,7 @@ class FlatAttention(TorchFunctionMode):
         attended: torch.Tensor = _Unpad.apply(torch.cat(results), layout)
         return attended.transpose(0, 1)[None]
 
-    def _on_cpu(self, call: AttentionCall) -> torch.Tensor:
+    def _with_dropout(self, call: AttentionCall) -> torch.Tensor:
         """(1, H, T, D): what `attend` makes of the rows of the groups."""
         layout, heads, dtype = self._layout, call.query.shape[1], call.query.dtype
         if heads not in self._rows:
@@ -76,13 +76,11 @@ class FlatAttention(TorchFunctionMode):
                 mask = self._of_group(call.mask, at, windows, length, mask)
             groups.append(Group(windows, heads, length, length, None if mask is None else additive(mask, dtype)))
             at += windows * length
-        factors = None
-        if call.dropout_p:
-            count = sum(group.scores for group in groups)
-            factors = functional.dropout(torch.ones((), dtype=dtype).expand(count), call.dropout_p)
-        query, key, value = (_ToGroups.apply(x, rows) for x in (call.query, call.key, call.value))
+        count = sum(group.scores for group in groups)
+        factors = functional.dropout(torch.ones((), dtype=dtype).expand(count), call.dropout_p)
+        query, key, value = (_ToGroups.apply(_by_token(x), rows) for x in (call.query, call.key, call.value))
         attended: torch.Tensor = _FromGroups.apply(attend(query, key, value, groups, factors, call.scale), rows)
-        return attended
+        return attended.view(-1, heads, attended.shape[1]).transpose(0, 1)[None]
 
     def _of_group(
         self, mask: torch.Tensor, at: int, windows: int, length: int, keys: torch.Tensor | None
@@ -103,7 +101,6 @@ class FlatAttention(TorchFunctionMode):
 class _HeadRows(NamedTuple):
     """Where the rows of a model with H heads lie, one of each token and head: in the batch, (T, H), and in groups."""
 
-    heads: int
     of_groups: torch.Tensor
     """(H · P,) int64: the row in the batch of each row in groups, (windows, H, length) after each other; T · H where it
     is padding."""
@@ -125,11 +122,11 @@ class _HeadRows(NamedTuple):
         rows = torch.cat(of_groups).clamp_(max=count * heads)
         of_batch = rows.new_empty(count * heads + 1)
         of_batch[rows] = torch.arange(len(rows))
-        return cls(heads, rows, of_batch[:-1], layout.rows > count)
+        return cls(rows, of_batch[:-1], layout.rows > count)
 
 
 class _ToGroups(torch.autograd.Function):
-    """(1, H, T, D) to (H · P, D); what stands at padding is seen by nothing, if the mask says so."""
+    """(T · H, D) to (H · P, D), 0 where no token is. Each row has one place, so the gradient is `_FromGroups`."""
 
     @staticmethod
     def forward(ctx: Any, flat: torch.Tensor, rows: _HeadRows) -> torch.Tensor:
@@ -139,16 +136,16 @@ class _ToGroups(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        return _ungrouped(gradient, ctx.rows), None
+        return gradient.index_select(0, ctx.rows.of_batch), None
 
 
 class _FromGroups(torch.autograd.Function):
-    """(H · P, D) to (1, H, T, D)."""
+    """(H · P, D) to (T · H, D)."""
 
     @staticmethod
     def forward(ctx: Any, grouped: torch.Tensor, rows: _HeadRows) -> torch.Tensor:
         ctx.rows = rows
-        return _ungrouped(grouped, rows)
+        return grouped.index_select(0, rows.of_batch)
 
     @staticmethod
     @once_differentiable
@@ -156,15 +153,16 @@ class _FromGroups(torch.autograd.Function):
         return _grouped(gradient, ctx.rows), None
 
 
+def _by_token(heads: torch.Tensor) -> torch.Tensor:
+    """(1, H, T, D) as (T · H, D)."""
+    return heads[0].transpose(0, 1).reshape(-1, heads.shape[-1])
+
+
 def _grouped(flat: torch.Tensor, rows: _HeadRows) -> torch.Tensor:
-    flat = flat[0].transpose(0, 1).reshape(-1, flat.shape[-1])  # (T · H, D)
+    assert len(flat) == len(rows.of_batch)
     if rows.padded:
         flat = torch.cat([flat, flat.new_zeros(1, flat.shape[1])])
     return flat.index_select(0, rows.of_groups)
-
-
-def _ungrouped(grouped: torch.Tensor, rows: _HeadRows) -> torch.Tensor:
-    return grouped.index_select(0, rows.of_batch).view(-1, rows.heads, grouped.shape[1]).transpose(0, 1)[None]
 
 
 class _Pad(torch.autograd.Function):

@@ -41,5 +41,4 @@ def length_multiple(hparams: Hyperparameters, device: torch.device) -> int:
     if device.type == "cuda":
         half = hparams.precision in DTYPES or (hparams.use_apex_amp and hparams.apex_opt_level != "O0")
         return 8 if half else 1
-    by_onednn = hparams.precision == "bf16" or (hparams.backend == "eager" and faster_than_mkl())
-    return 4 if device.type == "cpu" and by_onednn else 1
+    return 4 if device.type == "cpu" and (hparams.precision == "bf16" or faster_than_mkl()) else 1

@@ -16,7 +16,8 @@ def test_padding_is_what_the_batches_hold():
     assert padding_share(lengths, borders, Padding(least=8)) == pytest.approx(1 - 17 / 32)
 
 
-def test_padding_of_the_plan_and_of_random_order(planted):
+def test_padding_of_the_plan_and_of_random_order(planted, monkeypatch):
+    monkeypatch.setattr("determined_ner.model.precision.faster_than_mkl", lambda: False)
     config, _, report = planted
     plain = report.splits["train"]
     assert plain.padding == plain.padding_random == 0  # the windows are computed one after the other

@@ -131,6 +131,7 @@ def test_a_run_goes_on_with_its_own_settings_of_what_is_trained_alone(train, con
 
 
 @pytest.mark.parametrize("others", [(), ("hyperparameters.freeze=1",), ("optimizations.aggregation_frequency=2",)])
+@pytest.mark.usefixtures("onednn_products")
 def test_checkpointed_gradients_train_the_same_bits(train, config, others):
     """With dropout, on one slot; a run may begin without and go on with it."""
     options = ("scheduling_unit=2", "checkpoint_policy=all", "checkpoint_storage.save_trial_latest=9", *others)

@@ -137,6 +137,24 @@ def test_evaluation_is_the_bare_models(model):
         assert torch.equal(engine.logits(batch), expected)
 
 
+def test_linear_layers_are_onednns_in_steps_computed_once_or_twice_and_in_evaluation(model, onednn_products):
+    batch, counts = make_batches(1)[0], []
+    for changes in ({}, {"gradient_checkpointing": True}, {"backend": "compile"}):
+        onednn_products.clear()
+        engine = Engine(one_slot(), copy.deepcopy(model), settings(**changes))
+        if engine.description.startswith("eager"):
+            engine.train_step(batch, 0, ends_step=True)
+        counts.append(len(onednn_products))
+        onednn_products.clear()
+        with torch.no_grad():
+            engine.logits(batch)
+        counts.append(len(onednn_products))
+    layers = sum(isinstance(module, torch.nn.Linear) for module in model.modules())
+    once, evaluated, twice, again, compiled, beside = counts
+    assert evaluated == again == beside == layers and not compiled
+    assert once < twice <= once + layers  # a layer of the first pass needs no gradient of its input
+
+
 def test_evaluation_by_onnx_runtime_follows_the_weights(model, caplog):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from determined_ner.data.packing import Packing
 from determined_ner.data.pretrained_tokenizer import load_tokenizer
 from determined_ner.hub import Pretrained
+from determined_ner.model import flat_attention
 from determined_ner.model.cpu.dropout import fast_dropout
 from determined_ner.model.flat import Flat, find_flat
 from determined_ner.model.flat_attention import FlatAttention
@@ -107,6 +111,33 @@ def test_the_gradient_is_that_of_the_padded_batch(kind, few_sizes, tokenizer):
     batch = made_up_batch(tokenizer, SIZES["vocab_size"], [9, 64, 3, 31, 30, 5, 5, 40, 12, 17])
     labels = torch.randint(3, batch["input_ids"].shape).masked_fill(batch["attention_mask"] == 0, -100)
     assert_same_gradients(model, labels, flat.logits(model, batch), model(**batch).logits)
+
+
+class Undropped(TorchFunctionMode):
+    """A context in which dropout drops nothing, so that two ways of computing with it can be compared."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is functional.dropout:
+            return args[0]
+        if func is functional.scaled_dot_product_attention:
+            kwargs = {**kwargs, "dropout_p": 0.0}
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("few_sizes", [False, True])
+@pytest.mark.parametrize("kind", FLAT)
+def test_so_they_are_of_attention_with_dropout(kind, few_sizes, tokenizer):
+    names = ("attention_probs_dropout_prob", "attention_dropout")
+    model = make(kind, tokenizer, **dict.fromkeys(names, 0.1)).train()
+    flat = find_flat(model, tokenizer, 64, few_sizes=few_sizes)
+    batch = made_up_batch(tokenizer, SIZES["vocab_size"], [9, 64, 3, 31, 30, 5, 5, 40, 12, 17])
+    labels = torch.randint(3, batch["input_ids"].shape).masked_fill(batch["attention_mask"] == 0, -100)
+    with Undropped(), mock.patch.object(flat_attention, "attend", wraps=flat_attention.attend) as attend:
+        found = flat.logits(model, batch), model(**batch).logits
+    assert attend.call_count >= model.config.num_hidden_layers
+    real = batch["attention_mask"].bool()
+    torch.testing.assert_close(found[0][real], found[1][real], rtol=1e-5, atol=1e-5)
+    assert_same_gradients(model, labels, *found)
 
 
 def assert_same_gradients(model, labels, *found):

@@ -41,7 +41,7 @@ def test_lengths_suit_the_matrix_units(device, changes, multiple, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("device", "changes", "multiple"), [(CPU, {}, 4), (CPU, {"backend": "compile"}, 1), (CUDA, {}, 1)]
+    ("device", "changes", "multiple"), [(CPU, {}, 4), (CPU, {"backend": "compile"}, 4), (CUDA, {}, 1)]
 )
 def test_where_onednn_multiplies_fp32_too_lengths_are_few(device, changes, multiple, monkeypatch):
     monkeypatch.setattr(precision, "faster_than_mkl", lambda: True)

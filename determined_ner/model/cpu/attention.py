@@ -72,7 +72,7 @@ def attend(
     key: torch.Tensor,
     value: torch.Tensor,
     groups: Sequence[Group],
-    factors: torch.Tensor | None,
+    factors: torch.Tensor,
     scale: float,
 ) -> torch.Tensor:
     """dropout(softmax(scale · Q Kᵀ + mask)) V of each window and head of each group.
@@ -81,7 +81,7 @@ def attend(
         query: (sum of N · H · L, D), of group after group, each as (N, H, L, D).
         key: (sum of N · H · S, D).
         value: (sum of N · H · S, D).
-        factors: (sum of N · H · L · S), of dropout; None: there is none.
+        factors: (sum of N · H · L · S), of dropout.
 
     Returns:
         (sum of N · H · L, D).
@@ -91,10 +91,14 @@ def attend(
 
 
 def additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """What is added to scores of this type: of a mask that says which keys are seen, 0 or minus infinity."""
+    """What is added to scores of this type, of a mask that says so or that says which keys are seen.
+
+    It is finite, so that a query that sees no key at all, such as one at padding, has no NaN.
+    """
+    lowest = torch.finfo(dtype).min
     if mask.dtype == torch.bool:
-        return torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -torch.inf)
-    return mask.to(dtype)
+        return torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, lowest)
+    return mask.to(dtype).clamp(min=lowest)
 
 
 def autocast_dtype() -> torch.dtype | None:
@@ -112,7 +116,7 @@ class _Attention(torch.autograd.Function):
         key: torch.Tensor,
         value: torch.Tensor,
         groups: Sequence[Group],
-        factors: torch.Tensor | None,
+        factors: torch.Tensor,
         scale: float,
     ) -> torch.Tensor:
         with torch.autocast("cpu", enabled=False):
@@ -129,8 +133,8 @@ class _Attention(torch.autograd.Function):
                 torch.softmax(part, -1, out=found)
             del scores
             ctx.save_for_backward(query, key, value, weights, factors)
-            ctx.groups, ctx.scale = groups, scale
-            dropped = _dropped(weights, factors, value.dtype)
+            ctx.groups, ctx.scale = [group._replace(mask=None) for group in groups], scale
+            dropped = weights.to(value.dtype) * factors
             result = value.new_empty(len(query), value.shape[1])
             of_results = zip(_scores(dropped, groups), _keys(value, groups), _queries(result, groups), strict=True)
             for part, v, found in of_results:
@@ -143,16 +147,14 @@ class _Attention(torch.autograd.Function):
         query, key, value, weights, factors = ctx.saved_tensors
         groups, gradient = ctx.groups, gradient.contiguous()
         of_value, of_query, of_key = torch.empty_like(value), torch.empty_like(query), torch.empty_like(key)
-        dropped = _dropped(weights, factors, value.dtype)
+        dropped = weights.to(value.dtype) * factors
         of_dropped = torch.empty_like(dropped)
         rows = zip(_keys(value, groups), _queries(gradient, groups), _keys(of_value, groups), strict=True)
         parts = zip(_scores(dropped, groups), _scores(of_dropped, groups), strict=True)
         for (v, g, of_v), (part, of_part) in zip(rows, parts, strict=True):
             torch.bmm(part.transpose(1, 2), g, out=of_v)
             torch.bmm(g, v.transpose(1, 2), out=of_part)
-        if factors is not None:
-            of_dropped *= factors
-        of_weights = of_dropped.to(weights.dtype)
+        of_weights = of_dropped.mul_(factors).to(weights.dtype)
         of_scores = torch.empty_like(weights)
         softmaxes = zip(_scores(of_weights, groups), _scores(weights, groups), _scores(of_scores, groups), strict=True)
         for of_part, part, found in softmaxes:
@@ -163,11 +165,6 @@ class _Attention(torch.autograd.Function):
             torch.bmm(part, k, out=of_q)
             torch.bmm(part.transpose(1, 2), q, out=of_k)  # (the query is scaled already)
         return of_query.mul_(ctx.scale), of_key, of_value, None, None, None
-
-
-def _dropped(weights: torch.Tensor, factors: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor:
-    weights = weights.to(dtype)
-    return weights if factors is None else weights * factors
 
 
 def _queries(rows: torch.Tensor, groups: Sequence[Group]) -> Iterator[torch.Tensor]:

@@ -56,11 +56,13 @@ def faster_than_mkl() -> bool:
     if not mkl_looks_away or "avx512f" not in machine.flags() or not torch.backends.mkldnn.is_available():
         return False
     # What torch.compile calls for linear layers on a CPU, and no documented name: asked before it is relied upon.
-    x, weight, bias = torch.linspace(-1, 1, 12).view(3, 4), torch.linspace(1, 2, 20).view(5, 4), torch.arange(5.0)
-    try:
-        return torch.allclose(_product(x, weight, bias), functional.linear(x, weight, bias), atol=1e-5)
-    except (AttributeError, RuntimeError):
-        return False
+    x, weight, bias = (torch.arange(n, dtype=torch.float32, device="cpu") / n for n in (12, 20, 5))
+    x, weight = x.view(3, 4), weight.view(5, 4)
+    with torch.autocast("cpu", enabled=False):  # whoever asks first may be within it
+        try:
+            return torch.allclose(_product(x, weight, bias), functional.linear(x, weight, bias), atol=1e-5)
+        except (AttributeError, RuntimeError):
+            return False
 
 
 class _Linear(torch.autograd.Function):
@@ -68,7 +70,8 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        ctx.save_for_backward(input, weight)
+        of_input, of_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(input if of_weight else None, weight if of_input else None)
         return _product(input, weight, bias)
 
     @staticmethod
