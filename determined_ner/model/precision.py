@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from determined_ner.model.cpu.products import faster_than_mkl
+from determined_ner.model.cpu.products import LENGTHS, faster_than_mkl
 from determined_ner.settings.hyperparameters import Hyperparameters
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -35,10 +35,10 @@ def autocast(
 def length_multiple(hparams: Hyperparameters, device: torch.device) -> int:
     """The number of which the length of a batch should be a multiple.
 
-    GPUs multiply half-precision matrices fastest by eights. On a CPU, oneDNN makes a kernel for each shape of matrices:
-    a quarter of the shapes save a tenth of a first epoch and a quarter of the memory.
+    GPUs multiply half-precision matrices fastest by eights. On a CPU, where oneDNN multiplies, a quarter of the shapes
+    save a tenth of a first epoch and a quarter of the memory.
     """
     if device.type == "cuda":
         half = hparams.precision in DTYPES or (hparams.use_apex_amp and hparams.apex_opt_level != "O0")
         return 8 if half else 1
-    return 4 if device.type == "cpu" and (hparams.precision == "bf16" or faster_than_mkl()) else 1
+    return LENGTHS if device.type == "cpu" and (hparams.precision == "bf16" or faster_than_mkl()) else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from determined_ner.data.windows import window_size
 from determined_ner.errors import DeviceError, UserError
 from determined_ner.hub import asks_for_code
 from determined_ner.model import build
-from determined_ner.model.cpu.products import fast_products
+from determined_ner.model.cpu.products import LENGTHS, fast_products, faster_than_mkl
 from determined_ner.model.device_memory import enough_memory
 from determined_ner.model.directory import CONFIG_FILE, SETTINGS_FILE, ModelDirectory
 from determined_ner.model.inference import check_logits
@@ -166,11 +167,23 @@ class TorchModel:
         return f"PyTorch on {self._device}"
 
     def __call__(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        length = input_ids.shape[1]
+        ids_and_mask = self._in_few_lengths(input_ids, attention_mask)
         with torch.inference_mode(), enough_memory(self._path, SMALLER), fast_products(self._device):
-            ids, mask = (torch.from_numpy(array).to(self._device) for array in (input_ids, attention_mask))
-            logits = self._module(input_ids=ids, attention_mask=mask).logits
+            ids, mask = (torch.from_numpy(array).to(self._device) for array in ids_and_mask)
+            logits = self._module(input_ids=ids, attention_mask=mask).logits[:, :length]
         array: NDArray[np.float32] = logits.float().cpu().numpy()
         return check_logits(array, attention_mask, self._path)
+
+    def _in_few_lengths(self, *given: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        """Pieces and mask (B, L), as they are or, where oneDNN multiplies, with more padding."""
+        length = given[0].shape[1]
+        more = min(-length % LENGTHS, max(self.max_seq_length - length, 0))
+        if self._device.type != "cpu" or not faster_than_mkl():
+            more = 0
+        padding = max(getattr(self._module.config, "pad_token_id", None) or 0, 0)
+        for array, value in zip(given, (padding, 0), strict=True):
+            yield np.pad(array, ((0, 0), (0, more)), constant_values=value)
 
     def __getstate__(self) -> dict[str, Any]:
         module = self._module if self._device.type == "cpu" else copy.deepcopy(self._module).cpu()

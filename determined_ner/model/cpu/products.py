@@ -22,6 +22,9 @@ from torch.overrides import TorchFunctionMode
 from determined_ner import machine
 from determined_ner.model.cpu.attention import autocast_dtype
 
+LENGTHS = 4
+"""Of what the length of a padded batch should be a multiple: oneDNN makes a kernel for each shape, and keeps it."""
+
 
 class FastLinear(TorchFunctionMode):
     """A context in which linear layers of fp32 on a CPU, and their gradients, are products of oneDNN."""
