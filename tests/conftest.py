@@ -55,7 +55,7 @@ def onednn_products(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Linear layers in fp32 are oneDNN's, whatever the processor; (M, K, N) of each product that it is asked for."""
     import torch
 
-    from determined_ner.model import precision
+    from determined_ner.model import precision, torch_model
     from determined_ner.model.cpu import products
 
     if not torch.backends.mkldnn.is_available():
@@ -68,7 +68,7 @@ def onednn_products(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
         return product(left, right, bias)
 
     monkeypatch.setattr(products, "_product", counted)
-    for module in (products, precision):
+    for module in (products, precision, torch_model):
         monkeypatch.setattr(module, "faster_than_mkl", lambda: True)
     return found
 
