@@ -169,14 +169,17 @@ class _Attention(torch.autograd.Function):
 
 def _queries(rows: torch.Tensor, groups: Sequence[Group]) -> Iterator[torch.Tensor]:
     """(N · H, L, D) of each group."""
-    parts = rows.split([group.windows * group.heads * group.queries for group in groups])
-    return (part.view(-1, group.queries, rows.shape[1]) for part, group in zip(parts, groups, strict=True))
+    return _matrices(rows, groups, [group.queries for group in groups])
 
 
 def _keys(rows: torch.Tensor, groups: Sequence[Group]) -> Iterator[torch.Tensor]:
     """(N · H, S, D) of each group."""
-    parts = rows.split([group.windows * group.heads * group.keys for group in groups])
-    return (part.view(-1, group.keys, rows.shape[1]) for part, group in zip(parts, groups, strict=True))
+    return _matrices(rows, groups, [group.keys for group in groups])
+
+
+def _matrices(rows: torch.Tensor, groups: Sequence[Group], lengths: Sequence[int]) -> Iterator[torch.Tensor]:
+    parts = rows.split([group.windows * group.heads * length for group, length in zip(groups, lengths, strict=True)])
+    return (part.view(-1, length, rows.shape[1]) for part, length in zip(parts, lengths, strict=True))
 
 
 def _scores(scores: torch.Tensor, groups: Sequence[Group]) -> Iterator[torch.Tensor]:
