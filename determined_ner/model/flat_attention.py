@@ -19,6 +19,8 @@ from torch.overrides import TorchFunctionMode
 from determined_ner.model.cpu.attention import AttentionCall, Group, additive, attend
 from determined_ner.model.layout import Layout
 
+_Move = Callable[[torch.Tensor], torch.Tensor]
+
 
 class FlatAttention(TorchFunctionMode):
     """A context in which attention over the T tokens of a layout is that of each window by itself."""
@@ -27,6 +29,7 @@ class FlatAttention(TorchFunctionMode):
         super().__init__()
         self._layout = layout
         self._rows: dict[int, _HeadRows] = {}
+        self._groups: dict[tuple[int, torch.dtype], list[Group]] = {}
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -52,7 +55,8 @@ class FlatAttention(TorchFunctionMode):
                 return self._with_dropout(call)
         sizes = [windows * length for windows, length in layout.groups]
         # (Not by slices: the gradient of each would be as large as the whole.)
-        padded = [_Pad.apply(x[0].transpose(0, 1), layout).split(sizes) for x in (query, key, value)]  # (·, H, D)
+        pad, unpad = self._pad, self._unpad
+        padded = [_Moved.apply(x[0].transpose(0, 1), pad, unpad).split(sizes) for x in (query, key, value)]  # (·, H, D)
         results, at = [], 0
         for (windows, length), mask, *parts in zip(layout.groups, layout.masks, *padded, strict=True):
             q, k, v = (x.unflatten(0, (windows, length)).transpose(1, 2) for x in parts)
@@ -61,26 +65,49 @@ class FlatAttention(TorchFunctionMode):
             result = functional.scaled_dot_product_attention(q, k, v, mask, *more, **options)
             results.append(result.transpose(1, 2).flatten(0, 1))  # (windows · length, H, D)
             at += windows * length
-        attended: torch.Tensor = _Unpad.apply(torch.cat(results), layout)
+        attended: torch.Tensor = _Moved.apply(torch.cat(results), unpad, pad)
         return attended.transpose(0, 1)[None]
 
     def _with_dropout(self, call: AttentionCall) -> torch.Tensor:
         """(1, H, T, D): what `attend` makes of the rows of the groups."""
-        layout, heads, dtype = self._layout, call.query.shape[1], call.query.dtype
+        heads, dtype = call.query.shape[1], call.query.dtype
         if heads not in self._rows:
-            self._rows[heads] = _HeadRows.of(layout, heads)
-        rows = self._rows[heads]
-        groups, at = [], 0
-        for (windows, length), mask in zip(layout.groups, layout.masks, strict=True):
-            if call.mask is not None:
-                mask = self._of_group(call.mask, at, windows, length, mask)
-            groups.append(Group(windows, heads, length, length, None if mask is None else additive(mask, dtype)))
-            at += windows * length
+            self._rows[heads] = _HeadRows.of(self._layout, heads)
+        rows, groups = self._rows[heads], self._groups.get((heads, dtype))
+        if groups is None or call.mask is not None:
+            groups = self._groups_of(heads, dtype, call.mask)
+        if call.mask is None:  # which is the same in each layer
+            self._groups[heads, dtype] = groups
         count = sum(group.scores for group in groups)
         factors = functional.dropout(torch.ones((), dtype=dtype).expand(count), call.dropout_p)
-        query, key, value = (_ToGroups.apply(_by_token(x), rows) for x in (call.query, call.key, call.value))
-        attended: torch.Tensor = _FromGroups.apply(attend(query, key, value, groups, factors, call.scale), rows)
-        return attended.view(-1, heads, attended.shape[1]).transpose(0, 1)[None]
+        query, key, value = (
+            _Moved.apply(_by_token(x), rows.to_groups, rows.from_groups) for x in (call.query, call.key, call.value)
+        )
+        attended = attend(query, key, value, groups, factors, call.scale)
+        by_token: torch.Tensor = _Moved.apply(attended, rows.from_groups, rows.to_groups)
+        return by_token.view(-1, heads, by_token.shape[1]).transpose(0, 1)[None]
+
+    def _groups_of(self, heads: int, dtype: torch.dtype, own: torch.Tensor | None) -> list[Group]:
+        """
+        Args:
+            own: the model's mask.
+        """
+        groups, at = [], 0
+        for (windows, length), mask in zip(self._layout.groups, self._layout.masks, strict=True):
+            if own is not None:
+                mask = self._of_group(own, at, windows, length, mask)
+            groups.append(Group(windows, heads, length, length, None if mask is None else additive(mask, dtype)))
+            at += windows * length
+        return groups
+
+    def _pad(self, flat: torch.Tensor) -> torch.Tensor:
+        """(T, H, D) to (P, H, D), 0 where no token is."""
+        layout = self._layout
+        return flat.new_zeros(layout.rows, *flat.shape[1:]).index_copy_(0, layout.grouped, flat)
+
+    def _unpad(self, padded: torch.Tensor) -> torch.Tensor:
+        """(P, H, D) to (T, H, D)."""
+        return padded.index_select(0, self._layout.grouped)
 
     def _of_group(
         self, mask: torch.Tensor, at: int, windows: int, length: int, keys: torch.Tensor | None
@@ -124,74 +151,32 @@ class _HeadRows(NamedTuple):
         of_batch[rows] = torch.arange(len(rows))
         return cls(rows, of_batch[:-1], layout.rows > count)
 
+    def to_groups(self, flat: torch.Tensor) -> torch.Tensor:
+        """(T · H, D) to (H · P, D), 0 where no token is."""
+        assert len(flat) == len(self.of_batch)
+        if self.padded:
+            flat = torch.cat([flat, flat.new_zeros(1, flat.shape[1])])
+        return flat.index_select(0, self.of_groups)
 
-class _ToGroups(torch.autograd.Function):
-    """(T · H, D) to (H · P, D), 0 where no token is. Each row has one place, so the gradient is `_FromGroups`."""
-
-    @staticmethod
-    def forward(ctx: Any, flat: torch.Tensor, rows: _HeadRows) -> torch.Tensor:
-        ctx.rows = rows
-        return _grouped(flat, rows)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        return gradient.index_select(0, ctx.rows.of_batch), None
+    def from_groups(self, grouped: torch.Tensor) -> torch.Tensor:
+        """(H · P, D) to (T · H, D)."""
+        return grouped.index_select(0, self.of_batch)
 
 
-class _FromGroups(torch.autograd.Function):
-    """(H · P, D) to (T · H, D)."""
+class _Moved(torch.autograd.Function):
+    """Rows at other places, by a function that gives each at most one; by its inverse, their gradient."""
 
     @staticmethod
-    def forward(ctx: Any, grouped: torch.Tensor, rows: _HeadRows) -> torch.Tensor:
-        ctx.rows = rows
-        return grouped.index_select(0, rows.of_batch)
+    def forward(ctx: Any, rows: torch.Tensor, move: _Move, back: _Move) -> torch.Tensor:
+        ctx.back = back
+        return move(rows)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        return _grouped(gradient, ctx.rows), None
+        return ctx.back(gradient), None, None
 
 
 def _by_token(heads: torch.Tensor) -> torch.Tensor:
     """(1, H, T, D) as (T · H, D)."""
     return heads[0].transpose(0, 1).reshape(-1, heads.shape[-1])
-
-
-def _grouped(flat: torch.Tensor, rows: _HeadRows) -> torch.Tensor:
-    assert len(flat) == len(rows.of_batch)
-    if rows.padded:
-        flat = torch.cat([flat, flat.new_zeros(1, flat.shape[1])])
-    return flat.index_select(0, rows.of_groups)
-
-
-class _Pad(torch.autograd.Function):
-    """(T, H, D) to (P, H, D), 0 where no token is. Each token has one place, so the gradient is `_Unpad`."""
-
-    @staticmethod
-    def forward(ctx: Any, flat: torch.Tensor, layout: Layout) -> torch.Tensor:
-        ctx.layout = layout
-        return _pad(flat, layout)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        return gradient.index_select(0, ctx.layout.grouped), None
-
-
-class _Unpad(torch.autograd.Function):
-    """(P, H, D) to (T, H, D)."""
-
-    @staticmethod
-    def forward(ctx: Any, padded: torch.Tensor, layout: Layout) -> torch.Tensor:
-        ctx.layout = layout
-        return padded.index_select(0, layout.grouped)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        return _pad(gradient, ctx.layout), None
-
-
-def _pad(flat: torch.Tensor, layout: Layout) -> torch.Tensor:
-    return flat.new_zeros(layout.rows, *flat.shape[1:]).index_copy_(0, layout.grouped, flat)

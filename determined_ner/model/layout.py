@@ -121,6 +121,6 @@ class Layout:
 def unit_of(tokens: int) -> int:
     """Of what a number of tokens is filled up to a multiple: a power of two, at most 1/SIZES of them.
 
-    A CPU's library makes a kernel for each shape of matrices in half precision, and keeps what it works in.
+    oneDNN makes a kernel for each shape of matrices, and keeps it.
     """
     return 1 << max(0, (tokens // SIZES).bit_length() - 1)

@@ -177,10 +177,11 @@ class TorchModel:
 
     def _in_few_lengths(self, *given: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         """Pieces and mask (B, L), as they are or, where oneDNN multiplies, with more padding."""
+        if self._device.type != "cpu" or not faster_than_mkl():
+            yield from given
+            return
         length = given[0].shape[1]
         more = min(-length % LENGTHS, max(self.max_seq_length - length, 0))
-        if self._device.type != "cpu" or not faster_than_mkl():
-            more = 0
         padding = max(getattr(self._module.config, "pad_token_id", None) or 0, 0)
         for array, value in zip(given, (padding, 0), strict=True):
             yield np.pad(array, ((0, 0), (0, more)), constant_values=value)
