@@ -59,6 +59,7 @@ class Place(Protocol):
 def finish(training: Training, place: Place) -> None:
     """End a run; every slot calls it."""
     slots = training.slots
+    training.engine.end_training()
     chosen = on_chief(slots, place.choose)
     with place.checkpoint(chosen) as checkpoint:
         load_weights(training.model, checkpoint)

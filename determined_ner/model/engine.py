@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from determined_ner.errors import UserError
 from determined_ner.model import gradient_checkpointing, ort
 from determined_ner.model.cpu.dropout import FastDropout, fast_dropout
-from determined_ner.model.cpu.memory import keep_memory
+from determined_ner.model.cpu.memory import give_back_memory, keep_memory
 from determined_ner.model.cpu.products import fast_products
 from determined_ner.model.cuda_graphs import ModelGraphs, can_be_recorded
 from determined_ner.model.flat import Flat
@@ -223,6 +223,12 @@ class Engine:
             output = self._bare.forward(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
             logits: torch.Tensor = output.logits
             return logits
+
+    def end_training(self) -> None:
+        """Free what only a further step would need: gradients and the optimizer's moments, three times the weights."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()
+        give_back_memory()
 
     def _again(self) -> contextlib.AbstractContextManager[Any]:
         """The context of a forward pass that computes, and drops, what the present one is about to."""

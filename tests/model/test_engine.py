@@ -221,6 +221,21 @@ def test_a_training_goes_on_with_the_state_of_another_kernel(model, fused):
     assert difference(second.model.state_dict(), expected) < 1e-6
 
 
+# -- The end -------------------------------------------------------------------------------------------------------
+
+
+def test_after_the_training_the_weights_alone_are_left(model):
+    engine = Engine(one_slot(), copy.deepcopy(model), settings())
+    batch = make_batches(1)[0]
+    engine.train_step(batch, 0, ends_step=True)
+    engine.model.eval()
+    expected = engine.logits(batch)
+    assert engine.optimizer.state
+    engine.end_training()
+    assert not engine.optimizer.state and all(p.grad is None for p in engine.model.parameters())
+    assert torch.equal(engine.logits(batch), expected)
+
+
 # -- What a backend cannot compute ---------------------------------------------------------------------------------
 
 

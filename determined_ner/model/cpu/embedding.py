@@ -15,6 +15,9 @@ from torch import nn
 
 from determined_ner.data.batches import Ints
 
+ROWS = 4096
+"""That are compared at a time."""
+
 
 class PartlyTrainedEmbedding(nn.Module):
     """An embedding of V rows of which only R train. Its state dict is that of the ``nn.Embedding`` it stands for.
@@ -80,7 +83,11 @@ class PartlyTrainedEmbedding(nn.Module):
             missing.append(prefix + "weight")
             return
         with torch.no_grad():
-            self._table.copy_(weight)
+            parts = (tensor.split(ROWS) for tensor in (self._table, weight, self._slot))
+            for own, other, slot in zip(*parts, strict=True):  # what is written to is no longer a file's page
+                differs = (own != other.to(own.device)).any(1) & (slot < 0)
+                if differs.any():
+                    own[differs] = other[differs]
             self.trained.copy_(weight[self._rows.to(weight.device)])
 
 

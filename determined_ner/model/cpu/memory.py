@@ -52,6 +52,14 @@ def keep_memory() -> None:
         libc.free(block)
 
 
+def give_back_memory() -> None:
+    """Give what is free back to the kernel, which glibc does not do by itself after `keep_memory`."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "malloc_trim"):
+            libc.malloc_trim(0)
+
+
 def _address_space_is_limited() -> bool:
     """Whether a large block of address space may be refused, or counted as memory."""
     import resource  # Unix alone

@@ -70,6 +70,21 @@ def test_state_dicts_are_interchangeable(models):
         partly.load_state_dict({k: v for k, v in whole.state_dict().items() if "word_embeddings" not in k})
 
 
+def test_rows_that_do_not_train_are_written_to_only_where_they_differ(models):
+    whole, partly = models  # a table is the pages of a file until it is written to
+    embedding = partly.get_input_embeddings()
+    train_some(partly, 2)
+    before = embedding._table._version
+    partly.load_state_dict(whole.state_dict())
+    assert embedding._table._version == before
+    changed = {name: value.clone() for name, value in whole.state_dict().items()}
+    name = next(name for name in changed if "word_embeddings" in name)
+    changed[name][[1, 2]] += 1.0
+    assert 1 not in USED and 2 in USED
+    partly.load_state_dict(changed)
+    assert torch.equal(embedding.weight, changed[name]) and embedding._table._version > before
+
+
 def test_the_padding_row_stays_without_a_gradient(models):
     embedding = models[1].get_input_embeddings()
     assert embedding.padding_idx == 0
