@@ -40,6 +40,7 @@ from determined_ner.data.text_store import StoredText, store_text
 from determined_ner.errors import UNWRITABLE, UserError, kind_of
 from determined_ner.files.atomic import remove_directory, replacing
 from determined_ner.files.cache import FORMAT, build_once, hash_file, hash_parts
+from determined_ner.model.calls import replaced
 from determined_ner.model.checkpoint import STATE_FILE
 from determined_ner.model.cpu.products import fast_products
 from determined_ner.model.directory import SETTINGS_FILE
@@ -143,7 +144,7 @@ class Job:
         has_scores = np.zeros(end - begin, np.bool_)
         for micro_batch in evaluation_batches(windows, self.split.lengths(directory.tokenizer.specials)[windows]):
             batch = {name: tensor.to(device) for name, tensor in dataset[micro_batch].items()}
-            with autocast(self.hparams, device), fast_products(device):
+            with autocast(self.hparams, device), replaced(fast_products(device)):
                 logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
             owned = np.concatenate([np.arange(*self.split.words[i : i + 2]) for i in micro_batch.windows]) - begin
             scores[owned] = logits[batch["is_first_piece"]].float().cpu().numpy()

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from determined_ner.data.batches import EvaluationBatches, MicroBatch
 from determined_ner.data.collate import BatchDataset
 from determined_ner.errors import UserError, first_line
+from determined_ner.model.calls import replaced
 from determined_ner.model.cpu.products import fast_products
 from determined_ner.model.crf import Crf
 from determined_ner.model.onnx_session import CPU, open_session
@@ -232,7 +233,7 @@ def torch_logits(model: Any) -> Any:
     """A model of transformers, as `Check.compare` takes it, computed as a tagger computes it."""
 
     def logits(ids: torch.Tensor, mask: torch.Tensor) -> Any:
-        with fast_products(ids.device):
+        with replaced(fast_products(ids.device)):
             return model(input_ids=ids, attention_mask=mask).logits
 
     return logits

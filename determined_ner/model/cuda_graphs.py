@@ -22,8 +22,10 @@ import torch
 import transformers
 from packaging.version import Version
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from determined_ner.errors import first_line
+from determined_ner.model.calls import replaced
 from determined_ner.model.flat_attention import FlatAttention
 from determined_ner.model.layout import Layout
 
@@ -110,7 +112,7 @@ class ModelGraphs:
         return torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local")
 
     def _call(self, inputs: Inputs, layout: Layout) -> torch.Tensor:
-        with self._autocast(), FlatAttention(layout):
+        with self._autocast(), replaced({functional.scaled_dot_product_attention: FlatAttention(layout)}):
             logits: torch.Tensor = self._model(**inputs).logits
             return logits
 

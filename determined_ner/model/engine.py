@@ -25,6 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from determined_ner.errors import UserError
 from determined_ner.model import gradient_checkpointing, ort
+from determined_ner.model.calls import Functions, replaced
 from determined_ner.model.cpu.dropout import FastDropout, fast_dropout
 from determined_ner.model.cpu.memory import give_back_memory, keep_memory
 from determined_ner.model.cpu.products import fast_products
@@ -119,7 +120,7 @@ class Engine:
             torch.backends.cuda.enable_cudnn_sdp(False)
         # Determined wants its scaler before, Apex its model and optimizer after they are wrapped.
         self._scaler = context.wrap_scaler(scaler or make_scaler()) if hparams.precision == "fp16" else None
-        self._dropout: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        self._dropout: FastDropout | None = None
         self._products = fast_products(self._device, hparams.backend)
         if hparams.gradient_checkpointing:
             gradient_checkpointing.enable(bare, self._again)
@@ -169,14 +170,8 @@ class Engine:
         torch.manual_seed(seed)
         self._dropout = fast_dropout(seed, self._device, self._hparams.backend)
         with self._refusing(), self._unexchanged(not ends_step):
-            with autocast(self._hparams, self._device), self._products, self._dropout:
-                if self._flat and self._replays:
-                    inputs, layout = self._flat.inputs(batch)
-                    logits = layout.padded(self._replays.logits(inputs, layout))
-                elif self._flat:
-                    logits = self._flat.logits(self.model, batch)
-                else:
-                    logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+            with autocast(self._hparams, self._device):
+                logits = self._training_logits(batch)
             further = {
                 name: batch[name] for name in ("window_weights", "possible", "teacher", "words") if name in batch
             }
@@ -187,6 +182,24 @@ class Engine:
         if self._scaler and ends_step:
             self._scaler.update()  # Determined does so for its own experimental AMP only
         return loss.detach()
+
+    def _training_logits(self, batch: Any) -> torch.Tensor:
+        """(B, L, K)."""
+        if self._flat and self._replays:
+            inputs, layout = self._flat.inputs(batch)
+            return layout.padded(self._replays.logits(inputs, layout))
+        functions = self._functions(self._dropout)
+        if self._flat:
+            return self._flat.logits(self.model, batch, functions, self._dropout)
+        with replaced(functions):
+            logits: torch.Tensor = self.model(
+                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+            ).logits
+            return logits
+
+    def _functions(self, dropout: FastDropout | None) -> Functions:
+        """That the model calls in training in the place of PyTorch's."""
+        return {**self._products, **(dropout.functions if dropout else {})}
 
     def begin_evaluation(self) -> None:
         """Have ONNX Runtime evaluate the weights as they are now, in fp32, where it is to evaluate.
@@ -219,7 +232,7 @@ class Engine:
         if self._session is not None:
             ids, mask = (batch[name].cpu().numpy() for name in INPUTS)
             return torch.from_numpy(self._session.logits(ids, mask)).to(self._device)
-        with autocast(self._hparams, self._device), fast_products(self._device):
+        with autocast(self._hparams, self._device), replaced(fast_products(self._device)):
             output = self._bare.forward(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
             logits: torch.Tensor = output.logits
             return logits
@@ -232,8 +245,7 @@ class Engine:
 
     def _again(self) -> contextlib.AbstractContextManager[Any]:
         """The context of a forward pass that computes, and drops, what the present one is about to."""
-        dropout = self._dropout.repeated() if isinstance(self._dropout, FastDropout) else self._dropout
-        return _both(self._products, dropout)
+        return replaced(self._functions(self._dropout and self._dropout.repeated()))
 
     def _clip(self, parameters: Any) -> None:
         """Have the gradients of a step no longer than ``max_grad_norm``."""
@@ -290,14 +302,6 @@ class Engine:
         self.compile_seconds = time.perf_counter() - started if compiled or recorded else 0.0
         if compiled:
             logger.info(f"{compiled}, {self.compile_seconds:.1f} s")
-
-
-@contextlib.contextmanager
-def _both(
-    first: contextlib.AbstractContextManager[Any], second: contextlib.AbstractContextManager[Any]
-) -> Iterator[None]:
-    with first, second:
-        yield
 
 
 def compile_model(model: Any) -> None:

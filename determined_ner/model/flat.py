@@ -4,7 +4,7 @@ All that a model does to a token by itself (products with weights, norms, activa
 tokens cost, however different their windows' lengths are. Attention alone is padded, on a CPU in groups of windows of
 like length, on a GPU to one of few lengths: it is a small part of a step.
 
-Nothing in the model is replaced: its calls of ``scaled_dot_product_attention`` are caught (`FlatAttention`). Whether an
+Nothing in the model is replaced: what it calls for ``scaled_dot_product_attention`` is `FlatAttention`. Whether an
 architecture makes all its attention by that function, and takes positions that begin anew with each window, is found by
 asking the model itself (`find_flat`); a model that would let windows see each other is told from the others by its
 logits.
@@ -18,15 +18,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from determined_ner.data.packing import Packing
 from determined_ner.data.tokenizer import WordTokenizer
+from determined_ner.model.calls import Functions, replaced
+from determined_ner.model.cpu.dropout import FastDropout
 from determined_ner.model.flat_attention import FlatAttention
 from determined_ner.model.layout import GROUP, Layout
 from determined_ner.model.probe import made_up_batch
 from determined_ner.model.quiet import quiet_transformers
 
 CPU = torch.device("cpu")
+NO_FUNCTIONS: Functions = {}
 TOLERANCE = 1e-4
 """Of the largest logit: another order of summing in fp32 differs by less; the sight of another window by far more."""
 
@@ -50,7 +54,7 @@ class Flat:
     """Whether its batches are filled up to one of few sizes, on a CPU."""
 
     def inputs(self, batch: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], Layout]:
-        """What a model is called with inside of `FlatAttention`, by its names, and the layout of it.
+        """What a model is called with, by its names, and the layout of it.
 
         Args:
             batch: of `BatchDataset`, with this packing.
@@ -62,18 +66,27 @@ class Flat:
             inputs["token_type_ids"] = torch.zeros_like(layout.input_ids)
         return inputs, layout
 
-    def logits(self, model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def logits(
+        self,
+        model: Any,
+        batch: Mapping[str, torch.Tensor],
+        functions: Functions = NO_FUNCTIONS,
+        dropout: FastDropout | None = None,
+    ) -> torch.Tensor:
         """The model's logits for a padded batch, of windows that are computed one after the other.
 
         Args:
             model: as `find_flat` saw it, or what wraps it.
             batch: of `BatchDataset`, with this packing.
+            functions: that it calls in the place of others than attention.
+            dropout: of its attention, on a CPU.
 
         Returns:
             (B, L, K), 0 at padding.
         """
         inputs, layout = self.inputs(batch)
-        with FlatAttention(layout):
+        attention = {functional.scaled_dot_product_attention: FlatAttention(layout, dropout)}
+        with replaced({**functions, **attention}):
             return layout.padded(model(**inputs).logits)
 
 

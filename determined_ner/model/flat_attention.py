@@ -1,4 +1,4 @@
-"""Attention of each window of a batch without padding by itself: the calls of a model are caught.
+"""Attention of each window of a batch without padding by itself.
 
 On a CPU, windows of like length are computed together (`attend`); elsewhere by PyTorch's own attention, padded.
 
@@ -8,37 +8,33 @@ numbers for dropout in its backward pass than in its forward pass: its host code
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from determined_ner.model.cpu.attention import AttentionCall, Group, additive, attend
+from determined_ner.model.cpu.dropout import FastDropout
 from determined_ner.model.layout import Layout
 
 _Move = Callable[[torch.Tensor], torch.Tensor]
 
 
-class FlatAttention(TorchFunctionMode):
-    """A context in which attention over the T tokens of a layout is that of each window by itself."""
+class FlatAttention:
+    """In the place of ``scaled_dot_product_attention``: over the T tokens of a layout, each window by itself."""
 
-    def __init__(self, layout: Layout) -> None:
-        super().__init__()
-        self._layout = layout
+    def __init__(self, layout: Layout, dropout: FastDropout | None = None) -> None:
+        """
+        Args:
+            dropout: of a CPU.
+        """
+        self._layout, self._dropout = layout, dropout
         self._rows: dict[int, _HeadRows] = {}
         self._groups: dict[tuple[int, torch.dtype], list[Group]] = {}
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is functional.scaled_dot_product_attention:
-            return self._attention(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-    def _attention(
+    def __call__(
         self,
         query: torch.Tensor,
         key: torch.Tensor,
@@ -49,10 +45,10 @@ class FlatAttention(TorchFunctionMode):
     ) -> torch.Tensor:
         """(1, H, T, D) each, and a mask that can be broadcast to (1, H, T, T), such as a sliding window's."""
         layout = self._layout
-        if layout.input_ids.device.type == "cpu":
+        if self._dropout:
             call = AttentionCall.of(query, key, value, attn_mask, *more, **options)
-            if call is not None and call.dropout_p:
-                return self._with_dropout(call)
+            if call is not None and self._dropout.draws(call.dropout_p):
+                return self._with_dropout(call, self._dropout)
         sizes = [windows * length for windows, length in layout.groups]
         # (Not by slices: the gradient of each would be as large as the whole.)
         pad, unpad = self._pad, self._unpad
@@ -68,24 +64,18 @@ class FlatAttention(TorchFunctionMode):
         attended: torch.Tensor = _Moved.apply(torch.cat(results), unpad, pad)
         return attended.transpose(0, 1)[None]
 
-    def _with_dropout(self, call: AttentionCall) -> torch.Tensor:
+    def _with_dropout(self, call: AttentionCall, dropout: FastDropout) -> torch.Tensor:
         """(1, H, T, D): what `attend` makes of the rows of the groups."""
         heads, dtype = call.query.shape[1], call.query.dtype
         if heads not in self._rows:
             self._rows[heads] = _HeadRows.of(self._layout, heads)
-        rows, groups = self._rows[heads], self._groups.get((heads, dtype))
+        groups = self._groups.get((heads, dtype))
         if groups is None or call.mask is not None:
             groups = self._groups_of(heads, dtype, call.mask)
         if call.mask is None:  # which is the same in each layer
             self._groups[heads, dtype] = groups
-        count = sum(group.scores for group in groups)
-        factors = functional.dropout(torch.ones((), dtype=dtype).expand(count), call.dropout_p)
-        query, key, value = (
-            _Moved.apply(_by_token(x), rows.to_groups, rows.from_groups) for x in (call.query, call.key, call.value)
-        )
-        attended = attend(query, key, value, groups, factors, call.scale)
-        by_token: torch.Tensor = _Moved.apply(attended, rows.from_groups, rows.to_groups)
-        return by_token.view(-1, heads, by_token.shape[1]).transpose(0, 1)[None]
+        factors = dropout.factors((sum(group.scores for group in groups),), call.dropout_p, dtype)
+        return attend(call, groups, factors, self._rows[heads])
 
     def _groups_of(self, heads: int, dtype: torch.dtype, own: torch.Tensor | None) -> list[Group]:
         """
@@ -129,12 +119,12 @@ class _HeadRows(NamedTuple):
     """Where the rows of a model with H heads lie, one of each token and head: in the batch, (T, H), and in groups."""
 
     of_groups: torch.Tensor
-    """(H · P,) int64: the row in the batch of each row in groups, (windows, H, length) after each other; T · H where it
-    is padding."""
+    """(H · P,) int64: the row in the batch of each row in groups, (windows, H, length) after each other; 0 where it is
+    padding."""
     of_batch: torch.Tensor
     """(T · H,) int64: the row in groups of each row in the batch."""
-    padded: bool
-    """Whether there is padding."""
+    padding: torch.Tensor | None
+    """(H · P,) int64: the same as of groups, but T · H where it is padding; None: there is none."""
 
     @classmethod
     def of(cls, layout: Layout, heads: int) -> _HeadRows:
@@ -149,18 +139,21 @@ class _HeadRows(NamedTuple):
         rows = torch.cat(of_groups).clamp_(max=count * heads)
         of_batch = rows.new_empty(count * heads + 1)
         of_batch[rows] = torch.arange(len(rows))
-        return cls(rows, of_batch[:-1], layout.rows > count)
+        if layout.rows == count:
+            return cls(rows, of_batch[:-1], None)
+        return cls(rows.masked_fill(rows == count * heads, 0), of_batch[:-1], rows)
 
-    def to_groups(self, flat: torch.Tensor) -> torch.Tensor:
-        """(T · H, D) to (H · P, D), 0 where no token is."""
-        assert len(flat) == len(self.of_batch)
-        if self.padded:
-            flat = torch.cat([flat, flat.new_zeros(1, flat.shape[1])])
-        return flat.index_select(0, self.of_groups)
+    def to_groups(self, heads: torch.Tensor, zeros: bool = False) -> torch.Tensor:
+        """(1, H, T, D) to (H · P, D)."""
+        rows = heads[0].transpose(0, 1).reshape(-1, heads.shape[-1])
+        assert len(rows) == len(self.of_batch)
+        if not zeros or self.padding is None:
+            return rows.index_select(0, self.of_groups)
+        return torch.cat([rows, rows.new_zeros(1, rows.shape[1])]).index_select(0, self.padding)
 
-    def from_groups(self, grouped: torch.Tensor) -> torch.Tensor:
-        """(H · P, D) to (T · H, D)."""
-        return grouped.index_select(0, self.of_batch)
+    def from_groups(self, rows: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+        """(H · P, D) to (1, H, T, D)."""
+        return rows.index_select(0, self.of_batch).view(shape[2], shape[1], shape[3]).transpose(0, 1)[None]
 
 
 class _Moved(torch.autograd.Function):
@@ -175,8 +168,3 @@ class _Moved(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         return ctx.back(gradient), None, None
-
-
-def _by_token(heads: torch.Tensor) -> torch.Tensor:
-    """(1, H, T, D) as (T · H, D)."""
-    return heads[0].transpose(0, 1).reshape(-1, heads.shape[-1])

@@ -44,7 +44,7 @@ class Layout:
         Args:
             input_ids: (B, L) int64.
             attention_mask: (B, L) int64, padding on the right.
-            few_sizes: whether T is filled up, by windows of one token, and lengths of attention are rounded up.
+            few_sizes: whether T is filled up, and lengths of attention are rounded up.
         """
         count, length = attention_mask.shape
         unit = LENGTHS if few_sizes else 1
@@ -52,7 +52,7 @@ class Layout:
         inner = torch.arange(-(-length // unit) * unit).expand(count, -1)
         is_token = inner < sizes[:, None]
         place = (order[:, None] * length + inner)[is_token]
-        groups, masks, rows, at = [], [], [], 0
+        groups, masks, rows, free, at = [], [], [], [], 0
         lengths: list[int] = sizes.tolist()
         for begin in range(0, count, GROUP):
             members = lengths[begin : begin + GROUP]
@@ -60,13 +60,17 @@ class Layout:
             groups.append((len(members), longest))
             there = is_token[begin : begin + len(members), :longest]
             masks.append(None if members[-1] == longest else there[:, None, None])
-            rows.append(torch.arange(at, at + len(members) * longest).view(-1, longest)[there])
+            numbers = torch.arange(at, at + len(members) * longest).view(-1, longest)
+            rows.append(numbers[there])
+            free.append(numbers[~there])
             at += len(members) * longest
         ids, positions = input_ids.flatten()[place], inner[is_token]
         if few_sizes and (more := -len(place) % unit_of(len(place))):
-            groups.append((more, 1))
-            masks.append(None)
-            rows.append(torch.arange(at, at + more))
+            rows.append(torch.cat(free)[:more])  # where padding would be, which no window sees
+            if beyond := more - len(rows[-1]):
+                groups.append((beyond, 1))
+                masks.append(None)
+                rows.append(torch.arange(at, at + beyond))
             ids, positions = torch.cat([ids, ids[:1].expand(more)]), torch.cat([positions, positions.new_zeros(more)])
         return cls(
             ids[None],

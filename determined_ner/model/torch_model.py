@@ -15,6 +15,7 @@ from determined_ner.data.windows import window_size
 from determined_ner.errors import DeviceError, UserError
 from determined_ner.hub import asks_for_code
 from determined_ner.model import build
+from determined_ner.model.calls import replaced
 from determined_ner.model.cpu.products import LENGTHS, fast_products, faster_than_mkl
 from determined_ner.model.device_memory import enough_memory
 from determined_ner.model.directory import CONFIG_FILE, SETTINGS_FILE, ModelDirectory
@@ -169,7 +170,7 @@ class TorchModel:
     def __call__(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         length = input_ids.shape[1]
         ids_and_mask = self._in_few_lengths(input_ids, attention_mask)
-        with torch.inference_mode(), enough_memory(self._path, SMALLER), fast_products(self._device):
+        with torch.inference_mode(), enough_memory(self._path, SMALLER), replaced(fast_products(self._device)):
             ids, mask = (torch.from_numpy(array).to(self._device) for array in ids_and_mask)
             logits = self._module(input_ids=ids, attention_mask=mask).logits[:, :length]
         array: NDArray[np.float32] = logits.float().cpu().numpy()

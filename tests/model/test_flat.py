@@ -10,13 +10,12 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from determined_ner.data.packing import Packing
 from determined_ner.data.pretrained_tokenizer import load_tokenizer
 from determined_ner.hub import Pretrained
 from determined_ner.model import flat_attention
-from determined_ner.model.cpu.dropout import fast_dropout
+from determined_ner.model.cpu.dropout import FastDropout
 from determined_ner.model.flat import Flat, find_flat
 from determined_ner.model.flat_attention import FlatAttention
 from determined_ner.model.layout import Layout, unit_of
@@ -113,15 +112,11 @@ def test_the_gradient_is_that_of_the_padded_batch(kind, few_sizes, tokenizer):
     assert_same_gradients(model, labels, flat.logits(model, batch), model(**batch).logits)
 
 
-class Undropped(TorchFunctionMode):
-    """A context in which dropout drops nothing, so that two ways of computing with it can be compared."""
+class Undropped(FastDropout):
+    """Dropout that drops nothing, so that two ways of computing with it can be compared."""
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is functional.dropout:
-            return args[0]
-        if func is functional.scaled_dot_product_attention:
-            kwargs = {**kwargs, "dropout_p": 0.0}
-        return func(*args, **(kwargs or {}))
+    def factors(self, shape, p, dtype):
+        return torch.ones(shape, dtype=dtype)
 
 
 @pytest.mark.parametrize("few_sizes", [False, True])
@@ -132,8 +127,9 @@ def test_so_they_are_of_attention_with_dropout(kind, few_sizes, tokenizer):
     flat = find_flat(model, tokenizer, 64, few_sizes=few_sizes)
     batch = made_up_batch(tokenizer, SIZES["vocab_size"], [9, 64, 3, 31, 30, 5, 5, 40, 12, 17])
     labels = torch.randint(3, batch["input_ids"].shape).masked_fill(batch["attention_mask"] == 0, -100)
-    with Undropped(), mock.patch.object(flat_attention, "attend", wraps=flat_attention.attend) as attend:
-        found = flat.logits(model, batch), model(**batch).logits
+    dropout = Undropped(0)
+    with mock.patch.object(flat_attention, "attend", wraps=flat_attention.attend) as attend:
+        found = flat.logits(model, batch, dropout.functions, dropout), model.eval()(**batch).logits
     assert attend.call_count >= model.config.num_hidden_layers
     real = batch["attention_mask"].bool()
     torch.testing.assert_close(found[0][real], found[1][real], rtol=1e-5, atol=1e-5)
@@ -164,8 +160,7 @@ def test_masks_of_the_model_such_as_a_sliding_window_hold_within_each_text():
     expected = functional.scaled_dot_product_attention(query, key, value, near & (text[:, None] == text))
     additive = torch.zeros(tokens, tokens).masked_fill(~near, -torch.inf)
     for own in (near, additive):
-        with FlatAttention(layout):
-            found = functional.scaled_dot_product_attention(query, key, value, own[None, None])
+        found = FlatAttention(layout)(query, key, value, own[None, None])
         torch.testing.assert_close(found, expected)
 
 
@@ -178,8 +173,8 @@ def test_padding_that_a_sliding_window_shows_nothing_leaves_gradients_finite(tok
     model = make("modernbert", tokenizer, attention_dropout=0.1).train()
     batch = made_up_batch(tokenizer, SIZES["vocab_size"], [64, 60, 40, 9, 9, 3])
     batch = packing.added_to(batch) if packing else batch
-    with fast_dropout(1, torch.device("cpu"), "eager"):
-        logits = Flat(0, False, packing, few_sizes).logits(model, batch)
+    dropout = FastDropout(1)
+    logits = Flat(0, False, packing, few_sizes).logits(model, batch, dropout.functions, dropout)
     logits.square().sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
@@ -203,8 +198,12 @@ def test_sizes_are_few_and_at_most_a_sixteenth_is_filled_up():
     assert all(-tokens % unit_of(tokens) <= tokens / 16 for tokens in range(1, 2049))
     mask = (torch.arange(44) < torch.tensor([41, 7, 6, 5, 5, 4, 3, 2, 2])[:, None]).long()
     layout = Layout.of(torch.arange(mask.numel()).view(mask.shape), mask, few_sizes=True)
-    assert layout.groups == ((8, 48), (1, 8), (1, 1)) and layout.input_ids.shape == layout.positions.shape == (1, 76)
+    assert layout.groups == ((8, 48), (1, 8)) and layout.input_ids.shape == layout.positions.shape == (1, 76)
     assert len(layout.place) == 75 and len(set(layout.grouped.tolist())) == 76
+    assert layout.grouped[75] == 41, "what fills up lies where the longest window has padding"
+    mask = torch.ones(33, 8, dtype=torch.int64)  # where nothing is padded, it is windows of one token
+    layout = Layout.of(torch.arange(mask.numel()).view(mask.shape), mask, few_sizes=True)
+    assert layout.groups == ((8, 8),) * 4 + ((1, 8), (8, 1)) and layout.input_ids.shape == (1, 272)
 
 
 def test_dropout_of_attention_is_drawn_from_the_seed_of_the_step(tokenizer):
@@ -212,6 +211,6 @@ def test_dropout_of_attention_is_drawn_from_the_seed_of_the_step(tokenizer):
     batch = made_up_batch(tokenizer, SIZES["vocab_size"], [9, 20, 3])
     found = []
     for seed in (1, 1, 2):
-        with fast_dropout(seed, torch.device("cpu"), "eager"):
-            found.append(Flat(0, True).logits(model, batch))
+        dropout = FastDropout(seed)
+        found.append(Flat(0, True).logits(model, batch, dropout.functions, dropout))
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -67,26 +67,42 @@ class Group(NamedTuple):
         return self.windows * self.heads * self.queries * self.keys
 
 
-def attend(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    groups: Sequence[Group],
-    factors: torch.Tensor,
-    scale: float,
-) -> torch.Tensor:
+class Rows(Protocol):
+    """Where the rows of groups lie in what a model computes, each of one token and head."""
+
+    def to_groups(self, heads: torch.Tensor, zeros: bool = False) -> torch.Tensor:
+        """(B, H, L, D) to (R, D), group after group, each as (N, H, L, D).
+
+        Args:
+            zeros: whether rows that no token has are to be zeros; else they are those of some token.
+        """
+
+    def from_groups(self, rows: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+        """(R, D) to this shape, (B, H, L, D)."""
+
+
+class AsTheyAre:
+    """The rows of a padded batch: it is one group."""
+
+    def to_groups(self, heads: torch.Tensor, zeros: bool = False) -> torch.Tensor:
+        return heads.reshape(-1, heads.shape[-1])
+
+    def from_groups(self, rows: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+        return rows.view(shape)
+
+
+def attend(call: AttentionCall, groups: Sequence[Group], factors: torch.Tensor, rows: Rows) -> torch.Tensor:
     """dropout(softmax(scale · Q Kᵀ + mask)) V of each window and head of each group.
 
     Args:
-        query: (sum of N · H · L, D), of group after group, each as (N, H, L, D).
-        key: (sum of N · H · S, D).
-        value: (sum of N · H · S, D).
-        factors: (sum of N · H · L · S), of dropout.
+        call: of which the masks and the dropout are those of the groups and the factors.
+        factors: (sum of N · H · L · S), of dropout, in the type of the call.
+        rows: of the groups.
 
     Returns:
-        (sum of N · H · L, D).
+        (B, H, L, D).
     """
-    result: torch.Tensor = _Attention.apply(query, key, value, groups, factors, scale)
+    result: torch.Tensor = _Attention.apply(call.query, call.key, call.value, groups, factors, rows, call.scale)
     return result
 
 
@@ -117,12 +133,14 @@ class _Attention(torch.autograd.Function):
         value: torch.Tensor,
         groups: Sequence[Group],
         factors: torch.Tensor,
+        rows: Rows,
         scale: float,
     ) -> torch.Tensor:
         with torch.autocast("cpu", enabled=False):
-            query = query * scale
+            # (Of the transposed views that models pass, products would copy each operand of each anew.)
+            queries, keys, values = rows.to_groups(query * scale), rows.to_groups(key), rows.to_groups(value)
             scores = query.new_empty(sum(group.scores for group in groups))
-            products = zip(groups, _queries(query, groups), _keys(key, groups), _scores(scores, groups), strict=True)
+            products = zip(groups, _queries(queries, groups), _keys(keys, groups), _scores(scores, groups), strict=True)
             for group, q, k, part in products:
                 torch.bmm(q, k.transpose(1, 2), out=part)
                 if group.mask is not None:
@@ -132,26 +150,27 @@ class _Attention(torch.autograd.Function):
             for part, found in zip(_scores(scores, groups), _scores(weights, groups), strict=True):
                 torch.softmax(part, -1, out=found)
             del scores
-            ctx.save_for_backward(query, key, value, weights, factors)
-            ctx.groups, ctx.scale = [group._replace(mask=None) for group in groups], scale
+            ctx.save_for_backward(queries, keys, values, weights, factors)
+            ctx.groups, ctx.rows, ctx.scale = [group._replace(mask=None) for group in groups], rows, scale
+            ctx.shapes = query.shape, key.shape, value.shape
             dropped = weights.to(value.dtype) * factors
-            result = value.new_empty(len(query), value.shape[1])
-            of_results = zip(_scores(dropped, groups), _keys(value, groups), _queries(result, groups), strict=True)
+            result = queries.new_empty(len(queries), value.shape[-1])
+            of_results = zip(_scores(dropped, groups), _keys(values, groups), _queries(result, groups), strict=True)
             for part, v, found in of_results:
                 torch.bmm(part, v, out=found)
-            return result
+            return rows.from_groups(result, (*query.shape[:3], value.shape[3]))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        query, key, value, weights, factors = ctx.saved_tensors
-        groups, gradient = ctx.groups, gradient.contiguous()
-        of_value, of_query, of_key = torch.empty_like(value), torch.empty_like(query), torch.empty_like(key)
-        dropped = weights.to(value.dtype) * factors
+        queries, keys, values, weights, factors = ctx.saved_tensors
+        groups, rows, gradient = ctx.groups, ctx.rows, ctx.rows.to_groups(gradient, zeros=True)
+        of_values, of_queries, of_keys = torch.empty_like(values), torch.empty_like(queries), torch.empty_like(keys)
+        dropped = weights.to(values.dtype) * factors
         of_dropped = torch.empty_like(dropped)
-        rows = zip(_keys(value, groups), _queries(gradient, groups), _keys(of_value, groups), strict=True)
-        parts = zip(_scores(dropped, groups), _scores(of_dropped, groups), strict=True)
-        for (v, g, of_v), (part, of_part) in zip(rows, parts, strict=True):
+        parts = zip(_keys(values, groups), _queries(gradient, groups), _keys(of_values, groups), strict=True)
+        matrices = zip(_scores(dropped, groups), _scores(of_dropped, groups), strict=True)
+        for (v, g, of_v), (part, of_part) in zip(parts, matrices, strict=True):
             torch.bmm(part.transpose(1, 2), g, out=of_v)
             torch.bmm(g, v.transpose(1, 2), out=of_part)
         of_weights = of_dropped.mul_(factors).to(weights.dtype)
@@ -159,12 +178,13 @@ class _Attention(torch.autograd.Function):
         softmaxes = zip(_scores(of_weights, groups), _scores(weights, groups), _scores(of_scores, groups), strict=True)
         for of_part, part, found in softmaxes:
             torch._softmax_backward_data(of_part, part, -1, part.dtype, grad_input=found)
-        queries = zip(_queries(query, groups), _queries(of_query, groups), strict=True)
-        keys = zip(_keys(key, groups), _keys(of_key, groups), strict=True)
-        for (q, of_q), (k, of_k), part in zip(queries, keys, _scores(of_scores.to(value.dtype), groups), strict=True):
+        left = zip(_queries(queries, groups), _queries(of_queries, groups), strict=True)
+        right = zip(_keys(keys, groups), _keys(of_keys, groups), strict=True)
+        for (q, of_q), (k, of_k), part in zip(left, right, _scores(of_scores.to(values.dtype), groups), strict=True):
             torch.bmm(part, k, out=of_q)
             torch.bmm(part.transpose(1, 2), q, out=of_k)  # (the query is scaled already)
-        return of_query.mul_(ctx.scale), of_key, of_value, None, None, None
+        gradients = (of_queries.mul_(ctx.scale), of_keys, of_values)
+        return *(rows.from_groups(x, shape) for x, shape in zip(gradients, ctx.shapes, strict=True)), *(None,) * 4
 
 
 def _queries(rows: torch.Tensor, groups: Sequence[Group]) -> Iterator[torch.Tensor]:

@@ -3,53 +3,38 @@
 MKL asks who made a processor: on one that is not Intel's it multiplies in vectors of 256 bits, though there be AVX-512.
 oneDNN, which PyTorch has too and multiplies bf16 by, asks what the processor can do. The products are of fp32 either
 way, and differ by rounding alone.
-
-Nothing in the model is replaced: its calls of ``torch.nn.functional.linear`` are caught.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from determined_ner import machine
+from determined_ner.model.calls import Functions
 from determined_ner.model.cpu.attention import autocast_dtype
 
 LENGTHS = 4
 """Of what the length of a padded batch should be a multiple: oneDNN makes a kernel for each shape, and keeps it."""
 
 
-class FastLinear(TorchFunctionMode):
-    """A context in which linear layers of fp32 on a CPU, and their gradients, are products of oneDNN."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is functional.linear:
-            return self._linear(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-    def _linear(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        given = [input, weight] if bias is None else [input, weight, bias]
-        ours = all(x.dtype == torch.float32 and x.device.type == "cpu" for x in given) and weight.dim() == 2
-        if not ours or input.numel() == 0 or autocast_dtype():
-            return functional.linear(input, weight, bias)
-        result: torch.Tensor = _Linear.apply(input.reshape(-1, input.shape[-1]).contiguous(), weight, bias)
-        return result.view(*input.shape[:-1], len(weight))
+def fast_products(device: torch.device, backend: str = "eager") -> Functions:
+    """In the place of what `linear` is called where it is faster and nothing traces the model."""
+    return {functional.linear: linear} if device.type == "cpu" and backend == "eager" and faster_than_mkl() else {}
 
 
-def fast_products(device: torch.device, backend: str = "eager") -> contextlib.AbstractContextManager[Any]:
-    """The context of a forward pass: `FastLinear` where it is faster and nothing traces the model."""
-    if device.type == "cpu" and backend == "eager" and faster_than_mkl():
-        return FastLinear()
-    return contextlib.nullcontext()
+def linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """``torch.nn.functional.linear``, by oneDNN where all is fp32 and on a CPU; so are its gradients."""
+    given = [input, weight] if bias is None else [input, weight, bias]
+    ours = all(x.dtype == torch.float32 and x.device.type == "cpu" for x in given) and weight.dim() == 2
+    if not ours or input.numel() == 0 or autocast_dtype():
+        return functional.linear(input, weight, bias)
+    result: torch.Tensor = _Linear.apply(input.reshape(-1, input.shape[-1]).contiguous(), weight, bias)
+    return result.view(*input.shape[:-1], len(weight))
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from determined_ner.model.cpu.attention import AttentionCall, Group, additive, attend
+from determined_ner.model.cpu.attention import AsTheyAre, AttentionCall, Group, additive, attend
 
 SHAPES = [(2, 3, 5, 5), (1, 3, 9, 7), (4, 3, 1, 1)]
 """(windows, heads, queries, keys) of each group."""
@@ -28,8 +28,9 @@ def test_each_group_is_what_pytorch_computes_of_it(value_size):
         expected.append((weights * drawn) @ value)
         inputs.append((query, key, value))
         factors.append(drawn.flatten())
-    rows = [torch.cat([x.flatten(0, 2) for x in parts]) for parts in zip(*inputs, strict=True)]
-    found = attend(*rows, groups, torch.cat(factors), 0.3)
+    rows = [torch.cat([x.flatten(0, 2) for x in parts])[None, None] for parts in zip(*inputs, strict=True)]
+    call = AttentionCall(*rows, mask=None, dropout_p=0.1, scale=0.3)
+    found = attend(call, groups, torch.cat(factors), AsTheyAre())[0, 0]
     reference = torch.cat([x.flatten(0, 2) for x in expected])
     torch.testing.assert_close(found, reference)
     upstream, leaves = torch.randn_like(reference), [x for parts in inputs for x in parts]
