@@ -239,8 +239,11 @@ class Engine:
 
     def end_training(self) -> None:
         """Free what only a further step would need: gradients and the optimizer's moments, three times the weights."""
-        self.optimizer.zero_grad(set_to_none=True)
+        held = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]  # Apex has its own
+        for parameter in (*held, *self._bare.parameters()):
+            parameter.grad = None
         self.optimizer.state.clear()
+        self._replays = None
         give_back_memory()
 
     def _again(self) -> contextlib.AbstractContextManager[Any]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ from determined_ner.model.probe import made_up_batch
 from determined_ner.model.quiet import quiet_transformers
 
 CPU = torch.device("cpu")
-NO_FUNCTIONS: Functions = {}
+NO_FUNCTIONS: Functions = MappingProxyType({})
 TOLERANCE = 1e-4
 """Of the largest logit: another order of summing in fp32 differs by less; the sight of another window by far more."""
 
@@ -78,8 +79,8 @@ class Flat:
         Args:
             model: as `find_flat` saw it, or what wraps it.
             batch: of `BatchDataset`, with this packing.
-            functions: that it calls in the place of others than attention.
-            dropout: of its attention, on a CPU.
+            functions: that it calls in the place of PyTorch's, attention left out.
+            dropout: of its attention; None: PyTorch's.
 
         Returns:
             (B, L, K), 0 at padding.

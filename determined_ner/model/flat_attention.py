@@ -1,6 +1,6 @@
 """Attention of each window of a batch without padding by itself.
 
-On a CPU, windows of like length are computed together (`attend`); elsewhere by PyTorch's own attention, padded.
+In training on a CPU, windows of like length are computed together (`attend`); else by PyTorch's own attention, padded.
 
 (PyTorch's kernel for attention without padding, behind ``scaled_dot_product_attention`` of nested tensors, takes other
 numbers for dropout in its backward pass than in its forward pass: its host code gives the forward pass no length.)
@@ -28,7 +28,7 @@ class FlatAttention:
     def __init__(self, layout: Layout, dropout: FastDropout | None = None) -> None:
         """
         Args:
-            dropout: of a CPU.
+            dropout: of a training on a CPU; None: PyTorch's.
         """
         self._layout, self._dropout = layout, dropout
         self._rows: dict[int, _HeadRows] = {}

@@ -34,7 +34,7 @@ class Layout:
     groups: tuple[tuple[int, int], ...]
     """(windows, length) of each group: windows · length rows of P."""
     masks: tuple[torch.Tensor | None, ...]
-    """Of each group, (windows, 1, 1, length) bool: which keys are tokens; None: all."""
+    """Of each group, (windows, 1, 1, length) bool: which keys are tokens of the window; None: all."""
     shape: tuple[int, int]
     """(B, L)."""
 

@@ -13,6 +13,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 from determined_ner import cli
 from determined_ner.export.card import CARD_FILE
 from determined_ner.files.checksums import CHECKSUMS_FILE
+from determined_ner.finish.folder_end import FolderEnd
 from tests.conftest import ROOT, assert_equal_states, make_sentences
 
 
@@ -37,6 +38,19 @@ def test_the_model_directory_is_the_best_checkpoint_and_carries_its_labels(train
         hits += sum(labels[tags[p]] == gold for p, (_, gold) in zip(first, sentence, strict=True))
         words += len(sentence)
     assert summary["test"]["accuracy"] == pytest.approx(hits / words)
+
+
+def test_the_end_of_a_run_holds_no_more_of_the_training_than_the_weights(train, monkeypatch):
+    at_the_end = []
+
+    def keep(self, chosen, test):
+        engine = self._training.engine
+        at_the_end.append((dict(engine.optimizer.state), [p.grad for p in engine.model.parameters()]))
+
+    monkeypatch.setattr(FolderEnd, "keep", keep)
+    train()
+    [(moments, gradients)] = at_the_end
+    assert not moments and gradients and all(gradient is None for gradient in gradients)
 
 
 def test_the_end_of_a_run_needs_no_determined():

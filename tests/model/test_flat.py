@@ -102,12 +102,16 @@ def test_asking_changes_nothing(tokenizer):
     assert all(weights.grad is None for weights in model.parameters())
 
 
+LENGTHS = [9, 64, 3, 31, 30, 5, 5, 40, 12, 17, 8, 3]
+"""Of texts, 227 tokens in all, which are filled up to 232 where sizes are few."""
+
+
 @pytest.mark.parametrize("few_sizes", [False, True])
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 def test_the_gradient_is_that_of_the_padded_batch(kind, few_sizes, tokenizer):
     model = make(kind, tokenizer)
     flat = find_flat(model, tokenizer, 64, few_sizes=few_sizes)
-    batch = made_up_batch(tokenizer, SIZES["vocab_size"], [9, 64, 3, 31, 30, 5, 5, 40, 12, 17])
+    batch = made_up_batch(tokenizer, SIZES["vocab_size"], LENGTHS)
     labels = torch.randint(3, batch["input_ids"].shape).masked_fill(batch["attention_mask"] == 0, -100)
     assert_same_gradients(model, labels, flat.logits(model, batch), model(**batch).logits)
 
@@ -125,12 +129,13 @@ def test_so_they_are_of_attention_with_dropout(kind, few_sizes, tokenizer):
     names = ("attention_probs_dropout_prob", "attention_dropout")
     model = make(kind, tokenizer, **dict.fromkeys(names, 0.1)).train()
     flat = find_flat(model, tokenizer, 64, few_sizes=few_sizes)
-    batch = made_up_batch(tokenizer, SIZES["vocab_size"], [9, 64, 3, 31, 30, 5, 5, 40, 12, 17])
+    batch = made_up_batch(tokenizer, SIZES["vocab_size"], LENGTHS)
     labels = torch.randint(3, batch["input_ids"].shape).masked_fill(batch["attention_mask"] == 0, -100)
     dropout = Undropped(0)
     with mock.patch.object(flat_attention, "attend", wraps=flat_attention.attend) as attend:
         found = flat.logits(model, batch, dropout.functions, dropout), model.eval()(**batch).logits
     assert attend.call_count >= model.config.num_hidden_layers
+    assert flat.inputs(batch)[0]["input_ids"].shape == (1, 232 if few_sizes else 227)
     real = batch["attention_mask"].bool()
     torch.testing.assert_close(found[0][real], found[1][real], rtol=1e-5, atol=1e-5)
     assert_same_gradients(model, labels, *found)

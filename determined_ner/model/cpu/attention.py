@@ -95,7 +95,7 @@ def attend(call: AttentionCall, groups: Sequence[Group], factors: torch.Tensor, 
     """dropout(softmax(scale · Q Kᵀ + mask)) V of each window and head of each group.
 
     Args:
-        call: of which the masks and the dropout are those of the groups and the factors.
+        call: its mask and its probability of dropout are not looked at.
         factors: (sum of N · H · L · S), of dropout, in the type of the call.
         rows: of the groups.
 

@@ -85,7 +85,8 @@ class PartlyTrainedEmbedding(nn.Module):
         with torch.no_grad():
             parts = (tensor.split(ROWS) for tensor in (self._table, weight, self._slot))
             for own, other, slot in zip(*parts, strict=True):  # what is written to is no longer a file's page
-                differs = (own != other.to(own.device)).any(1) & (slot < 0)
+                other = other.to(own)
+                differs = (own != other).any(1) & (slot < 0)
                 if differs.any():
                     own[differs] = other[differs]
             self.trained.copy_(weight[self._rows.to(weight.device)])

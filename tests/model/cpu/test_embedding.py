@@ -84,6 +84,8 @@ def test_rows_that_do_not_train_are_written_to_only_where_they_differ(models):
     assert 1 not in USED and 2 in USED
     partly.load_state_dict(changed)
     assert torch.equal(embedding.weight, changed[name]) and embedding._table._version > before
+    partly.load_state_dict({key: value.double() for key, value in whole.state_dict().items()})
+    assert torch.equal(embedding.weight, whole.state_dict()[name])
 
 
 def test_the_padding_row_stays_without_a_gradient(models):
