@@ -54,7 +54,10 @@ class FastDropout:
         count = math.prod(shape)
         draws = self._bits.random_raw(-(-count // 4)).view(np.int16)[:count]  # uniform on -32768 … 32767
         kept = torch.from_numpy(draws).view(shape).ge_(dropped - LEVELS // 2)  # 0 or 1
-        return kept.to(dtype).mul_(LEVELS / (LEVELS - dropped))
+        scale = LEVELS / (LEVELS - dropped)
+        if dtype == torch.bfloat16:  # its bits are as many: nothing is converted
+            return kept.mul_(int(torch.tensor(scale, dtype=dtype).view(torch.int16))).view(dtype)
+        return kept.to(dtype).mul_(scale)
 
     def draws(self, p: float) -> bool:
         """Whether a probability is neither, to the nearest multiple of 1/65536, none nor all."""

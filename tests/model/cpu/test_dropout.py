@@ -23,6 +23,12 @@ def test_a_share_of_p_is_dropped_and_the_rest_scaled(p):
     assert abs(kept.double().mean() - 1) < 5 * deviation / (1 - dropped)
 
 
+@pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.999])
+def test_factors_in_half_precision_are_those_of_fp32_rounded(p):
+    single, half = (FastDropout(1).factors((3, 1001), p, dtype) for dtype in (torch.float32, torch.bfloat16))
+    assert half.dtype == torch.bfloat16 and torch.equal(half, single.bfloat16())
+
+
 def test_elements_are_dropped_independently():
     """Pairs at every distance a vectorized generator could repeat itself at."""
     with replaced(FastDropout(2).functions):
