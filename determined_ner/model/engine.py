@@ -188,17 +188,16 @@ class Engine:
         if self._flat and self._replays:
             inputs, layout = self._flat.inputs(batch)
             return layout.padded(self._replays.logits(inputs, layout))
-        functions = self._functions(self._dropout)
         if self._flat:
-            return self._flat.logits(self.model, batch, functions, self._dropout)
-        with replaced(functions):
+            return self._flat.logits(self.model, batch, self._products, self._dropout)
+        with replaced(self._functions(self._dropout)):
             logits: torch.Tensor = self.model(
                 input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
             ).logits
             return logits
 
     def _functions(self, dropout: FastDropout | None) -> Functions:
-        """That the model calls in training in the place of PyTorch's."""
+        """That the model calls in training on padded batches in the place of PyTorch's."""
         return {**self._products, **(dropout.functions if dropout else {})}
 
     def begin_evaluation(self) -> None:

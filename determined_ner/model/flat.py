@@ -71,7 +71,7 @@ class Flat:
         self,
         model: Any,
         batch: Mapping[str, torch.Tensor],
-        functions: Functions = NO_FUNCTIONS,
+        products: Functions = NO_FUNCTIONS,
         dropout: FastDropout | None = None,
     ) -> torch.Tensor:
         """The model's logits for a padded batch, of windows that are computed one after the other.
@@ -79,15 +79,15 @@ class Flat:
         Args:
             model: as `find_flat` saw it, or what wraps it.
             batch: of `BatchDataset`, with this packing.
-            functions: that it calls in the place of PyTorch's, attention left out.
-            dropout: of its attention; None: PyTorch's.
+            products: of its linear layers, in the place of PyTorch's.
+            dropout: in the place of PyTorch's, that of attention too; None: PyTorch's own.
 
         Returns:
             (B, L, K), 0 at padding.
         """
         inputs, layout = self.inputs(batch)
         attention = {functional.scaled_dot_product_attention: FlatAttention(layout, dropout)}
-        with replaced({**functions, **attention}):
+        with replaced({**products, **(dropout.functions if dropout else {}), **attention}):
             return layout.padded(model(**inputs).logits)
 
 

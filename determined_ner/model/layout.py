@@ -52,7 +52,7 @@ class Layout:
         inner = torch.arange(-(-length // unit) * unit).expand(count, -1)
         is_token = inner < sizes[:, None]
         place = (order[:, None] * length + inner)[is_token]
-        groups, masks, rows, free, at = [], [], [], [], 0
+        groups, masks, rows, at = [], [], [], 0
         lengths: list[int] = sizes.tolist()
         for begin in range(0, count, GROUP):
             members = lengths[begin : begin + GROUP]
@@ -60,13 +60,12 @@ class Layout:
             groups.append((len(members), longest))
             there = is_token[begin : begin + len(members), :longest]
             masks.append(None if members[-1] == longest else there[:, None, None])
-            numbers = torch.arange(at, at + len(members) * longest).view(-1, longest)
-            rows.append(numbers[there])
-            free.append(numbers[~there])
+            rows.append(torch.arange(at, at + len(members) * longest).view(-1, longest)[there])
             at += len(members) * longest
         ids, positions = input_ids.flatten()[place], inner[is_token]
         if few_sizes and (more := -len(place) % unit_of(len(place))):
-            rows.append(torch.cat(free)[:more])  # where padding would be, which no window sees
+            is_free = torch.ones(at, dtype=torch.bool).index_fill_(0, torch.cat(rows), False)
+            rows.append(is_free.nonzero()[:more, 0])  # where padding would be, which no window sees
             if beyond := more - len(rows[-1]):
                 groups.append((beyond, 1))
                 masks.append(None)

@@ -133,7 +133,7 @@ def test_so_they_are_of_attention_with_dropout(kind, few_sizes, tokenizer):
     labels = torch.randint(3, batch["input_ids"].shape).masked_fill(batch["attention_mask"] == 0, -100)
     dropout = Undropped(0)
     with mock.patch.object(flat_attention, "attend", wraps=flat_attention.attend) as attend:
-        found = flat.logits(model, batch, dropout.functions, dropout), model.eval()(**batch).logits
+        found = flat.logits(model, batch, dropout=dropout), model.eval()(**batch).logits
     assert attend.call_count >= model.config.num_hidden_layers
     assert flat.inputs(batch)[0]["input_ids"].shape == (1, 232 if few_sizes else 227)
     real = batch["attention_mask"].bool()
@@ -179,7 +179,7 @@ def test_padding_that_a_sliding_window_shows_nothing_leaves_gradients_finite(tok
     batch = made_up_batch(tokenizer, SIZES["vocab_size"], [64, 60, 40, 9, 9, 3])
     batch = packing.added_to(batch) if packing else batch
     dropout = FastDropout(1)
-    logits = Flat(0, False, packing, few_sizes).logits(model, batch, dropout.functions, dropout)
+    logits = Flat(0, False, packing, few_sizes).logits(model, batch, dropout=dropout)
     logits.square().sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
@@ -217,5 +217,5 @@ def test_dropout_of_attention_is_drawn_from_the_seed_of_the_step(tokenizer):
     found = []
     for seed in (1, 1, 2):
         dropout = FastDropout(seed)
-        found.append(Flat(0, True).logits(model, batch, dropout.functions, dropout))
+        found.append(Flat(0, True).logits(model, batch, dropout=dropout))
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
